@@ -1,0 +1,4 @@
+//! draft
+
+pub mod domain;
+pub mod wechat;

@@ -1,0 +1,149 @@
+//! What XML and JSON bodies have in common: named elements with text and children, in the order of the body.
+//!
+//! WeChat uses the same names in both formats, so everything behind this file reads one shape.
+
+use std::borrow::Cow;
+
+/// The deepest nesting that is read, the root included.
+pub(super) const MAX_DEPTH: usize = 16;
+/// The most elements that are read, the root included; in JSON, values.
+pub(super) const MAX_ELEMENTS: usize = 2000;
+
+/// Why a body is no document, in words that quote nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+pub(super) const TOO_DEEP: Malformed = Malformed("nested deeper than 16 levels");
+pub(super) const TOO_MANY: Malformed = Malformed("more than 2000 elements");
+pub(super) const CONTROL_CHARACTER: Malformed = Malformed("a control character");
+
+/// A body's elements. When reading failed half-way, those before the fault.
+#[derive(Debug, Default)]
+pub(super) struct Document<'a> {
+    elements: Vec<Element<'a>>,
+}
+
+#[derive(Debug)]
+struct Element<'a> {
+    depth: usize,
+    name: Cow<'a, str>,
+    text: Cow<'a, str>,
+}
+
+impl<'a> Document<'a> {
+    /// Appends an element; its parent is the latest one with a smaller depth. The root has depth 1.
+    pub(super) fn push(&mut self, depth: usize, name: Cow<'a, str>) -> usize {
+        self.elements.push(Element {
+            depth,
+            name,
+            text: Cow::Borrowed(""),
+        });
+        self.elements.len() - 1
+    }
+
+    /// Appends text to an element. White space before any other text says nothing and is left out.
+    pub(super) fn push_text(&mut self, index: usize, piece: Cow<'a, str>) {
+        let text = &mut self.elements[index].text;
+        if !text.is_empty() {
+            text.to_mut().push_str(&piece);
+        } else if !piece.trim_start().is_empty() {
+            *text = piece;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    /// The root; none when nothing was read.
+    pub(super) fn root(&self) -> Option<Node<'_>> {
+        (!self.elements.is_empty()).then_some(Node {
+            elements: &self.elements,
+            index: 0,
+        })
+    }
+}
+
+/// One element of a document.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node<'d> {
+    elements: &'d [Element<'d>],
+    index: usize,
+}
+
+/// What stands in an element that should hold one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Text<'d> {
+    /// Nothing but white space.
+    Empty,
+    /// The text, white space around it cut.
+    Value(&'d str),
+    /// Other elements.
+    Nested,
+}
+
+impl<'d> Node<'d> {
+    /// The children, in order.
+    pub(super) fn children(self) -> impl Iterator<Item = Node<'d>> {
+        let depth = self.elements[self.index].depth;
+        let rest = &self.elements[self.index + 1..];
+        rest.iter()
+            .take_while(move |element| element.depth > depth)
+            .enumerate()
+            .filter(move |(_, element)| element.depth == depth + 1)
+            .map(move |(offset, _)| Node {
+                elements: self.elements,
+                index: self.index + 1 + offset,
+            })
+    }
+
+    /// The children of that name, in order.
+    pub(super) fn named(self, name: &'static str) -> impl Iterator<Item = Node<'d>> {
+        self.children().filter(move |child| child.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'d str {
+        &self.elements[self.index].name
+    }
+
+    pub(super) fn text(self) -> Text<'d> {
+        if self.children().next().is_some() {
+            return Text::Nested;
+        }
+        match self.elements[self.index].text.trim() {
+            "" => Text::Empty,
+            text => Text::Value(text),
+        }
+    }
+}
+
+/// Whether XML allows the character; JSON texts are held to the same, because databases are.
+pub(super) fn is_allowed(character: char) -> bool {
+    !matches!(character,
+        '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_found_by_depth_and_text_is_cut() {
+        let mut document = Document::default();
+        let root = document.push(1, "xml".into());
+        document.push_text(root, "\n ".into());
+        let group = document.push(2, "A".into());
+        document.push(3, "B".into());
+        let last = document.push(2, "B".into());
+        document.push_text(last, " send ".into());
+        document.push_text(last, " success\n".into());
+
+        let root = document.root().expect("it has a root");
+        let names: Vec<_> = root.children().map(Node::name).collect();
+        assert_eq!(names, ["A", "B"]);
+        let texts: Vec<_> = root.named("B").map(Node::text).collect();
+        assert_eq!(texts, [Text::Value("send  success")]);
+        assert_eq!(root.text(), Text::Nested);
+        assert_eq!(document.elements[group].text, "");
+    }
+}

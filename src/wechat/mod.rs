@@ -1,0 +1,18 @@
+//! WeChat's wire format: signatures, the AES envelope, events in XML and JSON. No I/O here.
+//!
+//! [`Account::open`] is the way in: verify, decrypt, read.
+
+mod account;
+mod document;
+mod envelope;
+mod event;
+mod json;
+mod query;
+mod signature;
+mod xml;
+
+pub use account::{Account, Echo, Encryption, Mode, OpenError, Opened};
+pub use envelope::{AppId, EncodingAesKey, EnvelopeError, InvalidAesKey, InvalidAppId};
+pub use event::{MASS_SEND_FINISHED, Push, read};
+pub use query::Query;
+pub use signature::{InvalidToken, Signature, Token};

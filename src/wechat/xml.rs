@@ -1,0 +1,292 @@
+//! XML into a [`Document`]: strict about well-formedness, blind to what WeChat does not use.
+//!
+//! The event reader resolves and fetches nothing. What it leaves unchecked is checked here: document type, processing
+//! instructions, undeclared entities, control characters, names, attributes, and anything around the one root.
+
+use std::borrow::Cow;
+
+use quick_xml::Reader;
+use quick_xml::escape::{resolve_predefined_entity, unescape};
+use quick_xml::events::{BytesRef, BytesStart, Event};
+
+use super::document::{
+    CONTROL_CHARACTER, Document, MAX_DEPTH, MAX_ELEMENTS, Malformed, TOO_DEEP, TOO_MANY, is_allowed,
+};
+
+const MAX_ATTRIBUTES: usize = 64;
+
+const NOT_WELL_FORMED: Malformed = Malformed("not well-formed XML");
+const UNDECLARED_ENTITY: Malformed = Malformed("an undeclared entity");
+const BAD_NAME: Malformed = Malformed("an element name that XML does not allow");
+const BAD_ATTRIBUTE: Malformed = Malformed("a malformed attribute");
+
+/// Reads a body without its byte-order mark. After a fault, the document holds what stood before it.
+pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
+    let mut builder = Builder::default();
+    let outcome = if text.chars().all(is_allowed) {
+        builder.read(text)
+    } else {
+        Err(CONTROL_CHARACTER)
+    };
+    (builder.document, outcome)
+}
+
+#[derive(Default)]
+struct Builder<'a> {
+    document: Document<'a>,
+    /// The elements that are open, outermost first.
+    open: Vec<usize>,
+}
+
+impl<'a> Builder<'a> {
+    fn read(&mut self, text: &'a str) -> Result<(), Malformed> {
+        let mut reader = Reader::from_str(text);
+        reader.config_mut().check_comments = true;
+        loop {
+            let at_start = reader.buffer_position() == 0;
+            let event = reader.read_event().map_err(|_| NOT_WELL_FORMED)?;
+            match event {
+                Event::Start(tag) => {
+                    let index = self.element(&tag)?;
+                    self.open.push(index);
+                }
+                Event::Empty(tag) => {
+                    self.element(&tag)?;
+                }
+                Event::End(_) => {
+                    self.open.pop();
+                }
+                Event::Text(piece) => {
+                    let piece = piece.into_inner();
+                    if piece.contains("]]>") {
+                        return Err(NOT_WELL_FORMED);
+                    }
+                    self.text(piece)?;
+                }
+                Event::CData(piece) => self.inside()?.push_piece(piece.into_inner()),
+                Event::GeneralRef(reference) => {
+                    let piece = resolve(&reference)?;
+                    self.inside()?.push_piece(piece);
+                }
+                Event::Comment(comment) if comment.ends_with('-') => return Err(NOT_WELL_FORMED),
+                Event::Comment(_) => {}
+                Event::Decl(declaration) if at_start && declaration.version().is_ok() => {}
+                Event::Decl(_) => return Err(Malformed("a misplaced XML declaration")),
+                Event::PI(_) => return Err(Malformed("a processing instruction")),
+                Event::DocType(_) => return Err(Malformed("a document type declaration")),
+                Event::Eof if self.open.is_empty() && self.document.len() > 0 => return Ok(()),
+                Event::Eof => return Err(Malformed("cut off before its end")),
+            }
+        }
+    }
+
+    fn element(&mut self, tag: &BytesStart<'a>) -> Result<usize, Malformed> {
+        if self.open.is_empty() && self.document.len() > 0 {
+            return Err(Malformed("something after the root element"));
+        }
+        if self.open.len() == MAX_DEPTH {
+            return Err(TOO_DEEP);
+        }
+        if self.document.len() == MAX_ELEMENTS {
+            return Err(TOO_MANY);
+        }
+        let name = tag.name().into_inner();
+        if !is_name(name) {
+            return Err(BAD_NAME);
+        }
+        check_attributes(tag.attributes_raw())?;
+        let name = Cow::Owned(name.to_owned());
+        Ok(self.document.push(self.open.len() + 1, name))
+    }
+
+    /// Character data; outside the root, only white space may stand.
+    fn text(&mut self, piece: Cow<'a, str>) -> Result<(), Malformed> {
+        match self.open.last() {
+            Some(&index) => self.document.push_text(index, piece),
+            None if piece.trim_ascii().is_empty() => {}
+            None => return Err(NOT_WELL_FORMED),
+        }
+        Ok(())
+    }
+
+    fn inside(&mut self) -> Result<Inside<'_, 'a>, Malformed> {
+        let &index = self.open.last().ok_or(NOT_WELL_FORMED)?;
+        Ok(Inside {
+            document: &mut self.document,
+            index,
+        })
+    }
+}
+
+/// The innermost open element, where CDATA and references may stand.
+struct Inside<'b, 'a> {
+    document: &'b mut Document<'a>,
+    index: usize,
+}
+
+impl<'a> Inside<'_, 'a> {
+    fn push_piece(self, piece: Cow<'a, str>) {
+        self.document.push_text(self.index, piece);
+    }
+}
+
+fn resolve(reference: &BytesRef<'_>) -> Result<Cow<'static, str>, Malformed> {
+    match reference.resolve_char_ref() {
+        Ok(Some(character)) if is_allowed(character) => Ok(character.to_string().into()),
+        Ok(Some(_)) => Err(CONTROL_CHARACTER),
+        Ok(None) => resolve_predefined_entity(reference)
+            .map(Cow::Borrowed)
+            .ok_or(UNDECLARED_ENTITY),
+        Err(_) => Err(NOT_WELL_FORMED),
+    }
+}
+
+/// Checks `name="value"` pairs, each after white space. WeChat sends none, so the values go nowhere.
+fn check_attributes(mut rest: &str) -> Result<(), Malformed> {
+    let mut names = Vec::new();
+    while !rest.trim_ascii_start().is_empty() {
+        let (name, after) = rest.split_once('=').ok_or(BAD_ATTRIBUTE)?;
+        let spaced = name.starts_with(|character: char| character.is_ascii_whitespace());
+        let name = name.trim_ascii();
+        if !spaced || !is_name(name) || names.contains(&name) || names.len() == MAX_ATTRIBUTES {
+            return Err(BAD_ATTRIBUTE);
+        }
+        names.push(name);
+        let after = after.trim_ascii_start();
+        let quote = after
+            .chars()
+            .next()
+            .filter(|quote| matches!(quote, '"' | '\''));
+        let (value, after) = quote
+            .and_then(|quote| after[1..].split_once(quote))
+            .ok_or(BAD_ATTRIBUTE)?;
+        match unescape(value) {
+            Ok(text) if text.chars().all(is_allowed) && !value.contains('<') => {}
+            _ => return Err(BAD_ATTRIBUTE),
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// The `Name` rule of XML 1.0.
+fn is_name(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters.next().is_some_and(starts_name)
+        && characters.all(|character| {
+            starts_name(character)
+                || matches!(character,
+                    '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+        })
+}
+
+fn starts_name(character: char) -> bool {
+    matches!(character,
+        ':' | '_' | 'A'..='Z' | 'a'..='z'
+        | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}' | '\u{370}'..='\u{37d}'
+        | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}' | '\u{2c00}'..='\u{2fef}'
+        | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::Text;
+    use super::*;
+
+    fn outcome(text: &str) -> Result<(), Malformed> {
+        read(text).1
+    }
+
+    #[test]
+    fn text_comes_from_cdata_characters_and_references() {
+        let text = "<xml><!-- a --><S a='1' b = \"&lt;\"> send <![CDATA[suc<c]]>&#101;&#x73;&amp;</S ></xml>\n";
+        let (document, outcome) = read(text);
+        assert_eq!(outcome, Ok(()));
+        let root = document.root().expect("it has a root");
+        let texts: Vec<_> = root.named("S").map(|node| node.text()).collect();
+        assert_eq!(texts, [Text::Value("send suc<ces&")]);
+    }
+
+    #[test]
+    fn harmless_additions_are_read_past() {
+        for text in [
+            "<xml/>",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<xml></xml>",
+            "<a:xml xmlns:a='urn:x'><中文/></a:xml>",
+            "<!-- before --><xml/><!-- after -->",
+            "<xml>&lt;&gt;&amp;&quot;&apos;</xml>",
+        ] {
+            assert_eq!(outcome(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_well_formed_or_not_wanted_is_refused() {
+        for text in [
+            "",
+            "text",
+            "<xml>",
+            "<xml></xm>",
+            "<xml></xml></xml>",
+            "<xml/><xml/>",
+            "<xml/>text",
+            "text<xml/>",
+            "&amp;<xml/>",
+            "<![CDATA[x]]><xml/>",
+            "<xml>&e;</xml>",
+            "<xml>& </xml>",
+            "<xml>&#0;</xml>",
+            "<xml>&#1;</xml>",
+            "<xml>&#xFFFF;</xml>",
+            "<xml>&#xD800;</xml>",
+            "<xml>\0</xml>",
+            "<xml>\u{1}</xml>",
+            "<xml>]]></xml>",
+            "<xml><![CDATA[x]]",
+            "<xml><!-- a -- b --></xml>",
+            "<xml><!-- a ---></xml>",
+            "<1xml/>",
+            "<xml a/>",
+            "<xml a=1/>",
+            "<xml a='1'b='2'/>",
+            "<xml a='1' a='2'/>",
+            "<xml a='&e;'/>",
+            "<xml a='\u{1}'/>",
+            "<xml a='<'/>",
+            "<xml><?pi?></xml>",
+            "<?pi?><xml/>",
+            "<xml/><?pi?>",
+            " <?xml version='1.0'?><xml/>",
+            "<xml><?xml version='1.0'?></xml>",
+            "<!DOCTYPE xml><xml/>",
+            "<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><xml>&e;</xml>",
+        ] {
+            assert!(outcome(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn depth_and_number_are_limited_where_the_limits_say() {
+        let nested = |depth: usize| "<a>".repeat(depth) + &"</a>".repeat(depth);
+        assert_eq!(outcome(&nested(16)), Ok(()));
+        assert_eq!(outcome(&nested(17)), Err(TOO_DEEP));
+        assert_eq!(outcome(&nested(100_000)), Err(TOO_DEEP));
+        let many = |count: usize| format!("<a>{}</a>", "<b/>".repeat(count - 1));
+        assert_eq!(outcome(&many(2000)), Ok(()));
+        assert_eq!(outcome(&many(2001)), Err(TOO_MANY));
+        let attributes = |count: usize| {
+            let all: String = (0..count).map(|n| format!(" a{n}=''")).collect();
+            format!("<a{all}/>")
+        };
+        assert_eq!(outcome(&attributes(64)), Ok(()));
+        assert_eq!(outcome(&attributes(65)), Err(BAD_ATTRIBUTE));
+    }
+
+    #[test]
+    fn what_stood_before_a_fault_is_there() {
+        let (document, outcome) = read("<xml><Event>E</Event><MsgID>1</MsgID><");
+        assert!(outcome.is_err());
+        let root = document.root().expect("it has a root");
+        assert_eq!(root.children().count(), 2);
+    }
+}
