@@ -1,4 +1,5 @@
 //! draft
 
 pub mod domain;
+pub mod store;
 pub mod wechat;

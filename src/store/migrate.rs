@@ -1,0 +1,46 @@
+//! Bringing a database's schema up to date, or finding out that it is not.
+
+use sqlx::migrate::{Migrate, Migrator};
+
+use super::OpenStoreError;
+
+/// What to do about migrations when a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrations {
+    /// Apply what is missing.
+    Apply,
+    /// Refuse to open unless all are there.
+    Require,
+}
+
+const TABLE: &str = "_sqlx_migrations";
+
+/// Applies or requires the migrations. A database that knows a migration which we do not know is refused.
+pub(super) async fn run<C: Migrate>(
+    migrator: &Migrator,
+    connection: &mut C,
+    migrations: Migrations,
+) -> Result<(), OpenStoreError> {
+    if migrations == Migrations::Apply {
+        return Ok(migrator.run_direct(None, connection, false).await?);
+    }
+    // Fails where the table is missing, that is, on a database that was never migrated.
+    let applied = connection
+        .list_applied_migrations(TABLE)
+        .await
+        .unwrap_or_default();
+    let applied: Vec<i64> = applied.iter().map(|migration| migration.version).collect();
+    if let Some(newer) = applied
+        .iter()
+        .find(|version| !migrator.version_exists(**version))
+    {
+        return Err(OpenStoreError::Newer(*newer));
+    }
+    match migrator
+        .iter()
+        .find(|migration| !applied.contains(&migration.version))
+    {
+        Some(missing) => Err(OpenStoreError::Outdated(missing.version)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,192 @@
+//! What is kept, and the only place with SQL.
+//!
+//! [`Store`] is the contract. PostgreSQL and SQLite keep it alike: one suite of tests judges both.
+
+mod error;
+mod migrate;
+mod postgres;
+mod query;
+mod row;
+mod sqlite;
+mod tally;
+mod time;
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    AccountName, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome, Reading, Stats, Time,
+};
+
+pub use error::{OpenStoreError, StoreError};
+pub use migrate::Migrations;
+pub use postgres::PostgresStore;
+pub use sqlite::SqliteStore;
+
+/// Keeps deliveries and the jobs they add up to.
+///
+/// Jobs are keyed by (account, `msg_id`), deliveries by (account, SHA-256 of the body). Times come from the caller. Every
+/// call is one transaction: it happens whole or not at all.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Keeps a delivery; when this returns, it is on disk.
+    ///
+    /// The same bytes again are one more copy: `times`, `deliveries` and `last_received_at` move, nothing else. Other
+    /// bytes for the same job are a new revision. The job shows the content with the latest `CreateTime`; on a tie, the
+    /// one first received last, so a late retry of old content never flips it back. Only job results that were
+    /// understood count in a job.
+    async fn record(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError>;
+
+    /// Jobs in descending order of (`finished_at`, account, `msg_id` as a number), those after `page.after`.
+    async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError>;
+
+    /// One job.
+    async fn job(&self, account: &AccountName, msg_id: MsgId) -> Result<Option<Job>, StoreError>;
+
+    /// The distinct contents received for a job, oldest first.
+    async fn job_deliveries(
+        &self,
+        account: &AccountName,
+        msg_id: MsgId,
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Everything kept, in descending order of (`received_at`, id), those after `page.after`.
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: &Page<DeliveryKey>,
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Totals over the jobs that match.
+    async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError>;
+
+    /// Reads a kept delivery again and files it anew; its job's values follow. With `dry_run`, only tells.
+    ///
+    /// A delivery that was understood and no longer is stays as it was. None when there is no such delivery.
+    async fn reread(
+        &self,
+        id: i64,
+        read: Reader,
+        now: Time,
+        dry_run: bool,
+    ) -> Result<Option<Reread>, StoreError>;
+
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Waits for calls that are under way, then closes every connection.
+    async fn close(&self);
+}
+
+/// Turns the body of a kept delivery into what it says.
+pub type Reader = fn(&[u8]) -> Reading;
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// These bytes are new.
+    New,
+    /// The same bytes were there already; one more copy was counted.
+    Duplicate,
+}
+
+/// Which jobs; `None` means any.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Of this account.
+    pub account: Option<AccountName>,
+    /// With this outcome.
+    pub outcome: Option<Outcome>,
+    /// Rejected with this code.
+    pub code: Option<i32>,
+    /// With this `CheckState`.
+    pub check_state: Option<i64>,
+    /// Finished at or after.
+    pub from: Option<Time>,
+    /// Finished before.
+    pub to: Option<Time>,
+    /// Changed after.
+    pub updated_after: Option<Time>,
+    /// With this id, in any account.
+    pub msg_id: Option<MsgId>,
+}
+
+/// Which deliveries; `None` means any.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Of this account.
+    pub account: Option<AccountName>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// Of this event, whatever its case.
+    pub event: Option<String>,
+    /// First received at or after.
+    pub from: Option<Time>,
+    /// First received before.
+    pub to: Option<Time>,
+}
+
+/// A part of a list: what comes after a key, so that it stays right while rows arrive.
+#[derive(Clone, Debug)]
+pub struct Page<K> {
+    /// The key of the last row seen; none for the beginning.
+    pub after: Option<K>,
+    /// How many rows at most.
+    pub limit: u32,
+}
+
+/// Where a job stands in the list of jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobKey {
+    /// Its `finished_at`.
+    pub finished_at: Time,
+    /// Its account.
+    pub account: AccountName,
+    /// Its `msg_id`.
+    pub msg_id: MsgId,
+}
+
+/// Where a delivery stands in the list of deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryKey {
+    /// Its `received_at`.
+    pub received_at: Time,
+    /// Its id.
+    pub id: i64,
+}
+
+impl From<&Job> for JobKey {
+    fn from(job: &Job) -> Self {
+        Self {
+            finished_at: job.result.finished_at,
+            account: job.account.clone(),
+            msg_id: job.result.msg_id,
+        }
+    }
+}
+
+impl From<&Delivery> for DeliveryKey {
+    fn from(delivery: &Delivery) -> Self {
+        Self {
+            received_at: delivery.received_at,
+            id: delivery.id,
+        }
+    }
+}
+
+/// What reading a delivery again did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reread {
+    /// The delivery before.
+    pub before: Delivery,
+    /// The delivery after.
+    pub after: Delivery,
+    /// Whether what its job shows has changed.
+    pub job_changed: bool,
+}
+
+impl Reread {
+    /// Whether anything has changed.
+    pub fn changed(&self) -> bool {
+        self.before != self.after || self.job_changed
+    }
+}

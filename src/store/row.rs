@@ -1,0 +1,144 @@
+//! Rows into values, the same for both databases.
+
+use sqlx::types::Json;
+use sqlx::{ColumnIndex, Database, Decode, Row, Type};
+
+use super::tally::Content;
+use crate::domain::{Article, Counts, Delivery, Job, MassSendFinished, MsgId, Status, Time};
+
+/// A row of `jobs`.
+pub(super) fn job<R>(row: &R) -> Result<Job, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let Json(articles) = row.try_get("articles")?;
+    let status: Option<String> = row.try_get("status")?;
+    Ok(Job {
+        account: parsed(row, "account")?,
+        result: MassSendFinished {
+            msg_id: required(MsgId::new(row.try_get("msg_id")?), "msg_id")?,
+            finished_at: row.try_get("finished_at")?,
+            status: Status::read(status.as_deref()),
+            counts: Counts {
+                total: row.try_get("total_count")?,
+                filter: row.try_get("filter_count")?,
+                sent: row.try_get("sent_count")?,
+                error: row.try_get("error_count")?,
+            },
+            check_state: row.try_get("check_state")?,
+            copyright_count: row.try_get("copyright_count")?,
+            article_url_count: row.try_get("article_url_count")?,
+            articles,
+            to_user_name: row.try_get("to_user_name")?,
+            from_user_name: row.try_get("from_user_name")?,
+        },
+        first_received_at: row.try_get("first_received_at")?,
+        last_received_at: row.try_get("last_received_at")?,
+        updated_at: row.try_get("updated_at")?,
+        deliveries: row.try_get("deliveries")?,
+        revision: row.try_get("revision")?,
+    })
+}
+
+/// A row of `deliveries`.
+pub(super) fn delivery<R>(row: &R) -> Result<Delivery, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let body_sha256: Vec<u8> = row.try_get("body_sha256")?;
+    let msg_id: Option<i64> = row.try_get("msg_id")?;
+    Ok(Delivery {
+        id: row.try_get("id")?,
+        account: parsed(row, "account")?,
+        event: row.try_get("event")?,
+        msg_id: msg_id.and_then(MsgId::new),
+        body: row.try_get("body")?,
+        body_sha256: required(body_sha256.try_into().ok(), "body_sha256")?,
+        state: parsed(row, "state")?,
+        error: row.try_get("error")?,
+        received_at: row.try_get("received_at")?,
+        last_received_at: row.try_get("last_received_at")?,
+        times: row.try_get("times")?,
+    })
+}
+
+/// A row of `deliveries` that is a job result, without its body.
+pub(super) fn content<R>(row: &R) -> Result<Content, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(Content {
+        id: row.try_get("id")?,
+        finished_at: row.try_get("finished_at")?,
+        received_at: row.try_get("received_at")?,
+        last_received_at: row.try_get("last_received_at")?,
+        times: row.try_get("times")?,
+    })
+}
+
+fn parsed<T, R>(row: &R, column: &'static str) -> Result<T, sqlx::Error>
+where
+    T: std::str::FromStr,
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let text: String = row.try_get(column)?;
+    required(text.parse().ok(), column)
+}
+
+/// A column's value, unless the database holds what no qunfa writes.
+fn required<T>(value: Option<T>, column: &'static str) -> Result<T, sqlx::Error> {
+    value.ok_or_else(|| sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: "the value is not one that qunfa writes".into(),
+    })
+}
+
+/// Binds the values of a job result in the order of the columns that both stores name: `msg_id` to `finished_at`.
+///
+/// Kept beside the reading of rows, so that the two lists are compared at a glance.
+pub(super) fn bind_result<'q, DB>(
+    query: sqlx::query::Query<'q, DB, DB::Arguments>,
+    result: &MassSendFinished,
+) -> sqlx::query::Query<'q, DB, DB::Arguments>
+where
+    DB: Database,
+    for<'e> i64: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i64>: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i32>: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> &'e str: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> Option<String>: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> Time: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> Json<Vec<Article>>: sqlx::Encode<'e, DB> + Type<DB>,
+{
+    query
+        .bind(result.msg_id.get())
+        .bind(result.status.outcome.as_str())
+        .bind(result.status.text.clone())
+        .bind(result.status.code)
+        .bind(result.counts.total)
+        .bind(result.counts.filter)
+        .bind(result.counts.sent)
+        .bind(result.counts.error)
+        .bind(result.check_state)
+        .bind(result.copyright_count)
+        .bind(result.article_url_count)
+        .bind(Json(result.articles.clone()))
+        .bind(result.to_user_name.clone())
+        .bind(result.from_user_name.clone())
+        .bind(result.finished_at)
+}

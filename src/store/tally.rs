@@ -1,0 +1,100 @@
+//! What the deliveries of one job add up to.
+
+use crate::domain::{Job, MassSendFinished, Time};
+
+/// One job result among the deliveries of a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content {
+    pub(super) id: i64,
+    pub(super) finished_at: Time,
+    pub(super) received_at: Time,
+    pub(super) last_received_at: Time,
+    pub(super) times: i64,
+}
+
+/// The sums over all contents of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// The delivery whose content the job shows: the latest `CreateTime`; on a tie, the one first received last.
+    pub(super) shown: i64,
+    pub(super) first_received_at: Time,
+    pub(super) last_received_at: Time,
+    pub(super) deliveries: i64,
+    pub(super) revision: i64,
+}
+
+impl Tally {
+    /// None when there is no content.
+    pub(super) fn of(contents: &[Content]) -> Option<Self> {
+        let order = |content: &&Content| (content.finished_at, content.received_at, content.id);
+        Some(Self {
+            shown: contents.iter().max_by_key(order)?.id,
+            first_received_at: contents.iter().map(|content| content.received_at).min()?,
+            last_received_at: contents
+                .iter()
+                .map(|content| content.last_received_at)
+                .max()?,
+            deliveries: contents.iter().map(|content| content.times).sum(),
+            revision: i64::try_from(contents.len()).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// Whether a job shows that result and these sums already.
+    pub(super) fn shows(&self, job: &Job, result: &MassSendFinished) -> bool {
+        job.result == *result
+            && job.deliveries == self.deliveries
+            && job.revision == self.revision
+            && job.first_received_at == self.first_received_at
+            && job.last_received_at == self.last_received_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(id: i64, finished: i64, received: i64, last: i64, times: i64) -> Content {
+        let time = |seconds| Time::from_create_time(seconds).expect("in range");
+        Content {
+            id,
+            finished_at: time(finished),
+            received_at: time(received),
+            last_received_at: time(last),
+            times,
+        }
+    }
+
+    #[test]
+    fn the_latest_create_time_shows_and_a_tie_goes_to_the_one_first_received_last() {
+        let shown = |contents: &[Content]| Tally::of(contents).map(|tally| tally.shown);
+        assert_eq!(shown(&[]), None);
+        assert_eq!(
+            shown(&[content(1, 20, 1, 9, 5), content(2, 10, 2, 2, 1)]),
+            Some(1)
+        );
+        assert_eq!(
+            shown(&[content(1, 10, 1, 9, 5), content(2, 10, 2, 2, 1)]),
+            Some(2)
+        );
+        assert_eq!(
+            shown(&[content(1, 10, 2, 9, 5), content(2, 10, 2, 2, 1)]),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn copies_and_times_are_summed_up() {
+        let tally = Tally::of(&[content(1, 10, 5, 9, 3), content(2, 20, 3, 4, 2)]);
+        let expected = content(0, 0, 3, 9, 5);
+        assert_eq!(
+            tally,
+            Some(Tally {
+                shown: 2,
+                first_received_at: expected.received_at,
+                last_received_at: expected.last_received_at,
+                deliveries: 5,
+                revision: 2,
+            })
+        );
+    }
+}
