@@ -144,15 +144,14 @@ impl Account {
         tolerance: u64,
     ) -> Result<Opened, OpenError> {
         let skew = timestamp_seconds(query).map(|seconds| seconds.abs_diff(now.seconds()));
-        let (body, unbound_signature) = match self.mode.encryption() {
-            Some(encryption) => (self.decrypt(encryption, query, &body)?, None),
-            None => {
-                let signature = self.verify_query(query)?;
-                if skew.is_none_or(|skew| skew > tolerance) {
-                    return Err(OpenError::Timestamp);
-                }
-                (body, Some(signature))
+        let (body, unbound_signature) = if let Some(encryption) = self.mode.encryption() {
+            (self.decrypt(encryption, query, &body)?, None)
+        } else {
+            let signature = self.verify_query(query)?;
+            if skew.is_none_or(|skew| skew > tolerance) {
+                return Err(OpenError::Timestamp);
             }
+            (body, Some(signature))
         };
         let Push {
             reading,

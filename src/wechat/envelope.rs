@@ -168,10 +168,10 @@ fn unpadded_length(frame: &[u8]) -> Result<usize, EnvelopeError> {
         return Err(EnvelopeError::Padding);
     }
     let length = frame.len() - padding;
-    match frame[length..].iter().all(|byte| *byte == last) {
-        true => Ok(length),
-        false => Err(EnvelopeError::Padding),
+    if frame[length..].iter().any(|byte| *byte != last) {
+        return Err(EnvelopeError::Padding);
     }
+    Ok(length)
 }
 
 #[cfg(test)]

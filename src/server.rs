@@ -1,0 +1,292 @@
+//! The accept loop: HTTP/1 only, a deadline for every request's head, a limit on connections, and a stop that finishes
+//! what has begun.
+//!
+//! `axum::serve` sets no deadline for the head, so a silent client would hold its connection for ever. Deadlines for
+//! bodies are the handlers' business, as they alone read them.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+/// How long a client may take from connecting, or from the last answer, to the end of a request's head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// The largest head; also the largest piece of a body that is read at once.
+const HEAD_LIMIT: usize = 16 * 1024;
+/// How long a connection that has to go may still take to send out an answer.
+const PARTING: Duration = Duration::from_millis(50);
+/// How long requests under way may take after the stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The pause after the system has refused a connection, for want of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown`, then closes idle connections and finishes requests that have begun.
+///
+/// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    max_connections: usize,
+    shutdown: CancellationToken,
+) {
+    let seats = Arc::new(Seats::default());
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                refused_by_system(&error, &seats).await;
+                continue;
+            }
+        };
+        while seats.taken() >= max_connections && !seats.evict() {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = seats.freed.notified() => {}
+            }
+        }
+        let seat = Seat::take(&seats);
+        connections.spawn(connection(stream, router.clone(), seat, shutdown.clone()));
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(DRAIN, connections.wait())
+        .await
+        .is_err()
+    {
+        warn!(
+            "requests were still under way {} s after the stop",
+            DRAIN.as_secs()
+        );
+    }
+}
+
+async fn refused_by_system(error: &io::Error, seats: &Seats) {
+    // A client that left while it waited is no news.
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        return;
+    }
+    warn!(%error, "the system refused a connection; raise the limit on open files");
+    seats.evict();
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "the client left at once");
+        return;
+    }
+    let service = service_fn(|request| answer(request, &router, &seat));
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(HEAD_LIMIT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = seat.waiting.evicted.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(PARTING, connection).await;
+            return;
+        }
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            if seat.waiting.in_request.load(Relaxed) {
+                connection.await
+            } else {
+                let _ = tokio::time::timeout(PARTING, connection).await;
+                return;
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer(
+    request: hyper::Request<Incoming>,
+    router: &Router,
+    seat: &Seat,
+) -> Result<Response, Infallible> {
+    seat.request_begins();
+    if request.body().is_end_stream() {
+        seat.waiting.leave_queue();
+    }
+    let waiting = Arc::clone(&seat.waiting);
+    let request: Request = request.map(|body| Body::new(Arriving { body, waiting }));
+    let response = router.clone().oneshot(request).await;
+    seat.request_ends();
+    response
+}
+
+/// Who is connected, and who of them waits: for a request, or for the rest of one.
+#[derive(Default)]
+struct Seats {
+    state: Mutex<SeatsState>,
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct SeatsState {
+    taken: usize,
+    /// By place in the queue; the first has waited longest.
+    waiting: BTreeMap<u64, Arc<Waiting>>,
+    next_place: u64,
+}
+
+/// What a connection shares with the body that it receives and with whoever evicts it.
+struct Waiting {
+    seats: Arc<Seats>,
+    /// The place in the queue; none while an answer is being made.
+    place: Mutex<Option<u64>>,
+    in_request: AtomicBool,
+    evicted: CancellationToken,
+}
+
+impl Seats {
+    fn state(&self) -> std::sync::MutexGuard<'_, SeatsState> {
+        // Nothing that holds the lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken(&self) -> usize {
+        self.state().taken
+    }
+
+    /// Sends away the connection that has waited longest; false when none waits.
+    fn evict(&self) -> bool {
+        let mut state = self.state();
+        let Some((_, longest)) = state.waiting.pop_first() else {
+            return false;
+        };
+        // Its seat counts as free at once; `Seat::drop` knows by the token.
+        state.taken -= 1;
+        longest.evicted.cancel();
+        true
+    }
+}
+
+impl Waiting {
+    fn place(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the last place in the queue.
+    fn queue(self: &Arc<Self>) {
+        let mut place = self.place();
+        let mut state = self.seats.state();
+        if let Some(old) = place.take() {
+            state.waiting.remove(&old);
+        }
+        if !self.evicted.is_cancelled() {
+            let new = state.next_place;
+            state.next_place += 1;
+            state.waiting.insert(new, Arc::clone(self));
+            *place = Some(new);
+        }
+    }
+
+    fn leave_queue(&self) {
+        if let Some(old) = self.place().take() {
+            self.seats.state().waiting.remove(&old);
+        }
+    }
+}
+
+/// One connection's place among [`Seats`], given back when dropped.
+struct Seat {
+    waiting: Arc<Waiting>,
+}
+
+impl Seat {
+    fn take(seats: &Arc<Seats>) -> Self {
+        seats.state().taken += 1;
+        let waiting = Arc::new(Waiting {
+            seats: Arc::clone(seats),
+            place: Mutex::default(),
+            in_request: AtomicBool::new(false),
+            evicted: CancellationToken::new(),
+        });
+        waiting.queue();
+        Self { waiting }
+    }
+
+    fn request_begins(&self) {
+        self.waiting.in_request.store(true, Relaxed);
+        self.waiting.queue();
+    }
+
+    fn request_ends(&self) {
+        self.waiting.in_request.store(false, Relaxed);
+        self.waiting.queue();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.waiting.leave_queue();
+        let seats = &self.waiting.seats;
+        let mut state = seats.state();
+        if !self.waiting.evicted.is_cancelled() {
+            state.taken -= 1;
+        }
+        drop(state);
+        seats.freed.notify_one();
+    }
+}
+
+/// A request's body. Once all of it is here, the connection no longer waits: an answer is being made.
+struct Arriving {
+    body: Incoming,
+    waiting: Arc<Waiting>,
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.waiting.leave_queue();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,152 @@
+//! WeChat's side, for trials and tests: signs and encrypts events and pushes them over HTTP, as WeChat does.
+//!
+//! It shares [`wechat`](crate::wechat) with the receiver, so alone it proves only that two halves agree; the tests hold
+//! both against vectors that WeChat published.
+
+mod sample;
+mod sealing;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use url::{Host, Url};
+
+use crate::domain::Time;
+
+pub use sample::{NoMsgId, Sample, with_msg_id};
+pub use sealing::{Sender, SignedPush};
+
+/// WeChat gives up after 5 s.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the receiver answered to one push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, as text.
+    pub body: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Answer {
+    /// Whether WeChat takes it as an acknowledgement: 200 with `success` or nothing.
+    pub fn is_legal(&self) -> bool {
+        self.status == 200 && matches!(self.body.as_str(), "success" | "")
+    }
+}
+
+/// A push could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random(#[from] getrandom::Error),
+    /// Nobody answered.
+    #[error("no answer")]
+    Http(#[source] reqwest::Error),
+}
+
+impl From<reqwest::Error> for PushError {
+    /// The URL stays out: its query holds the signature.
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
+/// Pushes to one callback URL.
+#[derive(Debug)]
+pub struct Simulator {
+    client: Client,
+    url: Url,
+    sender: Sender,
+}
+
+impl Simulator {
+    /// Pushes to `url` with the sender's token and mode. It follows no redirect and uses no proxy, as WeChat.
+    ///
+    /// # Errors
+    /// [`PushError::Http`] when the HTTP client cannot be set up.
+    pub fn new(url: Url, sender: Sender) -> Result<Self, PushError> {
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()?;
+        Ok(Self {
+            client,
+            url,
+            sender,
+        })
+    }
+
+    /// Pushes a message once, with a new timestamp, nonce and signature: pushing the same message again is what WeChat
+    /// does when it retries.
+    ///
+    /// # Errors
+    /// [`PushError`] when there was no answer.
+    pub async fn push(&self, message: &[u8]) -> Result<Answer, PushError> {
+        let SignedPush { query, body } = self.sender.sign(message, Time::now())?;
+        let mut url = self.url.clone();
+        url.set_query(Some(&query));
+        let started = Instant::now();
+        let response = self
+            .client
+            .post(url)
+            .header("Content-Type", "text/xml")
+            .body(body)
+            .send()
+            .await?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            body: response.text().await?,
+            took: started.elapsed(),
+        })
+    }
+}
+
+/// Whether the URL stays on this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_localhost_and_its_addresses() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8080/wechat/a", true),
+            ("http://localhost/wechat/a", true),
+            ("http://[::1]:1/", true),
+            ("https://wx.example.com/wechat/a", false),
+            ("http://127.0.0.1.example.com/", false),
+            ("http://0.0.0.0/", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_success_and_silence_are_legal() {
+        let answer = |status, body: &str| Answer {
+            status,
+            body: body.to_owned(),
+            took: Duration::ZERO,
+        };
+        assert!(answer(200, "success").is_legal());
+        assert!(answer(200, "").is_legal());
+        assert!(!answer(200, "Success").is_legal());
+        assert!(!answer(204, "").is_legal());
+        assert!(!answer(403, "forbidden").is_legal());
+    }
+}

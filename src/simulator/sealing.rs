@@ -1,0 +1,146 @@
+//! The form in which WeChat sends a message: signed, and by the mode encrypted.
+
+use std::fmt::Write;
+
+use crate::domain::Time;
+use crate::wechat::{self, Mode, Token};
+
+/// Stands for the OpenID that WeChat puts into the query; no signature covers it.
+const OPENID: &str = "oAbCdEfGhIjKlMnOpQrStUvWxYz0";
+
+/// Who WeChat is to the receiver: the account's token and mode.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The token that signs.
+    pub token: Token,
+    /// The mode, with the key that encrypts.
+    pub mode: Mode,
+}
+
+/// One push, ready to be sent.
+#[derive(Clone)]
+pub struct SignedPush {
+    /// The query string.
+    pub query: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Sender {
+    /// Signs a message as of `now`, with a new nonce.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn sign(&self, message: &[u8], now: Time) -> Result<SignedPush, getrandom::Error> {
+        let timestamp = now.seconds().to_string();
+        let nonce = getrandom::u32()?.to_string();
+        let signature = self.token.sign(timestamp.as_bytes(), nonce.as_bytes());
+        let mut query = format!(
+            "signature={}&timestamp={timestamp}&nonce={nonce}&openid={OPENID}",
+            signature.to_hex()
+        );
+        let Some(encryption) = self.mode.encryption() else {
+            return Ok(SignedPush {
+                query,
+                body: message.to_owned(),
+            });
+        };
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let encrypt = encryption.key.seal(message, &encryption.app_id, random);
+        let msg_signature =
+            self.token
+                .sign_message(timestamp.as_bytes(), nonce.as_bytes(), encrypt.as_bytes());
+        let _ = write!(
+            query,
+            "&encrypt_type=aes&msg_signature={}",
+            msg_signature.to_hex()
+        );
+        let body = match self.mode {
+            Mode::Compatible(_) => beside(message, &encrypt),
+            Mode::Safe(_) | Mode::Plain => None,
+        };
+        Ok(SignedPush {
+            query,
+            body: body
+                .unwrap_or_else(|| envelope(message, &encrypt))
+                .into_bytes(),
+        })
+    }
+}
+
+/// The clear message with `Encrypt` beside its elements, as compatible mode sends it; none when the message has no end
+/// to put it before.
+fn beside(message: &[u8], encrypt: &str) -> Option<String> {
+    let message = std::str::from_utf8(message).ok()?;
+    let (end, element) = if is_json(message) {
+        (message.rfind('}')?, format!(",\"Encrypt\":\"{encrypt}\""))
+    } else {
+        (
+            message.rfind("</")?,
+            format!("<Encrypt><![CDATA[{encrypt}]]></Encrypt>\n"),
+        )
+    };
+    Some(format!("{}{element}{}", &message[..end], &message[end..]))
+}
+
+/// `ToUserName` and `Encrypt` only, as safe mode sends it.
+fn envelope(message: &[u8], encrypt: &str) -> String {
+    let to_user_name = wechat::read(message).to_user_name.unwrap_or_default();
+    if std::str::from_utf8(message).is_ok_and(is_json) {
+        let envelope = serde_json::json!({"ToUserName": to_user_name, "Encrypt": encrypt});
+        return envelope.to_string();
+    }
+    format!(
+        "<xml>\n  <ToUserName><![CDATA[{to_user_name}]]></ToUserName>\n  <Encrypt><![CDATA[{encrypt}]]></Encrypt>\n</xml>\n"
+    )
+}
+
+fn is_json(message: &str) -> bool {
+    message.trim_start().starts_with('{')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wechat::{Account, AppId, EncodingAesKey, Encryption, Query};
+
+    #[test]
+    fn what_is_signed_opens_in_every_mode_and_format() {
+        let encryption = Encryption {
+            app_id: AppId::new("wx00112233445566aa").unwrap(),
+            key: EncodingAesKey::new("Qm9va21hcmtzQXJlTm90U2VjcmV0c0J1dEtleXM0MTZ").unwrap(),
+            previous_key: None,
+        };
+        let modes = [
+            Mode::Plain,
+            Mode::Compatible(encryption.clone()),
+            Mode::Safe(encryption),
+        ];
+        let messages = [
+            "<xml><ToUserName>gh_x</ToUserName><MsgType>text</MsgType></xml>",
+            r#"{"ToUserName":"gh_x","MsgType":"text"}"#,
+            "not a message at all",
+        ];
+        for mode in modes {
+            for message in messages {
+                let sender = Sender {
+                    token: Token::new("dashTok2026").unwrap(),
+                    mode: mode.clone(),
+                };
+                let account = Account {
+                    name: "main".parse().unwrap(),
+                    mode: mode.clone(),
+                    token: sender.token.clone(),
+                    previous_token: None,
+                    original_id: None,
+                };
+                let push = sender.sign(message.as_bytes(), Time::now()).unwrap();
+                let opened = account
+                    .open(&Query::parse(&push.query), push.body, Time::now(), 60)
+                    .unwrap_or_else(|error| panic!("{}: {message}: {error}", mode.as_str()));
+                assert_eq!(opened.body, message.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! WeChat's side: the check of the URL, and pushes. Answers are short plain text; every refusal is the same.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State as FromState};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use sha2::{Digest, Sha256};
+use tracing::{debug, error, info, warn};
+
+use super::State;
+use crate::domain::{NewDelivery, Reading, Time};
+use crate::ingest::{Accepted, IngestError};
+use crate::store::Recorded;
+use crate::wechat::{Account, OpenError, Query};
+
+/// How long a body may take to come in.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// How much of a body that is too long is still read, so that its sender sees the answer and not a broken connection.
+const OVERRUN: usize = 1024 * 1024;
+
+/// Why a request was refused; for the log alone.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("no such account is configured")]
+    UnknownAccount,
+    #[error(transparent)]
+    NotAuthentic(#[from] OpenError),
+    #[error("this signature came with another body before")]
+    Replayed,
+}
+
+/// Why a body could not be read.
+enum BodyError {
+    TooLong,
+    TooSlow,
+    Broken,
+}
+
+/// `GET`: WeChat checks the URL when the owner saves the server configuration.
+pub(super) async fn check_url(FromState(state): FromState<State>, uri: Uri) -> Response {
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let (account, known) = state.account(&uri);
+    let echo = match account.check_url(query) {
+        Ok(echo) if known => echo,
+        Ok(_) => return state.refuse(None, &Refusal::UnknownAccount),
+        Err(error) => return state.refuse_at(account, known, error),
+    };
+    if let Some(signature) = echo.unbound_signature {
+        state.0.replay.note_check(&account.name, signature);
+    }
+    info!(account = %account.name, "WeChat has checked the URL");
+    text(StatusCode::OK, echo.echostr)
+}
+
+/// `POST`: an event or a user's message.
+pub(super) async fn push(FromState(state): FromState<State>, request: Request) -> Response {
+    let received_at = Time::now();
+    let (parts, body) = request.into_parts();
+    let body = match read_body(body, state.0.limits.body).await {
+        Ok(body) => body,
+        Err(BodyError::TooLong) => return text(StatusCode::PAYLOAD_TOO_LARGE, "body too long"),
+        Err(BodyError::TooSlow) => return text(StatusCode::REQUEST_TIMEOUT, "body too slow"),
+        Err(BodyError::Broken) => return text(StatusCode::BAD_REQUEST, "body broken off"),
+    };
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let (account, known) = state.account(&parts.uri);
+    let tolerance = state.0.limits.timestamp_tolerance;
+    let opened = match account.open(&query, body, received_at, tolerance) {
+        Ok(opened) if known => opened,
+        Ok(_) => return state.refuse(None, &Refusal::UnknownAccount),
+        Err(error) => return state.refuse_at(account, known, error),
+    };
+    let body_sha256 = Sha256::digest(&opened.body).into();
+    if let Some(signature) = opened.unbound_signature
+        && !state
+            .0
+            .replay
+            .admits(&account.name, signature, &body_sha256)
+    {
+        return state.refuse(Some(account), &Refusal::Replayed);
+    }
+    if opened.skew.is_none_or(|skew| skew > tolerance)
+        && state.0.warnings.is_due(Some(&account.name))
+    {
+        warn!(account = %account.name, skew_s = opened.skew, "WeChat's timestamp is far from this clock");
+    }
+    let delivery = NewDelivery {
+        account: account.name.clone(),
+        body: opened.body,
+        body_sha256,
+        received_at,
+        reading: opened.reading,
+    };
+    accept(&state, delivery).await
+}
+
+/// Says `success` only after what must be kept is on disk.
+async fn accept(state: &State, delivery: NewDelivery) -> Response {
+    let account = delivery.account.clone();
+    let reading = delivery.reading.clone();
+    match state.0.ingest.accept(delivery).await {
+        Ok(accepted) => {
+            match accepted {
+                Accepted::Kept(recorded) => log_kept(&account, &reading, recorded),
+                Accepted::NotKept => debug!(%account, "a push that is not kept"),
+            }
+            text(StatusCode::OK, "success")
+        }
+        Err(error) => {
+            let source = match &error {
+                IngestError::Store(store) => {
+                    std::error::Error::source(store).map(ToString::to_string)
+                }
+                IngestError::TimedOut => None,
+            };
+            error!(%account, %error, source, "a push could not be kept; WeChat will try again");
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+        }
+    }
+}
+
+fn log_kept(account: &crate::domain::AccountName, reading: &Reading, recorded: Recorded) {
+    let is_copy = recorded == Recorded::Duplicate;
+    match reading {
+        Reading::Result { result, note, .. } => {
+            let outcome = result.status.outcome.as_str();
+            info!(%account, msg_id = %result.msg_id, outcome, is_copy, note, "a job result is kept");
+        }
+        Reading::Other { .. } => info!(%account, is_copy, "an event is kept"),
+        Reading::Unparsed { error, .. } => {
+            warn!(%account, is_copy, error, "a push could not be understood; it is kept raw");
+        }
+    }
+}
+
+/// The whole body. One that is too long is thrown away as it comes; it is never cut silently.
+async fn read_body(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let reading = async {
+        let mut bytes = Vec::new();
+        let mut length = 0_usize;
+        while let Some(frame) = body.frame().await {
+            let data = frame.map_err(|_| BodyError::Broken)?.into_data();
+            let data: Bytes = data.unwrap_or_default();
+            length = length.saturating_add(data.len());
+            if length <= limit {
+                bytes.extend_from_slice(&data);
+            } else if length > limit.saturating_add(OVERRUN) {
+                break;
+            }
+        }
+        if length > limit {
+            return Err(BodyError::TooLong);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(BODY_DEADLINE, reading)
+        .await
+        .unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// WeChat uses GET and POST only.
+pub(super) async fn method_not_allowed() -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET,POST"));
+    response
+}
+
+/// A handler panicked: WeChat must try again.
+pub(super) fn after_panic(_: Box<dyn Any + Send>) -> Response {
+    error!("a handler panicked");
+    text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+}
+
+impl State {
+    /// The account that the path names, and whether there is one. The name is taken as it stands in the path: names need
+    /// no escapes.
+    fn account(&self, uri: &Uri) -> (&Account, bool) {
+        let name = uri.path().rsplit('/').next().unwrap_or_default();
+        match self.0.accounts.get(name) {
+            Some(account) => (account, true),
+            None => (&self.0.decoy, false),
+        }
+    }
+
+    fn refuse_at(&self, account: &Account, known: bool, error: OpenError) -> Response {
+        if known {
+            self.refuse(Some(account), &Refusal::NotAuthentic(error))
+        } else {
+            self.refuse(None, &Refusal::UnknownAccount)
+        }
+    }
+
+    /// The constant 403. The reason goes to the log only; loudly once a minute per account, because a wrong token of our
+    /// own would otherwise lose events in silence.
+    fn refuse(&self, account: Option<&Account>, refusal: &Refusal) -> Response {
+        self.0.ingest.counters().refused();
+        let name = account.map(|account| &account.name);
+        let shown = name.map(tracing::field::display);
+        if self.0.warnings.is_due(name) {
+            warn!(account = shown, reason = %refusal, "refused; more of these within a minute are logged at debug level only");
+        } else {
+            debug!(account = shown, reason = %refusal, "refused");
+        }
+        text(StatusCode::FORBIDDEN, "forbidden")
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Body>) -> Response {
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    (status, [(header::CONTENT_TYPE, content_type)], body.into()).into_response()
+}

@@ -1,0 +1,56 @@
+//! Health: open to all, and nothing private in it.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State as FromState;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::State;
+
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether events can be accepted.
+#[derive(Serialize)]
+pub(super) struct ReadyOut {
+    status: &'static str,
+    database: &'static str,
+    detail: &'static str,
+}
+
+/// The process runs.
+pub(super) async fn livez() -> &'static str {
+    "ok"
+}
+
+/// The database answers, so an event would be kept.
+pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, Json<ReadyOut>) {
+    let answer = tokio::time::timeout(PATIENCE, state.0.store.ping()).await;
+    let (code, status, detail) = match answer {
+        Ok(Ok(())) => (StatusCode::OK, "ready", "the database answers"),
+        Ok(Err(_)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the database is not available",
+        ),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the database did not answer in time",
+        ),
+    };
+    let database = state.0.database;
+    let body = ReadyOut {
+        status,
+        database,
+        detail,
+    };
+    (code, Json(body))
+}
+
+/// Outside of every route.
+pub(super) async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "not found")
+}

@@ -1,0 +1,177 @@
+//! Errors of the API as `application/problem+json` (RFC 9457): a closed list of ids.
+
+use std::any::Any;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracing::{error, warn};
+
+use crate::store::StoreError;
+
+/// What went wrong with a call of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// No key, or one that is not configured.
+    Unauthorized,
+    /// A parameter that is unknown, doubled, empty or malformed; says which and what is allowed.
+    InvalidParameter(String),
+    /// No such route, job or account.
+    NotFound(&'static str),
+    /// The API is read with GET.
+    MethodNotAllowed,
+    /// The database is away or slow.
+    Unavailable,
+    /// A defect; the log knows more.
+    Internal,
+}
+
+/// The body; `request_id` finds the log's lines.
+#[derive(Serialize)]
+struct ProblemOut<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+impl Problem {
+    const fn id(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::InvalidParameter(_) => "invalid-parameter",
+            Self::NotFound(_) => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn title(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "A key is needed",
+            Self::InvalidParameter(_) => "A parameter is not valid",
+            Self::NotFound(_) => "Not found",
+            Self::MethodNotAllowed => "The method is not allowed",
+            Self::Unavailable => "The database is not available",
+            Self::Internal => "Something went wrong inside",
+        }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::InvalidParameter(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn detail(&self) -> &str {
+        match self {
+            Self::Unauthorized => "send `Authorization: Bearer KEY` with a configured key",
+            Self::InvalidParameter(detail) => detail,
+            Self::NotFound(detail) => detail,
+            Self::MethodNotAllowed => "the API is read with GET",
+            Self::Unavailable => "the database did not answer in time; try again in a moment",
+            Self::Internal => "the request is in the log under its id",
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(store_error: StoreError) -> Self {
+        match &store_error {
+            StoreError::Unavailable(source) => {
+                warn!(error = %source, "the database is not available");
+                Self::Unavailable
+            }
+            StoreError::Unexpected(source) => {
+                error!(error = %source, "the database answered unexpectedly");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The status and headers; [`complete`] writes the body where the request's id is known.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        let headers = response.headers_mut();
+        let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        match self {
+            Self::Unauthorized => set(header::WWW_AUTHENTICATE, "Bearer realm=\"qunfa\""),
+            Self::MethodNotAllowed => set(header::ALLOW, "GET,HEAD"),
+            Self::Unavailable => set(header::RETRY_AFTER, "5"),
+            Self::InvalidParameter(_) | Self::NotFound(_) | Self::Internal => None,
+        };
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the body of a problem; any other response passes.
+pub(super) fn complete(mut response: Response, request_id: &str) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        return response;
+    };
+    let body = serde_json::to_vec(&ProblemOut {
+        r#type: format!("urn:qunfa:problem:{}", problem.id()),
+        title: problem.title(),
+        status: problem.status().as_u16(),
+        detail: problem.detail(),
+        request_id,
+    })
+    .expect("a problem is texts and a number");
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    *response.body_mut() = Body::from(body);
+    response
+}
+
+/// A handler panicked: the connection lives on, and the log knows where.
+pub(super) fn after_panic(_: Box<dyn Any + Send>) -> Response {
+    error!("a handler panicked");
+    Problem::Internal.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_problem_has_its_own_id_and_a_fitting_status() {
+        let problems = [
+            (Problem::Unauthorized, 401, "unauthorized"),
+            (
+                Problem::InvalidParameter("x".into()),
+                400,
+                "invalid-parameter",
+            ),
+            (Problem::NotFound("x"), 404, "not-found"),
+            (Problem::MethodNotAllowed, 405, "method-not-allowed"),
+            (Problem::Unavailable, 503, "unavailable"),
+            (Problem::Internal, 500, "internal"),
+        ];
+        for (problem, status, id) in problems {
+            let response = complete(problem.into_response(), "r-1");
+            assert_eq!(response.status(), status);
+            let body = axum::body::to_bytes(response.into_body(), 4096)
+                .await
+                .unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["type"], format!("urn:qunfa:problem:{id}"));
+            assert_eq!(body["status"], status);
+            assert_eq!(body["request_id"], "r-1");
+        }
+    }
+}

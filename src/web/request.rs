@@ -1,0 +1,61 @@
+//! Around every request: an id, a span for its logs, one line when it is answered, and the body of a problem.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument, debug, info, info_span};
+
+use super::problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Differs from process to process, so that ids of replicas and restarts do not meet.
+static PROCESS: LazyLock<String> = LazyLock::new(|| {
+    let mut random = [0; 4];
+    // Without randomness ids are merely less unique.
+    let _ = getrandom::fill(&mut random);
+    hex::encode(random)
+});
+static REQUESTS: AtomicU64 = AtomicU64::new(1);
+
+/// The id is always our own: one from outside would let others write into our logs.
+fn new_id() -> String {
+    let mut id = PROCESS.clone();
+    let number = REQUESTS.fetch_add(1, Relaxed);
+    let _ = write!(id, "-{number:08x}");
+    id
+}
+
+/// The middleware. Logs name the route's template, never the path or the query.
+pub(super) async fn trace(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = new_id();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str);
+    let span = info_span!("request", request_id = %id, method = %request.method(), route);
+    let is_routine = !route.starts_with("/api");
+
+    let response = next.run(request).instrument(span.clone()).await;
+    let mut response = problem::complete(response, &id);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+
+    let _entered = span.entered();
+    let status = response.status().as_u16();
+    let duration_ms = started.elapsed().as_millis();
+    if is_routine && status < 500 {
+        debug!(status, duration_ms, "answered");
+    } else {
+        info!(status, duration_ms, "answered");
+    }
+    response
+}
