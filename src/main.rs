@@ -1,1 +1,7 @@
-fn main() {}
+//! The `qunfa` program: runs the command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    qunfa::cli::run(std::env::args_os())
+}

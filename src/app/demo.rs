@@ -1,0 +1,109 @@
+//! The account that `serve` makes when none is configured: plain mode, with a random token kept in the data directory.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::{make_private_directory, random_token};
+use crate::wechat::{Account, Mode, Token};
+
+/// Its name.
+pub const DEMO: &str = "demo";
+const TOKEN_FILE: &str = "demo.token";
+
+/// The demo account and where its token is kept.
+#[derive(Debug)]
+pub struct Demo {
+    /// The account.
+    pub account: Account,
+    /// The file with its token, mode 0600.
+    pub token_file: PathBuf,
+}
+
+impl Demo {
+    /// The account that `serve` made before.
+    ///
+    /// # Errors
+    /// When it has not made one, or its file cannot be read.
+    pub fn load(data_dir: &Path) -> anyhow::Result<Self> {
+        let token_file = data_dir.join(TOKEN_FILE);
+        let text = fs::read_to_string(&token_file)
+            .with_context(|| format!("the demo token `{}` cannot be read", token_file.display()))?;
+        let token = Token::new(text.trim_end()).with_context(|| {
+            format!(
+                "`{}` holds no token; remove it and start again",
+                token_file.display()
+            )
+        })?;
+        Ok(Self {
+            account: Account {
+                name: DEMO.parse().expect("it is an account name"),
+                mode: Mode::Plain,
+                token,
+                previous_token: None,
+                original_id: None,
+            },
+            token_file,
+        })
+    }
+
+    /// The account, made where it is missing.
+    ///
+    /// # Errors
+    /// When its file cannot be made or read.
+    pub fn load_or_make(data_dir: &Path) -> anyhow::Result<Self> {
+        let token_file = data_dir.join(TOKEN_FILE);
+        make_token_file(data_dir, &token_file)
+            .with_context(|| format!("the demo token `{}` cannot be made", token_file.display()))?;
+        Self::load(data_dir)
+    }
+}
+
+/// Written aside and then linked into place, so that a half-written token is never seen.
+fn make_token_file(data_dir: &Path, token_file: &Path) -> anyhow::Result<()> {
+    if token_file.exists() {
+        return Ok(());
+    }
+    make_private_directory(data_dir)?;
+    let (text, _) = random_token()?;
+    let aside = data_dir.join(format!("{TOKEN_FILE}.{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&aside)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&aside, token_file);
+    fs::remove_file(&aside)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_token_is_made_once_and_is_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        assert!(Demo::load(&data_dir).is_err());
+        let made = Demo::load_or_make(&data_dir).unwrap();
+        let text = fs::read_to_string(&made.token_file).unwrap();
+        assert_eq!(text.trim_end().len(), 32);
+        Demo::load_or_make(&data_dir).unwrap();
+        assert_eq!(fs::read_to_string(&made.token_file).unwrap(), text);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&made.token_file), 0o600);
+        assert_eq!(mode(&data_dir), 0o700);
+        assert_eq!(fs::read_dir(&data_dir).unwrap().count(), 1);
+    }
+}

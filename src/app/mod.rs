@@ -1,0 +1,185 @@
+//! The only wiring: a checked configuration becomes a store, durable acceptance, and routes.
+
+mod demo;
+mod open_files;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{Config, StoreUrl};
+use crate::ingest::Ingest;
+use crate::server;
+use crate::store::{Migrations, OpenStoreError, PostgresStore, SqliteStore, Store};
+use crate::web::{self, ApiKeyHash, Limits, State};
+use crate::wechat::{Account, Mode, Token};
+
+pub use demo::{DEMO, Demo};
+
+/// How long `serve` tries to reach a database that is away at start.
+const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+const OPENING_PAUSE: Duration = Duration::from_millis(500);
+
+/// A receiver that is ready to serve.
+pub struct App {
+    state: State,
+    store: Arc<dyn Store>,
+    ingest: Arc<Ingest>,
+    max_connections: usize,
+}
+
+impl App {
+    /// Opens the store of a configuration and wires everything to it. `accounts` are those to serve: the configured ones
+    /// or the demo account.
+    ///
+    /// # Errors
+    /// When the database cannot be opened within 10 s.
+    pub async fn open(config: &Config, accounts: Vec<Account>) -> anyhow::Result<Self> {
+        let migrations = if config.store.migrate {
+            Migrations::Apply
+        } else {
+            Migrations::Require
+        };
+        let store = open_patiently(&config.store.url, migrations).await?;
+        let keep_events: HashMap<_, _> = config
+            .accounts
+            .iter()
+            .map(|configured| {
+                (
+                    configured.account.name.clone(),
+                    configured.keep_events.clone(),
+                )
+            })
+            .collect();
+        let ingest = Arc::new(Ingest::new(Arc::clone(&store), keep_events));
+        let limits = Limits {
+            body: config.server.body_limit,
+            timestamp_tolerance: config.server.timestamp_tolerance,
+        };
+        let api_keys = config
+            .api_keys
+            .iter()
+            .map(|hash| ApiKeyHash(*hash.as_bytes()))
+            .collect();
+        let state = State::new(
+            accounts,
+            decoy()?,
+            Arc::clone(&ingest),
+            Arc::clone(&store),
+            database_name(&config.store.url),
+            limits,
+            api_keys,
+        );
+        Ok(Self {
+            state,
+            store,
+            ingest,
+            max_connections: config.server.max_connections,
+        })
+    }
+
+    /// Serves until `shutdown`, finishes what has begun, and closes the store.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        open_files::raise_limit(self.max_connections);
+        let router = web::router(self.state);
+        server::serve(listener, router, self.max_connections, shutdown).await;
+        self.store.close().await;
+        let counts = self.ingest.counters().counts();
+        info!(
+            results = counts.results,
+            duplicates = counts.duplicates,
+            unparsed = counts.unparsed,
+            other_kept = counts.other_kept,
+            events = counts.events,
+            messages = counts.messages,
+            failed = counts.failed,
+            refused = counts.refused,
+            "stopped; pushes since the start"
+        );
+    }
+}
+
+/// Opens a store once.
+///
+/// # Errors
+/// [`OpenStoreError`] when it cannot be opened.
+pub async fn open_store(
+    url: &StoreUrl,
+    migrations: Migrations,
+) -> Result<Arc<dyn Store>, OpenStoreError> {
+    Ok(match url {
+        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(path, migrations).await?),
+        StoreUrl::Postgres(url) => {
+            use secrecy::ExposeSecret;
+            Arc::new(PostgresStore::open(url.expose_secret(), migrations).await?)
+        }
+    })
+}
+
+/// Opens a store; while the database is away, tries again for 10 s.
+async fn open_patiently(url: &StoreUrl, migrations: Migrations) -> anyhow::Result<Arc<dyn Store>> {
+    let started = Instant::now();
+    loop {
+        let left = OPENING_PATIENCE.saturating_sub(started.elapsed());
+        let error = match tokio::time::timeout(left, open_store(url, migrations)).await {
+            Ok(Ok(store)) => return Ok(store),
+            Ok(Err(error)) if error.is_passing() => error,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => anyhow::bail!("the database {url} did not answer within 10 s"),
+        };
+        if left <= OPENING_PAUSE {
+            return Err(error).with_context(|| format!("gave up on the database {url} after 10 s"));
+        }
+        warn!(%error, "the database is away; trying again");
+        tokio::time::sleep(OPENING_PAUSE).await;
+    }
+}
+
+fn database_name(url: &StoreUrl) -> &'static str {
+    match url {
+        StoreUrl::Sqlite(_) => "sqlite",
+        StoreUrl::Postgres(_) => "postgresql",
+    }
+}
+
+/// An account whose token nobody knows: requests for accounts that do not exist are checked against it.
+fn decoy() -> anyhow::Result<Account> {
+    Ok(Account {
+        name: "decoy".parse().expect("it is an account name"),
+        mode: Mode::Plain,
+        token: random_token()?.1,
+        previous_token: None,
+        original_id: None,
+    })
+}
+
+/// 32 random letters and digits, as text and as a token.
+fn random_token() -> anyhow::Result<(String, Token)> {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(32);
+    while text.len() < 32 {
+        let mut random = [0; 64];
+        getrandom::fill(&mut random).context("the system gave no random bytes")?;
+        // Bytes beyond a multiple of 62 are thrown away, so that every character is equally likely.
+        let usable = random.iter().filter(|byte| **byte < 248);
+        let characters = usable.map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+        text.extend(characters.take(32 - text.len()));
+    }
+    let token = Token::new(&text).context("a random token is 32 letters and digits")?;
+    Ok((text, token))
+}
+
+/// Makes a directory for the user's eyes only, unless it is there.
+fn make_private_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}

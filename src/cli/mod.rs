@@ -1,0 +1,225 @@
+//! The command line: its types, and which function each command is.
+//!
+//! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+
+mod config;
+mod healthcheck;
+mod key;
+mod migrate;
+mod reprocess;
+mod serve;
+mod simulate;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Settings};
+use crate::domain::AccountName;
+
+/// Receives the results of WeChat mass sends, keeps them, and serves them as JSON.
+#[derive(Debug, Parser)]
+#[command(
+    name = "qunfa",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// The configuration file [default: that of `QUNFA_CONFIG`, else ./config.toml if it is there]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive pushes and serve the API
+    ///
+    /// With no account configured, it makes one for trials: `demo`, in plain mode.
+    Serve,
+    /// Bring the database up to date
+    Migrate,
+    /// Ask a running server whether it is ready: exit code 0 when events are accepted
+    Healthcheck,
+    /// Make, check or show the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Keys of the API
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Read stored deliveries again, for instance after an upgrade that understands more
+    Reprocess(ReprocessArgs),
+    /// Play WeChat's side, for trials and tests
+    Simulate {
+        #[command(subcommand)]
+        command: SimulateCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Write a configuration file with every key explained; never overwrites
+    Init {
+        /// Where to [default: that of --config or `QUNFA_CONFIG`, else ./config.toml]
+        path: Option<PathBuf>,
+    },
+    /// Report every mistake in the configuration
+    Check,
+    /// Print the effective values and where each came from; secrets are hidden
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Print a new random key, and the line to configure
+    Create,
+}
+
+#[derive(Debug, Args)]
+struct ReprocessArgs {
+    /// Only what could not be understood so far (the default)
+    #[arg(long, conflicts_with = "all")]
+    unparsed: bool,
+    /// Everything that is stored
+    #[arg(long)]
+    all: bool,
+    /// Only this account
+    #[arg(long, value_name = "NAME")]
+    account: Option<AccountName>,
+    /// Only tell what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum SimulateCommand {
+    /// Push a signed event, as WeChat does: exit code 0 when every answer is 200 with `success` or nothing
+    Push(Box<simulate::PushArgs>),
+}
+
+/// Why a command did not do its work, and the exit code that says so.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Wrong usage or configuration.
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            code: 2,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: 1, error }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error)
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs a command line, the program's name first, and prints what went wrong.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. A closed output is nobody's mistake.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.error);
+            for cause in failure.error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Outcome {
+    let settings = || Settings::load(cli.config.as_deref(), std::env::vars_os());
+    match cli.command {
+        Command::Serve => block_on(serve::run(&settings()?, cli.config.as_deref())),
+        Command::Migrate => block_on(migrate::run(&settings()?)),
+        Command::Healthcheck => block_on(healthcheck::run(&settings()?)),
+        Command::Config { command } => match command {
+            ConfigCommand::Init { path } => config::init(path.or(cli.config)),
+            ConfigCommand::Check => config::check(&settings()?),
+            ConfigCommand::Show => config::show(&settings()?),
+        },
+        Command::Key { command } => match command {
+            KeyCommand::Create => key::create(),
+        },
+        Command::Reprocess(arguments) => block_on(reprocess::run(&settings()?, arguments)),
+        Command::Simulate { command } => match command {
+            SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
+        },
+    }
+}
+
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
+    runtime.block_on(command)
+}
+
+/// The address at which a server of this machine that listens on `listen` is reached.
+fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+    match listen {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => {
+            (Ipv4Addr::LOCALHOST, address.port()).into()
+        }
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            (Ipv6Addr::LOCALHOST, address.port()).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wildcard_address_is_reached_on_loopback() {
+        for (listen, expected) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            let reached = reachable(listen.parse().unwrap());
+            assert_eq!(reached.to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The check of the whole: settings become a [`Config`]. Accounts have a file of their own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::checker::{Checker, Noted};
+use super::key::{Address, Key};
+use super::{ApiKeyHash, Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
+
+const DATABASE_FILE: &str = "qunfa.db";
+
+impl Checker<'_> {
+    /// Checks everything, so that every mistake is noted, before anything is put together.
+    pub(super) fn config(&mut self) -> Result<Config, Noted> {
+        let data_dir = self.data_dir();
+        let server = self.server();
+        let store = self.store(data_dir.as_deref().ok());
+        let api_keys = self.list(&Address::general(Key::ApiKeys), api_key);
+        let log = self.log();
+        let names = self.layer.accounts.iter();
+        let accounts: Vec<_> = names.map(|name| self.account(name)).collect();
+        Ok(Config {
+            data_dir: data_dir?,
+            server: server?,
+            store: store?,
+            api_keys: api_keys?,
+            log: log?,
+            accounts: accounts.into_iter().collect::<Result<_, _>>()?,
+            warnings: self.warnings.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    pub(super) fn listen(&mut self) -> Result<SocketAddr, Noted> {
+        let rule = "allowed is an IP address with a port";
+        self.required(&Address::general(Key::Listen), rule, socket_address)
+    }
+
+    /// Where the database is: in the data directory, unless it is set.
+    pub(super) fn store_url(&mut self, data_dir: Option<&Path>) -> Result<StoreUrl, Noted> {
+        let url = self.text(&Address::general(Key::StoreUrl), str::parse)?;
+        url.or_else(|| Some(StoreUrl::Sqlite(data_dir?.join(DATABASE_FILE))))
+            .ok_or(Noted)
+    }
+
+    pub(super) fn data_dir(&mut self) -> Result<PathBuf, Noted> {
+        self.required(&Address::general(Key::DataDir), "allowed is a path", path)
+    }
+
+    fn server(&mut self) -> Result<Server, Noted> {
+        let listen = self.listen();
+        let public_url = self.public_url();
+        let body_limit = self.integer(&Address::general(Key::BodyLimit));
+        let timestamp_tolerance = self.integer(&Address::general(Key::TimestampTolerance));
+        let max_connections = self.integer(&Address::general(Key::MaxConnections));
+        Ok(Server {
+            listen: listen?,
+            public_url: public_url?,
+            body_limit: body_limit?,
+            timestamp_tolerance: timestamp_tolerance?,
+            max_connections: max_connections?,
+        })
+    }
+
+    fn public_url(&mut self) -> Result<Option<PublicUrl>, Noted> {
+        let address = Address::general(Key::PublicUrl);
+        let url = self.text(&address, str::parse::<PublicUrl>)?;
+        if let Some(port) = url.as_ref().and_then(PublicUrl::unusual_port) {
+            self.warn(
+                &address,
+                format!("has port {port}; WeChat calls only 80 and 443"),
+            );
+        }
+        Ok(url)
+    }
+
+    fn store(&mut self, data_dir: Option<&Path>) -> Result<StoreConfig, Noted> {
+        let migrate = self.boolean(&Address::general(Key::Migrate));
+        let url = self.store_url(data_dir);
+        Ok(StoreConfig {
+            migrate: migrate?,
+            url: url?,
+        })
+    }
+
+    fn log(&mut self) -> Result<Log, Noted> {
+        let format = self.word(
+            &Address::general(Key::LogFormat),
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        );
+        let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
+        let level = self.word(&Address::general(Key::LogLevel), &levels);
+        Ok(Log {
+            format: format?,
+            level: level?.to_owned(),
+        })
+    }
+
+    /// Reads one of these words, which must be given.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        address: &Address,
+        words: &[(&str, T)],
+    ) -> Result<T, Noted> {
+        let allowed: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let rule = format!("allowed are {}", allowed.join(", "));
+        self.required(address, &rule, |text| {
+            let found = words.iter().find(|(word, _)| *word == text);
+            found
+                .map(|(_, value)| *value)
+                .ok_or_else(|| format!("is unknown; {rule}"))
+        })
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, &'static str> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("is no path; leave it out for the default");
+    }
+    Ok(Path::new(text).to_owned())
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}").parse(),
+        None => text.parse(),
+    };
+    address.map_err(
+        |_| "is no IP address with a port; allowed are such as `127.0.0.1:8080` and `[::1]:8080`",
+    )
+}
+
+fn api_key(text: &str) -> Result<ApiKeyHash, String> {
+    text.parse()
+        .map_err(|invalid: super::InvalidApiKeyHash| format!("is no hash; {invalid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::settings::tests::{mistakes, settings};
+    use crate::config::{Config, EXAMPLE, StoreUrl};
+
+    fn checked(text: &str) -> Config {
+        let settings = settings(text, &[]).expect("it is TOML");
+        settings.check().expect(text)
+    }
+
+    #[test]
+    fn the_example_says_what_the_defaults_are() {
+        for config in [checked(""), checked(EXAMPLE)] {
+            assert_eq!(config.data_dir.to_str(), Some("data"));
+            assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+            assert_eq!(config.server.public_url, None);
+            assert_eq!(config.server.body_limit, 65_536);
+            assert_eq!(config.server.timestamp_tolerance, 600);
+            assert_eq!(config.server.max_connections, 10_000);
+            assert!(config.store.migrate);
+            assert!(
+                matches!(&config.store.url, StoreUrl::Sqlite(path) if path.ends_with("data/qunfa.db"))
+            );
+            assert_eq!(config.api_keys, []);
+            assert_eq!(config.log.level, "info");
+            assert!(config.accounts.is_empty() && config.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_default_database_is_in_the_data_directory() {
+        let url = checked("data_dir = \"/var/lib/qunfa\"").store.url;
+        assert_eq!(url.to_string(), "sqlite:///var/lib/qunfa/qunfa.db");
+    }
+
+    #[test]
+    fn addresses_are_numbers_with_a_port_or_localhost() {
+        for (text, address) in [
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::]:0", "[::]:0"),
+            ("localhost:81", "127.0.0.1:81"),
+        ] {
+            let config = checked(&format!("server.listen = \"{text}\""));
+            assert_eq!(config.server.listen.to_string(), address);
+        }
+        for text in [
+            "",
+            ":80",
+            "127.0.0.1",
+            "::1:80",
+            "localhost",
+            "localhost:+1",
+            "host:80",
+            "1.1.1.1:65536",
+        ] {
+            let mistakes = mistakes(&format!("server.listen = \"{text}\""), &[]);
+            assert_eq!(mistakes.len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_limits() {
+        for (key, least, most) in [
+            ("body_limit", 1_i64, 16_777_216),
+            ("timestamp_tolerance", 1, 10_000_000_000),
+            ("max_connections", 1, 1_000_000),
+        ] {
+            for (number, good) in [
+                (least - 1, false),
+                (least, true),
+                (most, true),
+                (most + 1, false),
+            ] {
+                let mistakes = mistakes(&format!("server.{key} = {number}"), &[]);
+                assert_eq!(mistakes.is_empty(), good, "{key} = {number}: {mistakes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_wrong_value_is_one_mistake_that_says_what_is_allowed() {
+        for (text, expected) in [
+            (
+                "data_dir = \"\"",
+                "`data_dir` (config.toml): is no path; leave it out for the default",
+            ),
+            (
+                "log.format = \"JSON\"",
+                "`log.format` (config.toml): is unknown; allowed are `text`, `json`",
+            ),
+            (
+                "server.public_url = \"wx.example.com\"",
+                "`server.public_url` (config.toml): must start with `http://` or `https://`",
+            ),
+            (
+                "store.url = \"mysql://host\"",
+                "`store.url` (config.toml): must start with `sqlite://`, `postgres://` or `postgresql://`",
+            ),
+            (
+                "api.keys = [\"secret\"]",
+                "`api.keys` (config.toml): entry 1 is no hash; a key is given as `sha256:` and 64 hexadecimal digits; `qunfa key create` makes one",
+            ),
+        ] {
+            assert_eq!(mistakes(text, &[]), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_port_that_wechat_does_not_call_is_a_warning() {
+        assert_eq!(
+            checked("server.public_url = \"https://a:8443/\"").warnings,
+            ["`server.public_url` (config.toml): has port 8443; WeChat calls only 80 and 443"]
+        );
+    }
+}

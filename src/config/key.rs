@@ -1,0 +1,238 @@
+//! Every key that there is: its section, its name and what it may hold.
+
+use std::fmt;
+
+use crate::domain::AccountName;
+
+/// The section of the keys that stand before all sections.
+pub(super) const ROOT: &str = "";
+/// The section whose parts are accounts, each with the same keys.
+pub(super) const ACCOUNTS: &str = "accounts";
+/// The sections, in the order of the documentation.
+pub(super) const SECTIONS: [&str; 5] = ["server", "store", "api", "log", ACCOUNTS];
+
+/// A key, in the order of the documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "`EncodingAESKey` is WeChat's word"
+)]
+pub(super) enum Key {
+    DataDir,
+    Listen,
+    PublicUrl,
+    BodyLimit,
+    TimestampTolerance,
+    MaxConnections,
+    Migrate,
+    StoreUrl,
+    ApiKeys,
+    LogFormat,
+    LogLevel,
+    Mode,
+    Token,
+    AppId,
+    EncodingAesKey,
+    OriginalId,
+    PreviousToken,
+    PreviousEncodingAesKey,
+    KeepEvents,
+}
+
+/// What a key may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    /// A text that is never shown, and that may also be given as the path of a file.
+    Secret,
+    /// A whole number in these limits, both included.
+    Integer(i64, i64),
+    Boolean,
+    /// A list of texts.
+    List,
+}
+
+/// How a value is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `x = …`
+    Value,
+    /// `x_file = "path"`, for secrets.
+    File,
+}
+
+/// A key and the account that it belongs to, if it is an account's. They sort as they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    pub(super) account: Option<AccountName>,
+    pub(super) key: Key,
+}
+
+impl Key {
+    pub(super) const ALL: [Self; 19] = [
+        Self::DataDir,
+        Self::Listen,
+        Self::PublicUrl,
+        Self::BodyLimit,
+        Self::TimestampTolerance,
+        Self::MaxConnections,
+        Self::Migrate,
+        Self::StoreUrl,
+        Self::ApiKeys,
+        Self::LogFormat,
+        Self::LogLevel,
+        Self::Mode,
+        Self::Token,
+        Self::AppId,
+        Self::EncodingAesKey,
+        Self::OriginalId,
+        Self::PreviousToken,
+        Self::PreviousEncodingAesKey,
+        Self::KeepEvents,
+    ];
+
+    /// Section, name and kind: the whole table on one screen.
+    const fn row(self) -> (&'static str, &'static str, Kind) {
+        match self {
+            Self::DataDir => (ROOT, "data_dir", Kind::Text),
+            Self::Listen => ("server", "listen", Kind::Text),
+            Self::PublicUrl => ("server", "public_url", Kind::Text),
+            Self::BodyLimit => ("server", "body_limit", Kind::Integer(1, 16_777_216)),
+            Self::TimestampTolerance => (
+                "server",
+                "timestamp_tolerance",
+                Kind::Integer(1, 10_000_000_000),
+            ),
+            Self::MaxConnections => ("server", "max_connections", Kind::Integer(1, 1_000_000)),
+            Self::Migrate => ("store", "migrate", Kind::Boolean),
+            Self::StoreUrl => ("store", "url", Kind::Secret),
+            Self::ApiKeys => ("api", "keys", Kind::List),
+            Self::LogFormat => ("log", "format", Kind::Text),
+            Self::LogLevel => ("log", "level", Kind::Text),
+            Self::Mode => (ACCOUNTS, "mode", Kind::Text),
+            Self::Token => (ACCOUNTS, "token", Kind::Secret),
+            Self::AppId => (ACCOUNTS, "app_id", Kind::Text),
+            Self::EncodingAesKey => (ACCOUNTS, "encoding_aes_key", Kind::Secret),
+            Self::OriginalId => (ACCOUNTS, "original_id", Kind::Text),
+            Self::PreviousToken => (ACCOUNTS, "previous_token", Kind::Secret),
+            Self::PreviousEncodingAesKey => (ACCOUNTS, "previous_encoding_aes_key", Kind::Secret),
+            Self::KeepEvents => (ACCOUNTS, "keep_events", Kind::List),
+        }
+    }
+
+    pub(super) const fn section(self) -> &'static str {
+        self.row().0
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    pub(super) const fn kind(self) -> Kind {
+        self.row().2
+    }
+
+    /// The name as written for that form.
+    pub(super) fn spelling(self, form: Form) -> String {
+        format!("{}{}", self.name(), form.suffix())
+    }
+
+    /// The forms that it may be given in.
+    pub(super) const fn forms(self) -> &'static [Form] {
+        match self.kind() {
+            Kind::Secret => &[Form::Value, Form::File],
+            Kind::Text | Kind::Integer(..) | Kind::Boolean | Kind::List => &[Form::Value],
+        }
+    }
+
+    /// Every key of the section, in every form that it may be given in.
+    pub(super) fn of_section(section: &str) -> impl Iterator<Item = (Self, Form)> {
+        Self::ALL
+            .into_iter()
+            .filter(move |key| key.section() == section)
+            .flat_map(|key| key.forms().iter().map(move |form| (key, *form)))
+    }
+
+    /// The key that is written like that in the section.
+    pub(super) fn find(section: &str, spelling: &str) -> Option<(Self, Form)> {
+        Self::of_section(section).find(|(key, form)| key.spelling(*form) == spelling)
+    }
+}
+
+impl Form {
+    pub(super) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Value => "",
+            Self::File => "_file",
+        }
+    }
+}
+
+impl Kind {
+    /// What is allowed, for the message about anything else.
+    pub(super) fn rule(self) -> String {
+        match self {
+            Self::Text | Self::Secret => "must be a text in quotes".to_owned(),
+            Self::Integer(min, max) => format!("must be a whole number from {min} to {max}"),
+            Self::Boolean => "must be `true` or `false`".to_owned(),
+            Self::List => "must be a list of texts in quotes".to_owned(),
+        }
+    }
+}
+
+impl Address {
+    /// A key outside all accounts.
+    pub(super) const fn general(key: Key) -> Self {
+        Self { account: None, key }
+    }
+
+    /// A key of an account.
+    pub(super) fn of(account: &AccountName, key: Key) -> Self {
+        Self {
+            account: Some(account.clone()),
+            key,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    /// The full key, as `accounts.main.token`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (section, name) = (self.key.section(), self.key.name());
+        match &self.account {
+            Some(account) => write!(formatter, "{section}.{account}.{name}"),
+            None if section == ROOT => formatter.write_str(name),
+            None => write!(formatter, "{section}.{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_keys_is_ordered_and_each_is_found_by_its_name() {
+        assert!(Key::ALL.is_sorted());
+        for key in Key::ALL {
+            for form in key.forms() {
+                let found = Key::find(key.section(), &key.spelling(*form));
+                assert_eq!(found, Some((key, *form)));
+            }
+        }
+        assert_eq!(Key::find(ACCOUNTS, "mode_file"), None);
+        assert_eq!(Key::find(ROOT, "listen"), None);
+    }
+
+    #[test]
+    fn addresses_are_full_keys() {
+        let name = "main".parse().expect("it is a name");
+        for (address, shown) in [
+            (Address::general(Key::DataDir), "data_dir"),
+            (Address::general(Key::StoreUrl), "store.url"),
+            (Address::of(&name, Key::Token), "accounts.main.token"),
+        ] {
+            assert_eq!(address.to_string(), shown);
+        }
+    }
+}

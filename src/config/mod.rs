@@ -1,0 +1,247 @@
+//! The configuration: the example's defaults, a TOML file over them, the environment over both, then one check of the whole.
+//!
+//! It is read here and not by the `config` crate because every mistake is reported at once, each value knows where it
+//! came from, and unknown keys are refused with a hint.
+//!
+//! No message, log or `Debug` of this module shows a secret's value, nor any value that was refused: people paste secrets
+//! under the wrong key.
+
+mod account;
+mod api_key;
+mod check;
+mod checker;
+mod environment;
+mod file;
+mod key;
+mod layer;
+mod mistake;
+mod public_url;
+mod settings;
+mod show;
+mod store_url;
+mod unknown;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use api_key::{ApiKeyHash, InvalidApiKeyHash};
+pub use mistake::{ConfigError, Mistake};
+pub use public_url::PublicUrl;
+pub use settings::Settings;
+pub use store_url::StoreUrl;
+
+use crate::wechat::Account;
+
+/// The documented example, which is also where the defaults come from; `qunfa config init` writes it.
+pub const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+/// A configuration without a mistake.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory for what is qunfa's own. It need not be there yet.
+    pub data_dir: PathBuf,
+    /// The listener and its limits.
+    pub server: Server,
+    /// The database.
+    pub store: StoreConfig,
+    /// Keys with full access to the API; none leaves it open.
+    pub api_keys: Vec<ApiKeyHash>,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The accounts by name; none when none is configured.
+    pub accounts: Vec<AccountConfig>,
+    /// What works but should be known, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The listener and its limits.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where to listen; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The address under which WeChat reaches this server, for printing callback URLs.
+    pub public_url: Option<PublicUrl>,
+    /// The largest body that is taken, in bytes.
+    pub body_limit: usize,
+    /// How far a timestamp may be from our clock in plain mode, in seconds.
+    pub timestamp_tolerance: u64,
+    /// Open connections at a time.
+    pub max_connections: usize,
+}
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Whether `serve` applies migrations at its start.
+    pub migrate: bool,
+    /// Where the database is.
+    pub url: StoreUrl,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The shape of a line.
+    pub format: LogFormat,
+    /// The least level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+}
+
+/// The shape of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// An account and what of it is kept.
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    /// Its secrets and settings.
+    pub account: Account,
+    /// Events to keep raw beside job results, by name; case does not count.
+    pub keep_events: Vec<String>,
+}
+
+impl Config {
+    /// Refuses an API that is open to others: without a key, on an address that is not loopback.
+    pub fn check_exposure(&self) -> Result<(), ConfigError> {
+        if !self.api_keys.is_empty() || self.server.listen.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        let problem = "is empty, but `server.listen` is no loopback address, so that anybody could read the API; \
+                       add a key made by `qunfa key create`, or listen on 127.0.0.1";
+        let address = key::Address::general(key::Key::ApiKeys);
+        Err(ConfigError::new(vec![Mistake::without(address, problem)]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::settings::tests::settings;
+    use super::*;
+
+    /// Everything that can be printed of a configuration, good or bad.
+    fn everything(text: &str, variables: &[(&str, &str)]) -> String {
+        let mut output = String::new();
+        let mut print = |error: &ConfigError| {
+            write!(output, "{error} {error:?} {error:#?}").expect("a text takes any text");
+        };
+        let settings = match settings(text, variables) {
+            Ok(settings) => settings,
+            Err(error) => {
+                print(&error);
+                return output;
+            }
+        };
+        settings.listen().as_ref().err().map(&mut print);
+        let config = settings.check();
+        config.as_ref().err().map(&mut print);
+        let config = config.ok();
+        write!(
+            output,
+            "{} {settings:?} {config:?} {config:#?}",
+            settings.show()
+        )
+        .expect("it takes any text");
+        output
+    }
+
+    #[test]
+    fn a_secret_in_whatever_wrong_place_is_never_printed() {
+        const SECRETS: [&str; 4] = [
+            "CANARYCANARYCANARY",
+            "CANARYabcdefghijklmnopqrstuvwxyz0123456789A",
+            "postgres://user:CANARY@host/db",
+            "CANARY with blanks",
+        ];
+        let number = everything("accounts.main.token = 98765432109876543210", &[]);
+        assert!(!number.contains("98765"), "{number}");
+        // `data_dir` and `keep_events` take any text.
+        let open = [key::Key::DataDir, key::Key::KeepEvents];
+        for secret in SECRETS {
+            for wrong in [
+                "=",
+                "= {s}",
+                "= \"{s}",
+                "= '{s}' '{s}'",
+                "= [\"{s}\"",
+                "= \"\\q{s}\"",
+                "\"{s}\"",
+            ] {
+                let wrong = wrong.replace("{s}", secret);
+                let text = format!("[accounts.main]\ntoken = \"{secret}\"\ntoken {wrong}\n");
+                let output = everything(&text, &[]);
+                assert!(!output.contains("CANARY"), "{text}\n{output}");
+            }
+            for value in [
+                format!("\"{secret}\""),
+                format!("[\"{secret}\"]"),
+                format!("{{ a = \"{secret}\" }}"),
+                format!("[{{ a = \"{secret}\" }}]"),
+            ] {
+                let places = key::Key::ALL.into_iter().flat_map(|key| {
+                    let section = match key.section() {
+                        key::ACCOUNTS => "accounts.main",
+                        section => section,
+                    };
+                    let names = [key.name().to_owned(), format!("{}_file", key.name())];
+                    names.map(|name| (key, section, name))
+                });
+                for (key, section, name) in places {
+                    if open.contains(&key) && name == key.name() {
+                        continue;
+                    }
+                    let path = [section, &name].join(".");
+                    let text = format!("{} = {value}", path.trim_start_matches('.'));
+                    let output = everything(&text, &[]);
+                    assert!(!output.contains("CANARY"), "{text}\n{output}");
+
+                    let variable =
+                        format!("QUNFA_{}", path.trim_start_matches('.').replace('.', "__"));
+                    let output = everything("", &[(&variable, secret), ("QUNFA_X", secret)]);
+                    assert!(!output.contains("CANARY"), "{variable}\n{output}");
+                }
+                for path in [
+                    "colour",
+                    "server",
+                    "server.colour",
+                    "accounts",
+                    "accounts.main",
+                    "accounts.Main",
+                    "accounts.main.colour",
+                ] {
+                    let text = format!("{path} = {value}");
+                    let output = everything(&text, &[]);
+                    assert!(!output.contains("CANARY"), "{text}\n{output}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_api_without_a_key_is_for_this_machine_alone() {
+        let key = ApiKeyHash::of("key").to_string();
+        for (listen, key, allowed) in [
+            ("127.0.0.1:80", "", true),
+            ("127.9.9.9:80", "", true),
+            ("[::1]:80", "", true),
+            ("[::ffff:127.0.0.1]:80", "", true),
+            ("localhost:80", "", true),
+            ("0.0.0.0:80", "", false),
+            ("[::]:80", "", false),
+            ("10.0.0.1:80", "", false),
+            ("0.0.0.0:80", key.as_str(), true),
+        ] {
+            let variables = [("QUNFA_SERVER__LISTEN", listen), ("QUNFA_API__KEYS", key)];
+            let settings = settings("", &variables).expect("it is TOML");
+            let config = settings.check().expect("it is good");
+            assert_eq!(config.check_exposure().is_ok(), allowed, "{listen}");
+        }
+    }
+}

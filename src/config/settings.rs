@@ -1,0 +1,238 @@
+//! The layers, one over the other: what is set and where it came from, not yet checked.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::checker::{Checker, Noted};
+use super::environment::Environment;
+use super::file::{self, File};
+use super::key::{Address, Key};
+use super::layer::Layer;
+use super::{Config, ConfigError, Mistake};
+
+/// The file that is read, if it is there, when neither the flag nor the environment names one.
+const STANDARD_FILE: &str = "config.toml";
+
+/// What is set, and where it came from.
+pub struct Settings {
+    path: Option<PathBuf>,
+    pub(super) layer: Layer,
+}
+
+impl Settings {
+    /// Reads the defaults, the configuration file and the environment.
+    ///
+    /// The file is `config` (the flag `--config`), or else `QUNFA_CONFIG` unless that is empty, or else `config.toml` in
+    /// the working directory if it is there.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML. Whatever else is wrong is for [`check`](Self::check) to say.
+    pub fn load(
+        config: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let environment = Environment::new(environment);
+        let file = File::find(config, environment.config(), Path::new(STANDARD_FILE));
+        Self::layered(file, environment)
+    }
+
+    /// Lays the defaults, the file and the environment over each other.
+    pub(super) fn layered(
+        file: Result<Option<File>, Mistake>,
+        environment: Environment,
+    ) -> Result<Self, ConfigError> {
+        let environment = environment.into_layer();
+        let file = file.and_then(|file| {
+            let file = file.map(|file| file.layer().map(|layer| (file.path, layer)));
+            file.transpose()
+        });
+        let mut layer = file::defaults();
+        let path = match file {
+            Ok(Some((path, file))) => {
+                layer.cover_with(file);
+                Some(path)
+            }
+            Ok(None) => None,
+            Err(mistake) => {
+                let mistakes = std::iter::once(mistake).chain(environment.mistakes);
+                return Err(ConfigError::new(mistakes.collect()));
+            }
+        };
+        layer.cover_with(environment);
+        Ok(Self { path, layer })
+    }
+
+    /// The configuration file in use.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Checks the whole; reads the files that secrets are in.
+    ///
+    /// # Errors
+    /// With every mistake there is.
+    pub fn check(&self) -> Result<Config, ConfigError> {
+        let mut checker = Checker::new(&self.layer);
+        let config = checker.config();
+        match config {
+            Ok(config) if checker.mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError::new(checker.mistakes)),
+        }
+    }
+
+    /// `server.listen` alone, whatever is wrong elsewhere. No file is read for it.
+    ///
+    /// # Errors
+    /// With what is wrong with that key.
+    pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let mut checker = Checker::new(&self.layer);
+        checker.listen().map_err(|Noted| {
+            let address = Address::general(Key::Listen);
+            checker
+                .mistakes
+                .retain(|mistake| mistake.is_about(&address));
+            ConfigError::new(checker.mistakes)
+        })
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Without any value: they are not checked, so a secret may stand anywhere.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The settings of a file `config.toml` with that text, under those variables.
+    pub(in crate::config) fn settings(
+        text: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Settings, ConfigError> {
+        let file = File {
+            path: "config.toml".into(),
+            text: text.to_owned(),
+        };
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        Settings::layered(Ok(Some(file)), Environment::new(variables))
+    }
+
+    /// The lines of the mistakes; none when it is good.
+    pub(in crate::config) fn mistakes(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+        let config = settings(text, variables).and_then(|settings| settings.check());
+        let error = config.err();
+        let mistakes = error.iter().flat_map(ConfigError::mistakes);
+        mistakes.map(ToString::to_string).collect()
+    }
+
+    fn level(text: &str, variables: &[(&str, &str)]) -> String {
+        let settings = settings(text, variables).expect("it is TOML");
+        settings.check().expect("it is good").log.level
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_both_over_the_defaults() {
+        let variable = [("QUNFA_LOG__LEVEL", "trace")];
+        assert_eq!(level("", &[]), "info");
+        assert_eq!(level("log.level = \"debug\"", &[]), "debug");
+        assert_eq!(level("log.level = \"debug\"", &variable), "trace");
+        assert_eq!(level("", &variable), "trace");
+    }
+
+    #[test]
+    fn the_files_of_flag_and_variable_are_read() {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let path = directory.path().join("a.toml");
+        std::fs::write(&path, "log.level = \"warn\"").expect("a file can be written");
+        let variable = [("QUNFA_CONFIG".into(), path.clone().into())];
+        for settings in [
+            Settings::load(Some(&path), []),
+            Settings::load(None, variable),
+        ] {
+            let settings = settings.expect("it is TOML");
+            assert_eq!(settings.path(), Some(path.as_path()));
+            assert_eq!(settings.check().expect("it is good").log.level, "warn");
+        }
+        let missing = Settings::load(Some(&directory.path().join("b.toml")), []);
+        assert_eq!(missing.expect_err("it is not there").mistakes().len(), 1);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let text =
+            "colour = 1\nserver.body_limit = \"1\"\n[log]\nlevel = \"loud\"\n[accounts.main]\n";
+        assert_eq!(
+            mistakes(
+                text,
+                &[("QUNFA_COLOUR", "1"), ("QUNFA_SERVER__LISTEN", "x")]
+            ),
+            [
+                "`colour` (config.toml): is unknown; allowed are `data_dir`, `server`, `store`, `api`, `log`, `accounts`",
+                "`server.body_limit` (config.toml): must be a whole number from 1 to 16777216",
+                "`QUNFA_COLOUR`: is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `LOG__…`, `ACCOUNTS__…`",
+                "`server.listen` (QUNFA_SERVER__LISTEN): is no IP address with a port; allowed are such as `127.0.0.1:8080` and `[::1]:8080`",
+                "`log.level` (config.toml): is unknown; allowed are `error`, `warn`, `info`, `debug`, `trace`",
+                "`accounts.main.mode`: is missing; allowed are `plain`, `compatible`, `safe`",
+                "`accounts.main.token`: is missing; allowed are 3 to 32 letters and digits",
+            ]
+        );
+        assert_eq!(mistakes("colour =", &[("QUNFA_COLOUR", "1")]).len(), 2);
+    }
+
+    #[test]
+    fn the_address_alone_is_read_whatever_is_wrong_elsewhere() {
+        let text = "colour = 1\nstore.url_file = \"/nowhere\"\nserver.listen = \"[::1]:80\"";
+        let found = settings(text, &[]).expect("it is TOML");
+        assert_eq!(
+            found.listen().map(|address| address.to_string()),
+            Ok("[::1]:80".to_owned())
+        );
+        for (value, problem) in [("5", "must be a text"), ("\"here\"", "is no IP address")] {
+            let text = format!("colour = 1\nserver.listen = {value}");
+            let refused = settings(&text, &[]).expect("it is TOML").listen();
+            let refused = refused.expect_err("it is no address");
+            assert!(refused.mistakes().len() == 1 && refused.to_string().contains(problem));
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_environment_wins_over_both_forms_in_the_file() {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let path = directory.path().join("url").display().to_string();
+        std::fs::write(&path, "sqlite:from-file\n").expect("a file can be written");
+        let url = |text: &str, variables: &[(&str, &str)]| {
+            let settings = settings(text, variables).expect("it is TOML");
+            settings.check().expect("it is good").store.url.to_string()
+        };
+        let value = "store.url = \"sqlite:in-text\"";
+        let file = format!("store.url_file = \"{path}\"");
+        assert_eq!(url("", &[]), "sqlite://data/qunfa.db");
+        assert_eq!(url(value, &[]), "sqlite://in-text");
+        assert_eq!(url(&file, &[]), "sqlite://from-file");
+        assert_eq!(
+            url(value, &[("QUNFA_STORE__URL_FILE", &path)]),
+            "sqlite://from-file"
+        );
+        let nowhere = "store.url_file = \"/nowhere\"";
+        assert_eq!(
+            url(nowhere, &[("QUNFA_STORE__URL", "sqlite:x")]),
+            "sqlite://x"
+        );
+        assert_eq!(
+            mistakes(nowhere, &[]),
+            [
+                "`store.url_file` (config.toml): `/nowhere` cannot be read: No such file or directory (os error 2)"
+            ]
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! Where the database is.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+/// The address of the database. `Debug` hides and `Display` redacts: it may hold a password.
+#[derive(Clone, Debug)]
+pub enum StoreUrl {
+    /// `sqlite://PATH`: the file.
+    Sqlite(PathBuf),
+    /// `postgres://…`: the whole address, for the driver.
+    Postgres(SecretString),
+}
+
+/// The parameters that say nothing private. Those of the driver that are not named here may: `password`, `options`.
+const SHOWN_PARAMETERS: [&str; 6] = [
+    "sslmode",
+    "host",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+];
+
+impl FromStr for StoreUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            sqlite(path.strip_prefix("//").unwrap_or(path))
+        } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            postgres(text)
+        } else {
+            Err("must start with `sqlite://`, `postgres://` or `postgresql://`")
+        }
+    }
+}
+
+fn sqlite(path: &str) -> Result<StoreUrl, &'static str> {
+    if path.contains(":memory:") || path.starts_with("file:") {
+        return Err("must be a file by its path: a database in memory forgets");
+    }
+    if path.contains('?') {
+        return Err("takes no parameters after a SQLite path");
+    }
+    if path.is_empty() || path.contains(char::is_control) {
+        return Err("has no path, or a line end in it; allowed is `sqlite://PATH`");
+    }
+    Ok(StoreUrl::Sqlite(path.into()))
+}
+
+fn postgres(text: &str) -> Result<StoreUrl, &'static str> {
+    let url = Url::parse(text)
+        .map_err(|_| "is no URL, as in `postgres://user:password@host/database`")?;
+    // A bare `/`, `?` or `#` ends the part with the password, the rest of which would count as public.
+    let is_torn = url.fragment().is_some()
+        || url.path().contains('@')
+        || url.query_pairs().any(|(name, _)| name.contains('@'));
+    if is_torn {
+        return Err(
+            "is torn apart; write `/`, `?`, `#` and `@` in user and password as %2F, %3F, %23 and %40",
+        );
+    }
+    Ok(StoreUrl::Postgres(text.into()))
+}
+
+impl fmt::Display for StoreUrl {
+    /// As it was written, with `***` for the password and for parameters that may be private.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "sqlite://{}", path.display()),
+            Self::Postgres(text) => match Url::parse(text.expose_secret()) {
+                Ok(url) => formatter.write_str(redacted(url).as_str()),
+                Err(_) => formatter.write_str("postgres://***"),
+            },
+        }
+    }
+}
+
+fn redacted(mut url: Url) -> Url {
+    if url.password().is_some() {
+        // Fails only where there is no host, and then there is no password.
+        let _ = url.set_password(Some("***"));
+    }
+    let names: Vec<_> = url
+        .query_pairs()
+        .map(|(name, value)| match name.as_ref() {
+            shown if SHOWN_PARAMETERS.contains(&shown) => format!("{name}={value}"),
+            _ => format!("{name}=***"),
+        })
+        .collect();
+    if !names.is_empty() {
+        url.set_query(Some(&names.join("&")));
+    }
+    url.set_fragment(None);
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_is_a_file() {
+        for (text, path) in [
+            ("sqlite://data/qunfa.db", "data/qunfa.db"),
+            ("sqlite:data/qunfa.db", "data/qunfa.db"),
+            ("sqlite:///var/x.db", "/var/x.db"),
+            ("sqlite:/var/x.db", "/var/x.db"),
+            ("sqlite://a b#1%20.db", "a b#1%20.db"),
+        ] {
+            match text.parse() {
+                Ok(StoreUrl::Sqlite(found)) => assert_eq!(found, PathBuf::from(path)),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_names_no_durable_database_is_refused() {
+        for (text, problem) in [
+            ("sqlite::memory:", "memory"),
+            ("sqlite://:memory:", "memory"),
+            ("sqlite:file::memory:?cache=shared", "memory"),
+            ("sqlite://file:x", "memory"),
+            ("sqlite://x.db?mode=memory", "parameters"),
+            ("sqlite:", "path"),
+            ("sqlite://", "path"),
+            ("sqlite://x.db\n", "path"),
+            ("", "must start with"),
+            ("data/qunfa.db", "must start with"),
+            ("mysql://host/db", "must start with"),
+            ("postgres:host/db", "must start with"),
+            ("postgres://host:port/db", "no URL"),
+            ("postgres://user:12#34@host/db", "torn"),
+            ("postgres://user:12?34@host/db", "torn"),
+            ("postgres://user:12/34@host/db", "torn"),
+        ] {
+            let refused = text.parse::<StoreUrl>().expect_err(text);
+            assert!(refused.contains(problem), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_neither_shown_nor_debugged() {
+        for (text, shown) in [
+            ("sqlite:data/x.db", "sqlite://data/x.db"),
+            ("postgres://host/db", "postgres://host/db"),
+            (
+                "postgresql://user@host:5433/db",
+                "postgresql://user@host:5433/db",
+            ),
+            (
+                "postgres://user:CANARY@host/db",
+                "postgres://user:***@host/db",
+            ),
+            (
+                "postgres://user:CANARY@CANARY@host/db",
+                "postgres://user:***@host/db",
+            ),
+            ("postgres:///db?host=/run/pg", "postgres:///db?host=/run/pg"),
+            (
+                "postgres://user@host/db?sslmode=require&password=CANARY&p%61ssword=CANARY",
+                "postgres://user@host/db?sslmode=require&password=***&password=***",
+            ),
+            (
+                "postgres://host/db?options=-c%20x=CANARY&Password=CANARY",
+                "postgres://host/db?options=***&Password=***",
+            ),
+        ] {
+            let url: StoreUrl = text.parse().expect(text);
+            assert_eq!(url.to_string(), shown);
+            assert!(!format!("{url:?}").contains("CANARY"));
+        }
+    }
+}

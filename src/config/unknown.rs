@@ -1,0 +1,203 @@
+//! What to say about a key that is not known: the one that was probably meant, and those that are allowed in its place.
+
+use super::key::{ACCOUNTS, Key, ROOT, SECTIONS};
+
+/// How a source writes keys.
+#[derive(Clone, Copy)]
+pub(super) enum Notation {
+    /// `server.listen`
+    Toml,
+    /// `QUNFA_SERVER__LISTEN`
+    Environment,
+}
+
+/// The problem with `name` in that section, or in that account's.
+pub(super) fn problem(
+    section: &str,
+    account: Option<&str>,
+    name: &str,
+    notation: Notation,
+) -> String {
+    let container = container(section, account);
+    let suggestion = match suggestion(&container, section, name, notation) {
+        Some(path) => format!(" (did you mean `{}`?)", notation.path(&path)),
+        None => String::new(),
+    };
+    let place = match (container.as_str(), notation) {
+        (ROOT, _) => String::new(),
+        (container, Notation::Toml) => format!(" in `{container}`"),
+        (container, Notation::Environment) => format!(" after `{}__`", notation.path(container)),
+    };
+    let keys = key_names(section).map(|name| format!("`{}`", notation.name(&name)));
+    let sections = sections(section).map(|name| match notation {
+        Notation::Toml => format!("`{name}`"),
+        Notation::Environment => format!("`{}__…`", notation.name(name)),
+    });
+    let allowed: Vec<_> = keys.chain(sections).collect();
+    format!(
+        "is unknown{suggestion}; allowed{place} are {}",
+        allowed.join(", ")
+    )
+}
+
+impl Notation {
+    fn path(self, path: &str) -> String {
+        match self {
+            Self::Toml => path.to_owned(),
+            Self::Environment => format!("QUNFA_{}", self.name(path)),
+        }
+    }
+
+    fn name(self, name: &str) -> String {
+        match self {
+            Self::Toml => name.to_owned(),
+            Self::Environment => name.replace('.', "__").to_ascii_uppercase(),
+        }
+    }
+}
+
+/// The path of the table that the key stands in.
+fn container(section: &str, account: Option<&str>) -> String {
+    match account {
+        Some(account) => format!("{section}.{account}"),
+        None => section.to_owned(),
+    }
+}
+
+fn join(container: &str, name: &str) -> String {
+    match container {
+        ROOT => name.to_owned(),
+        container => format!("{container}.{name}"),
+    }
+}
+
+/// The names of keys that may stand in the section.
+fn key_names(section: &str) -> impl Iterator<Item = String> {
+    Key::of_section(section).map(|(key, form)| key.spelling(form))
+}
+
+/// The sections that may stand in the section: all in the root.
+fn sections(section: &str) -> impl Iterator<Item = &'static str> {
+    SECTIONS.into_iter().filter(move |_| section == ROOT)
+}
+
+/// The path that comes nearest by its letters, wherever it stands, or else the same name in another section.
+fn suggestion(container: &str, section: &str, name: &str, notation: Notation) -> Option<String> {
+    let typed = join(container, name);
+    let here = key_names(section).map(|name| join(container, &name));
+    let tables = match notation {
+        Notation::Toml => &SECTIONS[..],
+        // A variable sets one key, never a section.
+        Notation::Environment => &[],
+    };
+    let tables = tables.iter().map(|section| (*section).to_owned());
+    let elsewhere = [ROOT].into_iter().chain(SECTIONS).flat_map(|section| {
+        let account = (section == ACCOUNTS).then_some("NAME");
+        let container = self::container(section, account);
+        key_names(section).map(move |name| join(&container, &name))
+    });
+
+    let candidates: Vec<String> = here.chain(tables).chain(elsewhere).collect();
+    let nearest = candidates
+        .iter()
+        .map(|path| (distance(&typed, path), path))
+        .filter(|(distance, _)| *distance <= 2 && *distance < name.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, path)| path);
+    let same_name = format!(".{name}");
+    nearest
+        .or_else(|| candidates.iter().find(|path| path.ends_with(&same_name)))
+        .cloned()
+}
+
+/// The Levenshtein distance, where case does not count nor whether words are joined by `-`, `_` or `.`.
+fn distance(left: &str, right: &str) -> usize {
+    let [left, right] = [left, right].map(|text| {
+        text.chars()
+            .map(|character| match character {
+                '-' | '.' => '_',
+                other => other.to_ascii_lowercase(),
+            })
+            .collect::<Vec<_>>()
+    });
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, from) in left.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, to) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_counts_changed_letters() {
+        for (left, right, expected) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("token", "tokn", 1),
+            ("token", "tkoen", 2),
+            ("data-dir", "DATA_DIR", 0),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(left, right), expected, "{left} {right}");
+            assert_eq!(distance(right, left), expected, "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_key_is_suggested() {
+        for (section, account, name, meant) in [
+            (ACCOUNTS, Some("main"), "tokn", Some("accounts.main.token")),
+            (
+                ACCOUNTS,
+                Some("main"),
+                "appid",
+                Some("accounts.main.app_id"),
+            ),
+            (ACCOUNTS, Some("main"), "listen", Some("server.listen")),
+            ("server", None, "body-limit", Some("server.body_limit")),
+            (ROOT, None, "server_listen", Some("server.listen")),
+            (ROOT, None, "listen", Some("server.listen")),
+            (ROOT, None, "token", Some("accounts.NAME.token")),
+            (ROOT, None, "sever", Some("server")),
+            (ROOT, None, "account", Some("accounts")),
+            (ROOT, None, "x", None),
+            (ROOT, None, "colour", None),
+        ] {
+            let container = container(section, account);
+            assert_eq!(
+                suggestion(&container, section, name, Notation::Toml).as_deref(),
+                meant,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_are_named_as_the_source_writes_them() {
+        assert_eq!(
+            problem("log", None, "levle", Notation::Toml),
+            "is unknown (did you mean `log.level`?); allowed in `log` are `format`, `level`"
+        );
+        assert_eq!(
+            problem("log", None, "levle", Notation::Environment),
+            "is unknown (did you mean `QUNFA_LOG__LEVEL`?); allowed after `QUNFA_LOG__` are `FORMAT`, `LEVEL`"
+        );
+        assert_eq!(
+            problem(ROOT, None, "colour", Notation::Toml),
+            "is unknown; allowed are `data_dir`, `server`, `store`, `api`, `log`, `accounts`"
+        );
+        assert_eq!(
+            problem(ROOT, None, "server", Notation::Environment),
+            "is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `LOG__…`, `ACCOUNTS__…`"
+        );
+    }
+}

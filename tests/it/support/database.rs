@@ -1,0 +1,93 @@
+//! A database of its own for each test: a file for SQLite, a new database in the cluster for PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use qunfa::store::{Migrations, PostgresStore, SqliteStore, Store};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tempfile::TempDir;
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// One test's database; removed at the end.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    directory: TempDir,
+}
+
+impl Backend {
+    /// A new, empty database.
+    pub(crate) async fn database(self) -> Database {
+        let directory = tempfile::tempdir().unwrap();
+        let url = match self {
+            Self::Sqlite => format!("sqlite://{}", directory.path().join("qunfa.db").display()),
+            Self::Postgres => create_postgres().await,
+        };
+        Database { url, directory }
+    }
+}
+
+impl Database {
+    /// The store on it, migrated.
+    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        match self.url.strip_prefix("sqlite://") {
+            Some(path) => Arc::new(
+                SqliteStore::open(Path::new(path), Migrations::Apply)
+                    .await
+                    .unwrap(),
+            ),
+            None => Arc::new(
+                PostgresStore::open(&self.url, Migrations::Apply)
+                    .await
+                    .unwrap(),
+            ),
+        }
+    }
+
+    /// A directory of the test's own, removed with the database.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
+    /// Runs SQL beside the store, as an operator would.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        if let Some(path) = self.url.strip_prefix("sqlite://") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            options.connect().await.unwrap().execute(sql).await.unwrap();
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            connection.execute(sql).await.unwrap();
+        }
+    }
+}
+
+/// The cluster that `scripts/test` starts. Without it the PostgreSQL tests fail: they are never skipped.
+pub(crate) fn cluster_url() -> String {
+    std::env::var("QUNFA_TEST_POSTGRES_URL")
+        .expect("the tests need PostgreSQL: run `scripts/test`, which starts one, or set QUNFA_TEST_POSTGRES_URL")
+}
+
+async fn create_postgres() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "qunfa_{}_{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let cluster = cluster_url();
+    let mut connection = PgConnection::connect(&cluster).await.unwrap();
+    connection
+        .execute(sqlx::AssertSqlSafe(format!("create database {name}")))
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let mut url: url::Url = cluster.parse().unwrap();
+    url.set_path(&name);
+    url.to_string()
+}

@@ -1,0 +1,55 @@
+//! What the tests stand on: a real database, the real program over real HTTP, and WeChat's side of the wire.
+
+pub(crate) mod accounts;
+pub(crate) mod database;
+pub(crate) mod server;
+
+pub(crate) use accounts::{Account, COMPATIBLE, PLAIN, SAFE};
+pub(crate) use database::{Backend, Database};
+pub(crate) use server::{Server, Setup};
+
+use std::path::PathBuf;
+
+/// Makes one test for each store out of an `async fn(Backend)`.
+macro_rules! on_both_stores {
+    ($(async fn $name:ident($backend:ident: Backend) $body:block)+) => {
+        $(
+            mod $name {
+                use super::*;
+
+                async fn run($backend: Backend) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_sqlite() {
+                    run(Backend::Sqlite).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_postgres() {
+                    run(Backend::Postgres).await;
+                }
+            }
+        )+
+    };
+}
+pub(crate) use on_both_stores;
+
+/// A file under `tests/fixtures`.
+pub(crate) fn fixture(path: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(path);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Polls until the condition holds; fails after 20 s.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !condition().await {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "waited in vain: {what}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,268 @@
+//! The real program, started on a free port, and HTTP to it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use qunfa::simulator::SignedPush;
+use reqwest::{Client, Response};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{Account, Backend, COMPATIBLE, Database, PLAIN, SAFE};
+
+/// How a server is set up.
+pub(crate) struct Setup {
+    toml: String,
+    accounts: Vec<Account>,
+    log_level: &'static str,
+}
+
+impl Default for Setup {
+    /// The three accounts, and nothing else that differs from the defaults.
+    fn default() -> Self {
+        Self {
+            toml: String::new(),
+            accounts: vec![PLAIN, COMPATIBLE, SAFE],
+            log_level: "info",
+        }
+    }
+}
+
+impl Setup {
+    /// Adds to the configuration file, before the accounts; `listen` and `store.url` are set through the environment.
+    pub(crate) fn toml(mut self, toml: &str) -> Self {
+        self.toml.push_str(toml);
+        self.toml.push('\n');
+        self
+    }
+
+    pub(crate) fn accounts(mut self, accounts: &[Account]) -> Self {
+        self.accounts = accounts.to_vec();
+        self
+    }
+
+    pub(crate) fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// Starts a server on a new database.
+    pub(crate) async fn start(self, backend: Backend) -> Server {
+        let database = backend.database().await;
+        self.start_on(database).await
+    }
+
+    /// Starts a server on that database.
+    pub(crate) async fn start_on(self, database: Database) -> Server {
+        let directory = database.directory();
+        let accounts: String = self.accounts.iter().map(Account::toml).collect();
+        let config = directory.join("config.toml");
+        std::fs::write(&config, format!("{}\n{accounts}", self.toml)).unwrap();
+        let mut server = Server {
+            child: None,
+            address: ([127, 0, 0, 1], 0).into(),
+            client: client(),
+            config,
+            log: directory.join("log"),
+            log_level: self.log_level,
+            database,
+        };
+        server.restart();
+        server
+    }
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Option<Child>,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+    pub(crate) config: PathBuf,
+    log: PathBuf,
+    log_level: &'static str,
+    pub(crate) database: Database,
+}
+
+impl Server {
+    /// Starts with the default setup on a new database.
+    pub(crate) async fn start(backend: Backend) -> Self {
+        Setup::default().start(backend).await
+    }
+
+    /// Starts the program (again) with the same configuration and database, on a new port, and waits until it listens.
+    pub(crate) fn restart(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap();
+        let mut child = self
+            .command()
+            .arg("serve")
+            .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let line = receiver
+            .recv_timeout(Duration::from_secs(30))
+            .unwrap_or_else(|_| panic!("the server did not start:\n{}", self.log()));
+        let (_, address) = line
+            .split_once(" listens on ")
+            .expect("the first line tells the address");
+        self.address = address.parse().unwrap();
+        self.child = Some(child);
+    }
+
+    /// The program, with the server's configuration and nothing else of ours in its environment.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = program();
+        command
+            .current_dir(self.database.directory())
+            .arg("--config")
+            .arg(&self.config)
+            .env("QUNFA_DATA_DIR", self.database.directory().join("data"))
+            .env("QUNFA_STORE__URL", &self.database.url)
+            .env("QUNFA_LOG__LEVEL", self.log_level);
+        command
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("it runs"))
+    }
+
+    /// Waits until the program has ended by itself.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let wait = tokio::task::spawn_blocking(move || child.wait().unwrap());
+        tokio::time::timeout(Duration::from_secs(30), wait)
+            .await
+            .expect("it ends")
+            .unwrap()
+    }
+
+    /// Everything logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Pushes a message as WeChat does; the status and body of the answer.
+    pub(crate) async fn push(&self, account: &Account, message: impl AsRef<[u8]>) -> (u16, String) {
+        self.send(account.name, account.sign(message)).await
+    }
+
+    /// Pushes a message and expects it to be acknowledged.
+    pub(crate) async fn accepts(&self, account: &Account, message: impl AsRef<[u8]>) {
+        let answer = self.push(account, message).await;
+        assert_eq!(answer, (200, "success".to_owned()), "{}", self.log());
+    }
+
+    /// Sends what was signed before.
+    pub(crate) async fn send(&self, account: &str, push: SignedPush) -> (u16, String) {
+        let response = self.post(account, &push.query, push.body).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// Sends any query and body to an account's URL.
+    pub(crate) async fn post(
+        &self,
+        account: &str,
+        query: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Response {
+        let url = self.url(&format!("/wechat/{account}?{query}"));
+        self.client.post(url).body(body).send().await.unwrap()
+    }
+
+    /// The status of a `GET`.
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    /// A `GET` of the API: its status and JSON.
+    pub(crate) async fn json(&self, path: &str) -> (u16, Value) {
+        let response = self.get(path).await;
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        let json =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"));
+        (status, json)
+    }
+
+    /// A `GET` of the API that succeeds.
+    pub(crate) async fn ok(&self, path: &str) -> Value {
+        let (status, json) = self.json(path).await;
+        assert_eq!(status, 200, "{path}: {json}");
+        json
+    }
+
+    /// A job that is there.
+    pub(crate) async fn job(&self, account: &Account, msg_id: &str) -> Value {
+        self.ok(&format!("/api/v1/jobs/{}/{msg_id}", account.name))
+            .await
+    }
+
+    /// The items of a list.
+    pub(crate) async fn items(&self, path: &str) -> Vec<Value> {
+        match self.ok(path).await["items"].take() {
+            Value::Array(items) => items,
+            other => panic!("{path}: items is {other}"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The program, with no variable of ours in its environment.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qunfa"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("QUNFA_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+pub(crate) fn client() -> Client {
+    Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(15))
+        .build()
+        .unwrap()
+}
