@@ -143,12 +143,8 @@ mod tests {
         let config = settings.check();
         config.as_ref().err().map(&mut print);
         let config = config.ok();
-        write!(
-            output,
-            "{} {settings:?} {config:?} {config:#?}",
-            settings.show()
-        )
-        .expect("it takes any text");
+        write!(output, "{settings} {settings:?} {config:?} {config:#?}")
+            .expect("it takes any text");
         output
     }
 

@@ -15,7 +15,7 @@ use super::{Config, ConfigError, Mistake};
 /// The file that is read, if it is there, when neither the flag nor the environment names one.
 const STANDARD_FILE: &str = "config.toml";
 
-/// What is set, and where it came from.
+/// What is set, and where it came from; `Display` lists it, secrets hidden.
 pub struct Settings {
     path: Option<PathBuf>,
     pub(super) layer: Layer,

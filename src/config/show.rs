@@ -1,6 +1,7 @@
 //! What is set and where it came from, for `qunfa config show`: a line for each value, secrets hidden.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::checker::Checker;
 use super::key::{Address, Form, Key};
@@ -12,10 +13,10 @@ use super::{ApiKeyHash, Settings};
 /// What stands for a value that cannot be used: it may be a secret in the wrong place.
 const INVALID: &str = "(invalid)";
 
-impl Settings {
+impl fmt::Display for Settings {
     /// A line for each value, as `server.listen = "127.0.0.1:8080"  # default`: secrets are hidden, and `(invalid)` stands
     /// for what cannot be used. Reads the files that secrets are in.
-    pub fn show(&self) -> String {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut checker = Checker::new(&self.layer);
         let data_dir = checker.data_dir();
         let store_url = checker.store_url(data_dir.as_deref().ok());
@@ -43,10 +44,10 @@ impl Settings {
             };
             lines.insert(address.clone(), (value, origin(address.key, setting)));
         }
-        let lines = lines
-            .into_iter()
-            .map(|(address, (value, origin))| format!("{address} = {value}  # {origin}\n"));
-        lines.collect()
+        for (address, (value, origin)) in lines {
+            writeln!(formatter, "{address} = {value}  # {origin}")?;
+        }
+        Ok(())
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
     use crate::config::settings::tests::settings;
 
     fn show(text: &str, variables: &[(&str, &str)]) -> String {
-        settings(text, variables).expect("it is TOML").show()
+        settings(text, variables).expect("it is TOML").to_string()
     }
 
     #[test]
