@@ -68,7 +68,7 @@ pub(super) fn check(settings: &Settings) -> Outcome {
 /// Prints the effective values, then the mistakes, if there are any.
 pub(super) fn show(settings: &Settings) -> Outcome {
     io::stdout()
-        .write_all(settings.show().as_bytes())
+        .write_all(settings.to_string().as_bytes())
         .context("cannot write to standard output")?;
     settings.check()?;
     Ok(())
