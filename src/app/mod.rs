@@ -17,13 +17,15 @@ use crate::config::{Config, StoreUrl};
 use crate::ingest::Ingest;
 use crate::server;
 use crate::store::{Migrations, OpenStoreError, PostgresStore, SqliteStore, Store};
-use crate::web::{self, ApiKeyHash, Limits, State};
+use crate::web::{self, Limits, State};
 use crate::wechat::{Account, Mode, Token};
 
 pub use demo::{DEMO, Demo};
 
 /// How long `serve` tries to reach a database that is away at start.
 const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the stop waits for a database that does not answer.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 const OPENING_PAUSE: Duration = Duration::from_millis(500);
 
 /// A receiver that is ready to serve.
@@ -62,11 +64,6 @@ impl App {
             body: config.server.body_limit,
             timestamp_tolerance: config.server.timestamp_tolerance,
         };
-        let api_keys = config
-            .api_keys
-            .iter()
-            .map(|hash| ApiKeyHash(*hash.as_bytes()))
-            .collect();
         let state = State::new(
             accounts,
             decoy()?,
@@ -74,7 +71,7 @@ impl App {
             Arc::clone(&store),
             database_name(&config.store.url),
             limits,
-            api_keys,
+            config.api_keys.clone(),
         );
         Ok(Self {
             state,
@@ -89,7 +86,12 @@ impl App {
         open_files::raise_limit(self.max_connections);
         let router = web::router(self.state);
         server::serve(listener, router, self.max_connections, shutdown).await;
-        self.store.close().await;
+        if tokio::time::timeout(CLOSING_PATIENCE, self.store.close())
+            .await
+            .is_err()
+        {
+            warn!("the database did not let go of its connections in time");
+        }
         let counts = self.ingest.counters().counts();
         info!(
             results = counts.results,

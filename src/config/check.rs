@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
-use super::{ApiKeyHash, Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
+use super::{Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
+use crate::domain::{ApiKeyHash, InvalidApiKeyHash};
 
 const DATABASE_FILE: &str = "qunfa.db";
 
@@ -131,7 +132,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
 
 fn api_key(text: &str) -> Result<ApiKeyHash, String> {
     text.parse()
-        .map_err(|invalid: super::InvalidApiKeyHash| format!("is no hash; {invalid}"))
+        .map_err(|invalid: InvalidApiKeyHash| format!("is no hash; {invalid}"))
 }
 
 #[cfg(test)]

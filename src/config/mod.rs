@@ -7,7 +7,6 @@
 //! under the wrong key.
 
 mod account;
-mod api_key;
 mod check;
 mod checker;
 mod environment;
@@ -25,12 +24,12 @@ mod value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use api_key::{ApiKeyHash, InvalidApiKeyHash};
 pub use mistake::{ConfigError, Mistake};
 pub use public_url::PublicUrl;
 pub use settings::Settings;
 pub use store_url::StoreUrl;
 
+use crate::domain::ApiKeyHash;
 use crate::wechat::Account;
 
 /// The documented example, which is also where the defaults come from; `qunfa config init` writes it.

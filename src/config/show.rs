@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::Settings;
 use super::checker::Checker;
 use super::key::{Address, Form, Key};
 use super::layer::Setting;
 use super::mistake::Origin;
 use super::value::Value;
-use super::{ApiKeyHash, Settings};
+use crate::domain::ApiKeyHash;
 
 /// What stands for a value that cannot be used: it may be a secret in the wrong place.
 const INVALID: &str = "(invalid)";

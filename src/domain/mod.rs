@@ -1,6 +1,7 @@
 //! Plain values of the field: accounts, jobs, deliveries, reasons. No I/O, nothing of WeChat's wire format.
 
 mod account;
+mod api_key;
 mod delivery;
 mod job;
 mod msg_id;
@@ -9,6 +10,7 @@ mod status;
 mod time;
 
 pub use account::{AccountName, InvalidAccountName};
+pub use api_key::{ApiKeyHash, InvalidApiKeyHash};
 pub use delivery::{Delivery, DeliveryState, NewDelivery, Reading};
 pub use job::{Article, Copyright, Counts, Job, MassSendFinished, Stats};
 pub use msg_id::MsgId;

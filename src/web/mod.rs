@@ -21,11 +21,11 @@ use axum::routing::{any, get};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use crate::domain::ApiKeyHash;
 use crate::ingest::Ingest;
 use crate::store::Store;
 use crate::wechat::Account;
 
-pub use auth::ApiKeyHash;
 use replay::ReplayMemory;
 use warnings::Warnings;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 /// SHA-256 of a key; in text, `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +17,19 @@ pub struct InvalidApiKeyHash;
 
 impl ApiKeyHash {
     /// The hash of a key.
-    pub fn of(key: &str) -> Self {
+    pub fn of(key: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(key).into())
     }
 
-    /// The hash itself.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    /// Whether it is among `hashes`. All are compared, in constant time.
+    pub fn is_in(&self, hashes: &[Self]) -> bool {
+        let nothing = subtle::Choice::from(0);
+        let compare = |found, hash: &Self| found | self.0.ct_eq(&hash.0);
+        hashes.iter().fold(nothing, compare).into()
     }
 
     /// Enough of it to tell keys apart.
-    pub(super) fn shortened(&self) -> String {
+    pub fn shortened(&self) -> String {
         format!("sha256:{}…", hex::encode(&self.0[..4]))
     }
 }
