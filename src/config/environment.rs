@@ -14,8 +14,6 @@ use crate::domain::AccountName;
 const PREFIX: &str = "QUNFA_";
 /// Without the prefix: the variable that names the configuration file.
 const CONFIG: &str = "config";
-/// Without the prefix: what the names of variables for the project's tests start with.
-const TESTS: &str = "test_";
 
 /// The variables that are ours.
 pub(super) struct Environment {
@@ -35,7 +33,6 @@ impl Environment {
         let mut variables: Vec<_> = variables
             .into_iter()
             .filter_map(|(name, value)| Variable::new(&name.to_string_lossy(), value))
-            .filter(|variable| !variable.path.starts_with(TESTS))
             .collect();
         variables.sort_unstable_by(|left, right| left.name.cmp(&right.name));
         Self { variables }
@@ -191,7 +188,6 @@ mod tests {
             ("QUNFA", "x"),
             ("XQUNFA_LOG__LEVEL", "x"),
             ("群发_LOG", "x"),
-            ("QUNFA_TEST_DATABASE", "x"),
             ("QUNFA_CONFIG", "x"),
         ];
         assert_eq!(mistakes(&foreign), [""; 0]);

@@ -69,8 +69,9 @@ impl Database {
 
 /// The cluster that `scripts/test` starts. Without it the PostgreSQL tests fail: they are never skipped.
 pub(crate) fn cluster_url() -> String {
-    std::env::var("QUNFA_TEST_POSTGRES_URL")
-        .expect("the tests need PostgreSQL: run `scripts/test`, which starts one, or set QUNFA_TEST_POSTGRES_URL")
+    std::env::var("TEST_POSTGRES_URL").expect(
+        "the tests need PostgreSQL: run `scripts/test`, which starts one, or set TEST_POSTGRES_URL",
+    )
 }
 
 async fn create_postgres() -> String {
