@@ -102,6 +102,36 @@ impl<'d> Node<'d> {
         self.children().filter(move |child| child.name() == name)
     }
 
+    /// The child of that name.
+    ///
+    /// # Errors
+    /// In words, when there are two: elements that we know may stand once at most.
+    pub(super) fn only(self, name: &'static str) -> Result<Option<Node<'d>>, String> {
+        let mut found = self.named(name);
+        match (found.next(), found.next()) {
+            (_, Some(_)) => Err(format!("`{name}` stands twice")),
+            (child, None) => Ok(child),
+        }
+    }
+
+    /// The text of the child of that name.
+    ///
+    /// # Errors
+    /// In words, when there are two, none, or one without text.
+    pub(super) fn required(self, name: &'static str) -> Result<&'d str, String> {
+        self.only(name)?
+            .and_then(Node::value)
+            .ok_or_else(|| format!("`{name}` is missing"))
+    }
+
+    /// The text, if there is any.
+    pub(super) fn value(self) -> Option<&'d str> {
+        match self.text() {
+            Text::Value(text) => Some(text),
+            Text::Empty | Text::Nested => None,
+        }
+    }
+
     pub(super) fn name(self) -> &'d str {
         &self.elements[self.index].name
     }

@@ -1,10 +1,8 @@
 //! The body of an authentic push into a [`Reading`]: what it is, and for a job result, what it says.
 
-use std::collections::BTreeMap;
-
-use super::document::{Document, Malformed, Node, Text};
-use super::{json, xml};
-use crate::domain::{Article, Copyright, Counts, MassSendFinished, MsgId, Reading, Status, Time};
+use super::document::{Document, Malformed, Node};
+use super::{json, mass_send, xml};
+use crate::domain::{MsgId, Reading};
 
 /// The name of the event that reports a job's result. Names of events are compared without case.
 pub const MASS_SEND_FINISHED: &str = "MASSSENDJOBFINISH";
@@ -17,9 +15,6 @@ pub struct Push {
     /// `ToUserName`, where the body is well-formed and has just one.
     pub to_user_name: Option<String>,
 }
-
-/// Why a body that is well-formed is still not understood.
-type Reason = String;
 
 /// Reads the decrypted body of an authentic push. It never fails: what cannot be understood is [`Reading::Unparsed`].
 ///
@@ -95,12 +90,12 @@ fn unparsed(error: String, event: Option<String>, msg_id: Option<MsgId>) -> Push
     }
 }
 
-fn understand(root: Node<'_>) -> Result<Reading, Reason> {
+fn understand(root: Node<'_>) -> Result<Reading, String> {
     for name in ["ToUserName", "FromUserName", "CreateTime"] {
-        only(root, name)?;
+        root.only(name)?;
     }
-    let msg_type = required(root, "MsgType")?;
-    let event = only(root, "Event")?.and_then(value).map(str::to_owned);
+    let msg_type = root.required("MsgType")?;
+    let event = root.only("Event")?.and_then(Node::value).map(str::to_owned);
     if !msg_type.eq_ignore_ascii_case("event") {
         return Ok(Reading::Other {
             event: None,
@@ -114,226 +109,17 @@ fn understand(root: Node<'_>) -> Result<Reading, Reason> {
             msg_id: any_msg_id(root),
         });
     }
-    let mut notes = Notes::default();
-    let result = mass_send_finished(root, &mut notes)?;
+    let (result, note) = mass_send::read(root)?;
     Ok(Reading::Result {
         event,
         result: Box::new(result),
-        note: notes.into_text(),
+        note,
     })
-}
-
-fn mass_send_finished(root: Node<'_>, notes: &mut Notes) -> Result<MassSendFinished, Reason> {
-    let msg_id = match (only(root, "MsgID")?, only(root, "MsgId")?) {
-        (Some(_), Some(_)) => return Err("both `MsgID` and `MsgId` are there".to_owned()),
-        (id, alias) => id.or(alias).and_then(value),
-    };
-    let msg_id = msg_id
-        .ok_or("`MsgID` is missing")?
-        .parse()
-        .map_err(|_| "`MsgID` is not a number from 1 to 9223372036854775807")?;
-    let finished_at = whole_number(required(root, "CreateTime")?)
-        .and_then(Time::from_create_time)
-        .ok_or("`CreateTime` is not a number from 0 to 253402300799")?;
-    let status = only(root, "Status")?;
-    if status.and_then(value).is_none() {
-        notes.add("`Status` is missing".to_owned());
-    }
-    let copyright = only(root, "CopyrightCheckResult")?;
-    let article_urls = only(root, "ArticleUrlResult")?;
-    Ok(MassSendFinished {
-        msg_id,
-        finished_at,
-        status: Status::read(status.and_then(value)),
-        counts: Counts {
-            total: notes.count(root, "TotalCount")?,
-            filter: notes.count(root, "FilterCount")?,
-            sent: notes.count(root, "SentCount")?,
-            error: notes.count(root, "ErrorCount")?,
-        },
-        check_state: match copyright {
-            Some(group) => notes.integer(group, "CheckState")?,
-            None => None,
-        },
-        copyright_count: match copyright {
-            Some(group) => notes.count(group, "Count")?,
-            None => None,
-        },
-        article_url_count: match article_urls {
-            Some(group) => notes.count(group, "Count")?,
-            None => None,
-        },
-        articles: articles(copyright, article_urls, notes)?,
-        to_user_name: only(root, "ToUserName")?.and_then(value).map(str::to_owned),
-        from_user_name: only(root, "FromUserName")?
-            .and_then(value)
-            .map(str::to_owned),
-    })
-}
-
-/// Merges both result lists by `ArticleIdx`, ascending.
-fn articles(
-    copyright: Option<Node<'_>>,
-    article_urls: Option<Node<'_>>,
-    notes: &mut Notes,
-) -> Result<Vec<Article>, Reason> {
-    let mut checked = BTreeMap::new();
-    for item in copyright.into_iter().flat_map(items) {
-        let found = copyright_of(item, notes)?;
-        notes.file(&mut checked, "CopyrightCheckResult", item, found)?;
-    }
-    let mut linked = BTreeMap::new();
-    for item in article_urls.into_iter().flat_map(items) {
-        let url = only(item, "ArticleUrl")?.and_then(value).map(str::to_owned);
-        notes.file(&mut linked, "ArticleUrlResult", item, url)?;
-    }
-    let mut articles: BTreeMap<i64, Article> = BTreeMap::new();
-    let blank = |idx| Article {
-        idx,
-        url: None,
-        copyright: None,
-    };
-    for (idx, copyright) in checked {
-        articles.entry(idx).or_insert_with(|| blank(idx)).copyright = Some(copyright);
-    }
-    for (idx, url) in linked {
-        articles.entry(idx).or_insert_with(|| blank(idx)).url = url;
-    }
-    Ok(articles.into_values().collect())
-}
-
-fn copyright_of(item: Node<'_>, notes: &mut Notes) -> Result<Copyright, Reason> {
-    Ok(Copyright {
-        user_declare_state: notes.integer(item, "UserDeclareState")?,
-        audit_state: notes.integer(item, "AuditState")?,
-        original_url: only(item, "OriginalArticleUrl")?
-            .and_then(value)
-            .map(str::to_owned),
-        original_type: notes.integer(item, "OriginalArticleType")?,
-        can_reprint: notes.flag(item, "CanReprint")?,
-        need_replace_content: notes.flag(item, "NeedReplaceContent")?,
-        need_show_reprint_source: notes.flag(item, "NeedShowReprintSource")?,
-    })
-}
-
-/// The entries of a group's `ResultList`. XML wraps each in `item`; JSON's layout is not documented, so a list of
-/// bare entries is taken too. An empty list, or one that holds only text, has none.
-fn items(group: Node<'_>) -> impl Iterator<Item = Node<'_>> {
-    group.named("ResultList").flat_map(|list| {
-        let wrapped = list.named("item").next().is_some();
-        let bare = !wrapped && list.children().next().is_some();
-        list.named("item").chain(bare.then_some(list))
-    })
-}
-
-/// What could not be read of a job result that is otherwise understood.
-#[derive(Default)]
-struct Notes(Vec<String>);
-
-impl Notes {
-    fn add(&mut self, note: String) {
-        if !self.0.contains(&note) {
-            self.0.push(note);
-        }
-    }
-
-    fn into_text(self) -> Option<String> {
-        (!self.0.is_empty()).then(|| self.0.join("; "))
-    }
-
-    /// A count: a whole number, not negative.
-    fn count(&mut self, parent: Node<'_>, name: &'static str) -> Result<Option<i64>, Reason> {
-        self.read(parent, name, "a count", whole_number)
-    }
-
-    /// Any integer.
-    fn integer(&mut self, parent: Node<'_>, name: &'static str) -> Result<Option<i64>, Reason> {
-        self.read(parent, name, "an integer", |text| text.parse().ok())
-    }
-
-    /// 0 or 1; JSON may say it in its own way.
-    fn flag(&mut self, parent: Node<'_>, name: &'static str) -> Result<Option<bool>, Reason> {
-        self.read(parent, name, "0 or 1", |text| match text {
-            "1" | "true" => Some(true),
-            "0" | "false" => Some(false),
-            _ => None,
-        })
-    }
-
-    fn read<T>(
-        &mut self,
-        parent: Node<'_>,
-        name: &'static str,
-        kind: &str,
-        convert: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, Reason> {
-        let converted = match only(parent, name)?.map(Node::text) {
-            None | Some(Text::Empty) => return Ok(None),
-            Some(Text::Value(text)) => convert(text),
-            Some(Text::Nested) => None,
-        };
-        if converted.is_none() {
-            self.add(format!("`{name}` is not {kind}"));
-        }
-        Ok(converted)
-    }
-
-    /// Files an entry under its `ArticleIdx`; one without is left out, of two the first stays.
-    fn file<T>(
-        &mut self,
-        entries: &mut BTreeMap<i64, T>,
-        group: &str,
-        item: Node<'_>,
-        entry: T,
-    ) -> Result<(), Reason> {
-        match only(item, "ArticleIdx")?
-            .and_then(value)
-            .and_then(whole_number)
-        {
-            None => self.add(format!("an article in `{group}` has no `ArticleIdx`")),
-            Some(idx) if entries.contains_key(&idx) => {
-                self.add(format!("`ArticleIdx` {idx} stands twice in `{group}`"));
-            }
-            Some(idx) => {
-                entries.insert(idx, entry);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The child of that name; known elements may stand once at most.
-fn only<'d>(parent: Node<'d>, name: &'static str) -> Result<Option<Node<'d>>, Reason> {
-    let mut found = parent.named(name);
-    match (found.next(), found.next()) {
-        (_, Some(_)) => Err(format!("`{name}` stands twice")),
-        (child, None) => Ok(child),
-    }
-}
-
-fn required<'d>(parent: Node<'d>, name: &'static str) -> Result<&'d str, Reason> {
-    only(parent, name)?
-        .and_then(value)
-        .ok_or_else(|| format!("`{name}` is missing"))
-}
-
-fn value(node: Node<'_>) -> Option<&str> {
-    match node.text() {
-        Text::Value(text) => Some(text),
-        Text::Empty | Text::Nested => None,
-    }
-}
-
-/// Digits only: no sign, no fraction.
-fn whole_number(text: &str) -> Option<i64> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
 }
 
 fn sole_text(root: Node<'_>, name: &'static str) -> Option<String> {
-    only(root, name).ok()??;
-    root.named(name).find_map(value).map(str::to_owned)
+    root.only(name).ok()??;
+    root.named(name).find_map(Node::value).map(str::to_owned)
 }
 
 fn event_name(root: Node<'_>) -> Option<String> {
@@ -345,5 +131,102 @@ fn any_msg_id(root: Node<'_>) -> Option<MsgId> {
     match (sole_text(root, "MsgID"), sole_text(root, "MsgId")) {
         (Some(id), None) | (None, Some(id)) => id.parse().ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "<MsgType>event</MsgType><Event>MASSSENDJOBFINISH</Event>";
+
+    fn error(body: &str) -> String {
+        match read(body.as_bytes()).reading {
+            Reading::Unparsed { error, .. } => error,
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_must_be_there_once_and_is_not_makes_a_body_unparsed() {
+        for (body, expected) in [
+            ("", "the body is no message: empty"),
+            (" \n", "the body is no message: empty"),
+            (
+                "text",
+                "the body is no message: neither XML nor a JSON object",
+            ),
+            ("<xml/>", "`MsgType` is missing"),
+            (
+                "<xml><MsgType>event</MsgType></xml>",
+                "the event has no `Event`",
+            ),
+            (
+                "<xml><MsgType>a</MsgType><MsgType>a</MsgType></xml>",
+                "`MsgType` stands twice",
+            ),
+        ] {
+            assert_eq!(error(body), expected, "{body}");
+        }
+        for (elements, expected) in [
+            ("<CreateTime>1</CreateTime>", "`MsgID` is missing"),
+            (
+                "<CreateTime>1</CreateTime><MsgID>1</MsgID><MsgId>1</MsgId>",
+                "both `MsgID` and `MsgId` are there",
+            ),
+            ("<MsgID>1</MsgID>", "`CreateTime` is missing"),
+            (
+                "<CreateTime>1</CreateTime><MsgID>1</MsgID><Status/><Status/>",
+                "`Status` stands twice",
+            ),
+            (
+                "<CreateTime>1</CreateTime><MsgID>1</MsgID><ArticleUrlResult/><ArticleUrlResult/>",
+                "`ArticleUrlResult` stands twice",
+            ),
+        ] {
+            assert_eq!(
+                error(&format!("<xml>{HEAD}{elements}</xml>")),
+                expected,
+                "{elements}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unparsed_body_tells_its_event_and_id_where_they_are_readable() {
+        let body = format!("<xml>{HEAD}<MsgID>7</MsgID><CreateTime>1</Create");
+        let reading = read(body.as_bytes()).reading;
+        assert_eq!(reading.event(), Some("MASSSENDJOBFINISH"));
+        assert_eq!(reading.msg_id(), MsgId::new(7));
+    }
+
+    #[test]
+    fn other_pushes_are_told_from_job_results() {
+        let reading = |body: &str| read(body.as_bytes()).reading;
+        let message = reading(
+            "\u{feff}<x><MsgType>text</MsgType><Event>MASSSENDJOBFINISH</Event><MsgId>5</MsgId></x>",
+        );
+        assert_eq!(
+            message,
+            Reading::Other {
+                event: None,
+                msg_id: MsgId::new(5)
+            }
+        );
+        let event = reading(r#" {"MsgType":"event","Event":" Other ","MsgID":"x"}"#);
+        assert_eq!(
+            event,
+            Reading::Other {
+                event: Some("Other".to_owned()),
+                msg_id: None
+            }
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let _ = read(&body);
+        }
     }
 }

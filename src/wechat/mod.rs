@@ -7,6 +7,7 @@ mod document;
 mod envelope;
 mod event;
 mod json;
+mod mass_send;
 mod query;
 mod signature;
 mod xml;
