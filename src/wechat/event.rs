@@ -118,8 +118,8 @@ fn understand(root: Node<'_>) -> Result<Reading, String> {
 }
 
 fn sole_text(root: Node<'_>, name: &'static str) -> Option<String> {
-    root.only(name).ok()??;
-    root.named(name).find_map(Node::value).map(str::to_owned)
+    let node = root.only(name).ok().flatten()?;
+    node.value().map(str::to_owned)
 }
 
 fn event_name(root: Node<'_>) -> Option<String> {
