@@ -49,8 +49,7 @@ pub(super) fn init(path: Option<PathBuf>) -> Outcome {
 
 /// Reports every mistake at once.
 pub(super) fn check(settings: &Settings) -> Outcome {
-    let config = settings.check()?;
-    config.check_exposure()?;
+    let config = settings.check_to_serve()?;
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
     }

@@ -18,8 +18,7 @@ use crate::wechat::Account;
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn run(settings: &Settings, config_flag: Option<&Path>) -> Outcome {
-    let config = settings.check()?;
-    config.check_exposure()?;
+    let config = settings.check_to_serve()?;
     let level = config
         .log
         .level

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
+use super::mistake::Mistake;
 use super::{Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
 use crate::domain::{ApiKeyHash, InvalidApiKeyHash};
 
@@ -29,6 +30,21 @@ impl Checker<'_> {
             accounts: accounts.into_iter().collect::<Result<_, _>>()?,
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
         })
+    }
+
+    /// Refuses an API that is open to others: without a key, on an address that is not loopback.
+    pub(super) fn exposure(&mut self) {
+        let mut again = Checker::new(self.layer);
+        let keys = Address::general(Key::ApiKeys);
+        let (Ok(listen), Ok(hashes)) = (again.listen(), again.list(&keys, api_key)) else {
+            return;
+        };
+        if hashes.is_empty() && !listen.ip().to_canonical().is_loopback() {
+            let problem = "is empty, but `server.listen` is no loopback address, so that anybody could read the API; \
+                           add a key made by `qunfa key create`, or listen on 127.0.0.1";
+            let mistake = Mistake::without(keys, problem);
+            self.mistakes.push(mistake);
+        }
     }
 
     pub(super) fn listen(&mut self) -> Result<SocketAddr, Noted> {

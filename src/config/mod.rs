@@ -105,19 +105,6 @@ pub struct AccountConfig {
     pub keep_events: Vec<String>,
 }
 
-impl Config {
-    /// Refuses an API that is open to others: without a key, on an address that is not loopback.
-    pub fn check_exposure(&self) -> Result<(), ConfigError> {
-        if !self.api_keys.is_empty() || self.server.listen.ip().to_canonical().is_loopback() {
-            return Ok(());
-        }
-        let problem = "is empty, but `server.listen` is no loopback address, so that anybody could read the API; \
-                       add a key made by `qunfa key create`, or listen on 127.0.0.1";
-        let address = key::Address::general(key::Key::ApiKeys);
-        Err(ConfigError::new(vec![Mistake::without(address, problem)]))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
@@ -235,8 +222,15 @@ mod tests {
         ] {
             let variables = [("QUNFA_SERVER__LISTEN", listen), ("QUNFA_API__KEYS", key)];
             let settings = settings("", &variables).expect("it is TOML");
-            let config = settings.check().expect("it is good");
-            assert_eq!(config.check_exposure().is_ok(), allowed, "{listen}");
+            assert!(settings.check().is_ok(), "{listen}");
+            assert_eq!(settings.check_to_serve().is_ok(), allowed, "{listen}");
         }
+        let variables = [
+            ("QUNFA_SERVER__LISTEN", "0.0.0.0:80"),
+            ("QUNFA_LOG__LEVEL", "x"),
+        ];
+        let settings = settings("", &variables).expect("it is TOML");
+        let error = settings.check_to_serve().expect_err("it is not good");
+        assert_eq!(error.mistakes().len(), 2);
     }
 }

@@ -76,10 +76,18 @@ impl Settings {
     pub fn check(&self) -> Result<Config, ConfigError> {
         let mut checker = Checker::new(&self.layer);
         let config = checker.config();
-        match config {
-            Ok(config) if checker.mistakes.is_empty() => Ok(config),
-            _ => Err(ConfigError::new(checker.mistakes)),
-        }
+        outcome(config, checker)
+    }
+
+    /// The same for serving, which also takes that the API is not open to others.
+    ///
+    /// # Errors
+    /// With every mistake there is.
+    pub fn check_to_serve(&self) -> Result<Config, ConfigError> {
+        let mut checker = Checker::new(&self.layer);
+        let config = checker.config();
+        checker.exposure();
+        outcome(config, checker)
     }
 
     /// `server.listen` alone, whatever is wrong elsewhere. No file is read for it.
@@ -95,6 +103,13 @@ impl Settings {
                 .retain(|mistake| mistake.is_about(&address));
             ConfigError::new(checker.mistakes)
         })
+    }
+}
+
+fn outcome(config: Result<Config, Noted>, checker: Checker<'_>) -> Result<Config, ConfigError> {
+    match config {
+        Ok(config) if checker.mistakes.is_empty() => Ok(config),
+        _ => Err(ConfigError::new(checker.mistakes)),
     }
 }
 
