@@ -2,7 +2,13 @@
 //!
 //! - `vectors`: known answers for signatures and AES.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
+//! - `store_contract`: what a store promises about recording and reading again, held by both.
+//! - `store_lists`: what a store promises about lists, filters and totals, held by both.
+//! - `store_opening`: databases that are opened, migrated or refused, and the rights of files.
 
 mod outcome;
+mod store_contract;
+mod store_lists;
+mod store_opening;
 mod support;
 mod vectors;

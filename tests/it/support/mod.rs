@@ -2,10 +2,12 @@
 
 pub(crate) mod accounts;
 pub(crate) mod database;
+pub(crate) mod events;
 pub(crate) mod server;
 
 pub(crate) use accounts::{Account, COMPATIBLE, PLAIN, SAFE};
 pub(crate) use database::{Backend, Database};
+pub(crate) use events::Event;
 pub(crate) use server::{Server, Setup};
 
 use std::path::PathBuf;

@@ -1,0 +1,207 @@
+//! What a store promises about lists, filters and totals. Both stores keep it.
+
+use qunfa::domain::{DeliveryState, Job, MsgId, Outcome, Stats};
+use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Store};
+
+use crate::support::events::{arrival, arrival_as, at, not_understood};
+use crate::support::{Backend, Event, on_both_stores};
+
+async fn jobs(
+    store: &dyn Store,
+    filter: &JobFilter,
+    after: Option<JobKey>,
+    limit: u32,
+) -> Vec<Job> {
+    store.jobs(filter, &Page { after, limit }).await.unwrap()
+}
+
+/// (account, id) of every job that matches, in order.
+async fn keys(store: &dyn Store, filter: &JobFilter) -> Vec<(String, i64)> {
+    let jobs = jobs(store, filter, None, 1000).await;
+    jobs.iter()
+        .map(|job| (job.account.to_string(), job.result.msg_id.get()))
+        .collect()
+}
+
+async fn record(store: &dyn Store, account: &str, event: &Event, millisecond: i64) {
+    store
+        .record(&arrival(account, event.xml(), millisecond))
+        .await
+        .unwrap();
+}
+
+fn copyright(check_state: i64) -> String {
+    format!("<CopyrightCheckResult><CheckState>{check_state}</CheckState></CopyrightCheckResult>")
+}
+
+on_both_stores! {
+    async fn jobs_descend_by_finish_then_account_bytewise_then_number(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let expected = [
+            ("a", 7, 60), ("a_b", 5, 50), ("a1", 5, 50), ("a0", 5, 50), ("a-b", 5, 50), ("a", 100, 50), ("a", 20, 50),
+            ("a", 9, 50), ("-", 5, 50), ("z", 1, 40), ("z", 8, 0),
+        ];
+        for (position, (account, msg_id, finished)) in expected.iter().enumerate() {
+            // Neither the order of arrival nor its time plays a part.
+            let millisecond = i64::try_from(position * 7 % 11).unwrap();
+            record(&*store, account, &Event::new(*msg_id, *finished), millisecond).await;
+        }
+        let expected = expected.map(|(account, msg_id, _)| (account.to_owned(), msg_id));
+        assert_eq!(keys(&*store, &JobFilter::default()).await, expected);
+
+        for limit in 1..=4 {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = jobs(&*store, &JobFilter::default(), after, limit).await;
+                let Some(last) = page.last() else { break };
+                after = Some(JobKey::from(last));
+                seen.extend(page.iter().map(|job| (job.account.to_string(), job.result.msg_id.get())));
+            }
+            assert_eq!(seen, expected, "limit {limit}");
+        }
+    }
+
+    async fn a_page_goes_on_where_the_last_one_ended_while_rows_arrive(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        for msg_id in 1..=9 {
+            record(&*store, "a", &Event::new(msg_id, 50), msg_id).await;
+        }
+        let (mut seen_jobs, mut seen_deliveries) = (Vec::new(), Vec::new());
+        let (mut job_key, mut delivery_key) = (None::<JobKey>, None::<DeliveryKey>);
+        for new in 0..6 {
+            let page = jobs(&*store, &JobFilter::default(), job_key.clone(), 2).await;
+            job_key = page.last().map(JobKey::from).or(job_key);
+            seen_jobs.extend(page.iter().map(|job| job.result.msg_id.get()));
+            let page = Page { after: delivery_key.clone(), limit: 2 };
+            let page = store.deliveries(&DeliveryFilter::default(), &page).await.unwrap();
+            delivery_key = page.last().map(DeliveryKey::from).or(delivery_key);
+            seen_deliveries.extend(page.iter().map(|delivery| delivery.msg_id.unwrap().get()));
+            record(&*store, "b", &Event::new(100 + new, 70), 100 + new).await;
+        }
+        let expected: Vec<i64> = (1..=9).rev().collect();
+        assert_eq!(seen_jobs, expected);
+        assert_eq!(seen_deliveries, expected);
+    }
+
+    async fn every_filter_of_jobs_takes_what_it_names(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        record(&*store, "a", &Event::new(1, 10), 1000).await;
+        record(&*store, "a", &Event::new(2, 20).status("send fail"), 2000).await;
+        record(&*store, "b", &Event::new(3, 30).status("err(10001)").rest(&copyright(2)), 3000).await;
+        record(&*store, "b", &Event::new(4, 40).status("err(0)").rest(&copyright(-1)), 4000).await;
+        record(&*store, "b", &Event::new(1, 50).status("?"), 5000).await;
+        let any = JobFilter::default;
+        let outcome = |outcome| JobFilter { outcome: Some(outcome), ..any() };
+        let code = |code| JobFilter { code: Some(code), ..any() };
+        let check_state = |check_state| JobFilter { check_state: Some(check_state), ..any() };
+        let between = |from, to| JobFilter { from: Some(at(from)), to: Some(at(to)), ..any() };
+        let updated_after = |time| JobFilter { updated_after: Some(at(time)), ..any() };
+        for (filter, expected) in [
+            (any(), &[("b", 1), ("b", 4), ("b", 3), ("a", 2), ("a", 1)][..]),
+            (JobFilter { account: Some("a".parse().unwrap()), ..any() }, &[("a", 2), ("a", 1)]),
+            (JobFilter { account: Some("c".parse().unwrap()), ..any() }, &[]),
+            (outcome(Outcome::Sent), &[("a", 1)]),
+            (outcome(Outcome::Failed), &[("a", 2)]),
+            (outcome(Outcome::Rejected), &[("b", 4), ("b", 3)]),
+            (outcome(Outcome::Unknown), &[("b", 1)]),
+            (code(10001), &[("b", 3)]),
+            (code(0), &[("b", 4)]),
+            (code(7), &[]),
+            (check_state(2), &[("b", 3)]),
+            (check_state(-1), &[("b", 4)]),
+            (check_state(0), &[]),
+            (between(20_000, 40_000), &[("b", 3), ("a", 2)]),
+            (between(20_001, 40_001), &[("b", 4), ("b", 3)]),
+            (between(40_000, 20_000), &[]),
+            (updated_after(3999), &[("b", 1), ("b", 4)]),
+            (updated_after(4000), &[("b", 1)]),
+            (JobFilter { msg_id: MsgId::new(1), ..any() }, &[("b", 1), ("a", 1)]),
+            (JobFilter { account: Some("b".parse().unwrap()), msg_id: MsgId::new(1), ..between(0, 60_000) }, &[("b", 1)]),
+            (JobFilter { account: Some("a".parse().unwrap()), ..outcome(Outcome::Unknown) }, &[]),
+        ] {
+            let expected: Vec<_> = expected.iter().map(|(account, id)| ((*account).to_owned(), *id)).collect();
+            assert_eq!(keys(&*store, &filter).await, expected, "{filter:?}");
+            let jobs = i64::try_from(expected.len()).unwrap();
+            assert_eq!(store.stats(&filter).await.unwrap().jobs, jobs, "{filter:?}");
+        }
+    }
+
+    async fn every_filter_of_deliveries_takes_what_it_names(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let other = |name: &str| Event::new(9, 10).xml().replace("MASSSENDJOBFINISH", name);
+        record(&*store, "a", &Event::new(1, 10), 1000).await;
+        store.record(&arrival("a", other("PublishJobFinish"), 2000)).await.unwrap();
+        store.record(&arrival("b", other("PUBLISHJOBFINISH"), 3000)).await.unwrap();
+        store.record(&arrival_as("b", [0xff, 0x00], 4000, not_understood)).await.unwrap();
+        // One more copy does not make it newer.
+        record(&*store, "a", &Event::new(1, 10), 9000).await;
+        let any = DeliveryFilter::default;
+        let account = |name: &str| DeliveryFilter { account: Some(name.parse().unwrap()), ..any() };
+        let state = |state| DeliveryFilter { state: Some(state), ..any() };
+        let event = |name: &str| DeliveryFilter { event: Some(name.to_owned()), ..any() };
+        let between = |from, to| DeliveryFilter { from: Some(at(from)), to: Some(at(to)), ..any() };
+        for (filter, expected) in [
+            (any(), &[4000, 3000, 2000, 1000][..]),
+            (account("b"), &[4000, 3000]),
+            (state(DeliveryState::Stored), &[3000, 2000, 1000]),
+            (state(DeliveryState::Unparsed), &[4000]),
+            (event("publishjobfinish"), &[3000, 2000]),
+            (event("MassSendJobFinish"), &[1000]),
+            (event("%"), &[]),
+            (between(2000, 4000), &[3000, 2000]),
+            (between(2001, 4001), &[4000, 3000]),
+            (between(4000, 2000), &[]),
+            (DeliveryFilter { account: Some("a".parse().unwrap()), ..event("PUBLISHJOBFINISH") }, &[2000]),
+        ] {
+            let page = Page { after: None, limit: 100 };
+            let found = store.deliveries(&filter, &page).await.unwrap();
+            let found: Vec<_> = found.iter().map(|delivery| delivery.received_at.milliseconds()).collect();
+            assert_eq!(found, expected, "{filter:?}");
+        }
+    }
+
+    async fn deliveries_of_one_millisecond_descend_by_id(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        for msg_id in 1..=5 {
+            record(&*store, "a", &Event::new(msg_id, 10), 1000).await;
+        }
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.deliveries(&DeliveryFilter::default(), &Page { after, limit: 2 }).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(DeliveryKey::from(last));
+            seen.extend(page.iter().map(|delivery| delivery.msg_id.unwrap().get()));
+        }
+        assert_eq!(seen, [5, 4, 3, 2, 1]);
+    }
+
+    async fn totals_add_up_without_overflow(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        assert_eq!(store.stats(&JobFilter::default()).await.unwrap(), Stats::default());
+        for (msg_id, status) in (1..).zip(["send success", "send success", "send fail", "err(1)", "", "?"]) {
+            let event = Event::new(msg_id, 10).status(status).counts([i64::MAX, i64::MAX - 1, msg_id, 0]);
+            record(&*store, "a", &event, 1000).await;
+        }
+        // Counts that are missing add nothing.
+        let bare = Event::new(7, 10).xml().replace("Count>", "Other>");
+        store.record(&arrival("a", bare, 1000)).await.unwrap();
+        let max = i128::from(i64::MAX);
+        assert_eq!(
+            store.stats(&JobFilter::default()).await.unwrap(),
+            Stats {
+                jobs: 7,
+                by_outcome: [3, 1, 1, 2],
+                total_count: 6 * max,
+                filter_count: 6 * (max - 1),
+                sent_count: 21,
+                error_count: 0,
+            }
+        );
+    }
+}

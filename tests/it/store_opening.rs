@@ -1,0 +1,157 @@
+//! Databases that are opened, migrated or refused, the rights of SQLite's files, and what people query beside the store.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use qunfa::store::{
+    JobFilter, Migrations, OpenStoreError, Page, PostgresStore, SqliteStore, Store,
+};
+use sqlx::{Connection, Row};
+
+use crate::support::events::arrival;
+use crate::support::{Backend, Database, Event, fixture, on_both_stores};
+
+async fn open(
+    database: &Database,
+    migrations: Migrations,
+) -> Result<Arc<dyn Store>, OpenStoreError> {
+    open_url(&database.url, migrations).await
+}
+
+async fn open_url(url: &str, migrations: Migrations) -> Result<Arc<dyn Store>, OpenStoreError> {
+    Ok(match url.strip_prefix("sqlite://") {
+        Some(path) => Arc::new(SqliteStore::open(Path::new(path), migrations).await?),
+        None => Arc::new(PostgresStore::open(url, migrations).await?),
+    })
+}
+
+async fn refusal(database: &Database, migrations: Migrations) -> OpenStoreError {
+    match open(database, migrations).await {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error,
+    }
+}
+
+on_both_stores! {
+    async fn a_database_that_was_never_migrated_is_refused_where_migrations_are_required(backend: Backend) {
+        let database = backend.database().await;
+        let error = refusal(&database, Migrations::Require).await;
+        assert!(matches!(error, OpenStoreError::Outdated(1)), "{error:?}");
+        assert!(error.to_string().contains("qunfa migrate") && !error.is_passing());
+        open(&database, Migrations::Apply).await.unwrap().close().await;
+        open(&database, Migrations::Require).await.unwrap().close().await;
+    }
+
+    async fn a_database_of_a_newer_version_is_refused(backend: Backend) {
+        let database = backend.database().await;
+        open(&database, Migrations::Apply).await.unwrap().close().await;
+        database.execute(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+             values (9999, 'from the future', true, '', 0)",
+        ).await;
+        for migrations in [Migrations::Apply, Migrations::Require] {
+            let error = refusal(&database, migrations).await;
+            assert!(matches!(error, OpenStoreError::Newer(9999)), "{error:?}");
+            assert!(!error.is_passing());
+        }
+    }
+
+    async fn a_migration_that_was_altered_is_refused(backend: Backend) {
+        let database = backend.database().await;
+        open(&database, Migrations::Apply).await.unwrap().close().await;
+        database.execute("update _sqlx_migrations set checksum = ''").await;
+        let error = refusal(&database, Migrations::Apply).await;
+        assert!(matches!(error, OpenStoreError::Migrate(_)) && !error.is_passing(), "{error:?}");
+    }
+
+    async fn opening_again_keeps_what_is_there(backend: Backend) {
+        let database = backend.database().await;
+        let store = open(&database, Migrations::Apply).await.unwrap();
+        store.record(&arrival("a", Event::new(1, 10).xml(), 1000)).await.unwrap();
+        store.close().await;
+        let store = open(&database, Migrations::Apply).await.unwrap();
+        let page = Page { after: None, limit: 10 };
+        assert_eq!(store.jobs(&JobFilter::default(), &page).await.unwrap().len(), 1);
+    }
+
+    async fn the_view_of_articles_gives_a_row_for_each(backend: Backend) {
+        let database = backend.database().await;
+        let store = open(&database, Migrations::Apply).await.unwrap();
+        for file in ["documentation/documentation-current.xml", "events/articles.xml"] {
+            store.record(&arrival("a", fixture(file), 1000)).await.unwrap();
+        }
+        store.record(&arrival("a", Event::new(1, 10).xml(), 1000)).await.unwrap();
+        let expected: &[(i64, i64, Option<&str>, Option<i64>, Option<&str>, Option<bool>)] = &[
+            (1_000_001_625, 1, Some("Url"), Some(2), Some("Url_1"), Some(true)),
+            (1_000_001_625, 2, None, Some(2), Some("Url_2"), Some(true)),
+            (3_147_483_999, 1, Some("http://mp.weixin.qq.com/s/MadeUpShortToken00001"), None, None, None),
+            (3_147_483_999, 2, Some("http://mp.weixin.qq.com/s?__biz=MzAwMDAwMDAwMA==&mid=2247483999&idx=2&sn=00000000000000000000000000000000#rd"), None, None, None),
+        ];
+        let sql = "select * from job_articles where account = 'a' order by msg_id, idx";
+        macro_rules! check {
+            ($connection:expr) => {{
+                let rows = sqlx::query(sql).fetch_all(&mut $connection).await.unwrap();
+                let found: Vec<_> = rows.iter().map(|row| (
+                    row.get("msg_id"), row.get("idx"), row.get("url"), row.get("audit_state"), row.get("original_url"),
+                    row.try_get_unchecked("can_reprint").unwrap(),
+                )).collect();
+                assert_eq!(found, expected);
+                assert_eq!(rows[0].len(), 12);
+            }};
+        }
+        match database.url.strip_prefix("sqlite://") {
+            Some(path) => check!(sqlx::SqliteConnection::connect(path).await.unwrap()),
+            None => check!(sqlx::PgConnection::connect(&database.url).await.unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn sqlites_files_are_for_the_user_alone() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let directory = tempfile::tempdir().unwrap();
+    let new = directory.path().join("deep/data");
+    let file = new.join("qunfa.db");
+    let store = SqliteStore::open(&file, Migrations::Apply).await.unwrap();
+    store
+        .record(&arrival("a", Event::new(1, 10).xml(), 1000))
+        .await
+        .unwrap();
+    assert_eq!(mode(&new), 0o700);
+    let mut files = 0;
+    for entry in std::fs::read_dir(&new).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        files += 1;
+    }
+    assert_eq!(files, 3, "the database, its log and its index");
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(
+        &file,
+        "this is a text and no database, though it is long enough ".repeat(100),
+    )
+    .unwrap();
+    for path in [
+        file.clone(),
+        file.join("below"),
+        directory.path().to_owned(),
+    ] {
+        assert!(
+            SqliteStore::open(&path, Migrations::Apply).await.is_err(),
+            "{}",
+            path.display()
+        );
+    }
+    for url in ["postgres://postgres@127.0.0.1:1/x", "postgres://[/x"] {
+        assert!(
+            PostgresStore::open(url, Migrations::Apply).await.is_err(),
+            "{url}"
+        );
+    }
+}
