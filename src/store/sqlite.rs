@@ -11,7 +11,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Row, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 
 use super::tally::Tally;
 use super::{
@@ -102,7 +102,16 @@ impl SqliteStore {
             .acquire()
             .await
             .map_err(OpenStoreError::Unreachable)?;
-        migrate::run(&MIGRATOR, &mut *connection, migrations).await?;
+        // One process migrates while others that start wait for the lock.
+        let mut transaction = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        migrate::run(&MIGRATOR, &mut *transaction, migrations).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
         drop(connection);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -75,6 +75,19 @@ on_both_stores! {
         assert_eq!(store.jobs(&JobFilter::default(), &page).await.unwrap().len(), 1);
     }
 
+    async fn replicas_that_start_at_once_migrate_once(backend: Backend) {
+        for _ in 0..5 {
+            let database = backend.database().await;
+            let openings: Vec<_> = (0..6).map(|_| {
+                let url = database.url.clone();
+                tokio::spawn(async move { open_url(&url, Migrations::Apply).await.map(drop) })
+            }).collect();
+            for opening in openings {
+                opening.await.unwrap().unwrap();
+            }
+        }
+    }
+
     async fn the_view_of_articles_gives_a_row_for_each(backend: Backend) {
         let database = backend.database().await;
         let store = open(&database, Migrations::Apply).await.unwrap();
