@@ -8,7 +8,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres, Row, Transaction};
 
-use super::tally::Tally;
+use super::tally::{Standing, Tally};
 use super::{
     DeliveryFilter, DeliveryKey, JobFilter, JobKey, Migrations, OpenStoreError, Page, Reader,
     Recorded, Reread, Store, StoreError, migrate, query, row,
@@ -130,13 +130,15 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), OpenStoreErro
 impl Store for PostgresStore {
     async fn record(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let (kept, is_new_reading) = keep(&mut transaction, delivery).await?;
-        if let Some(result) = delivery.reading.result() {
-            let counted = !is_new_reading
-                && count_copy(&mut transaction, &kept, delivery.received_at).await?;
-            if !counted {
-                add_content(&mut transaction, &kept, result, delivery.received_at).await?;
-            }
+        let (kept, standing) = keep(&mut transaction, delivery).await?;
+        let is_counted = match standing {
+            Standing::New => false,
+            // However this copy was read: an older replica may not understand what a newer one has.
+            Standing::Result => count_copy(&mut transaction, &kept, delivery.received_at).await?,
+            Standing::Other => true,
+        };
+        if let Some(result) = delivery.reading.result().filter(|_| !is_counted) {
+            add_content(&mut transaction, &kept, result, delivery.received_at).await?;
         }
         transaction.commit().await?;
         Ok(if kept.times == 1 {
@@ -256,12 +258,11 @@ impl Store for PostgresStore {
 
 type Tx<'c> = Transaction<'c, Postgres>;
 
-/// Keeps the bytes, or counts one more copy of them. The flag tells whether their reading is new: the bytes are, or they
-/// were kept unparsed and are understood now.
+/// Keeps the bytes, or counts one more copy of them.
 async fn keep(
     transaction: &mut Tx<'_>,
     delivery: &NewDelivery,
-) -> Result<(Delivery, bool), StoreError> {
+) -> Result<(Delivery, Standing), StoreError> {
     let reading = &delivery.reading;
     let row = sqlx::query(KEEP)
         .bind(delivery.account.as_str())
@@ -276,14 +277,20 @@ async fn keep(
         .fetch_one(&mut **transaction)
         .await?;
     let kept = row::delivery(&row)?;
-    if kept.times > 1
-        && kept.state == DeliveryState::Unparsed
-        && reading.state() == DeliveryState::Stored
-    {
-        return Ok((file(transaction, kept.id, reading).await?, true));
+    if kept.times == 1 {
+        return Ok((kept, Standing::New));
     }
-    let is_new = kept.times == 1;
-    Ok((kept, is_new))
+    if kept.state == DeliveryState::Unparsed && reading.state() == DeliveryState::Stored {
+        let kept = file(transaction, kept.id, reading).await?;
+        return Ok((kept, Standing::New));
+    }
+    let is_result = row.try_get::<Option<Time>, _>("finished_at")?.is_some();
+    let standing = if is_result {
+        Standing::Result
+    } else {
+        Standing::Other
+    };
+    Ok((kept, standing))
 }
 
 /// Writes how a kept delivery was read.
@@ -370,17 +377,24 @@ async fn rebuild(
         .bind(tally.shown)
         .fetch_one(&mut **transaction)
         .await?;
-    match read(&row::delivery(&row)?.body).result() {
-        Some(result) if before.as_ref().is_some_and(|job| tally.shows(job, result)) => Ok(false),
-        Some(result) => {
-            let sql = if before.is_some() {
-                SHOW_RESULT
-            } else {
-                INSERT_JOB
-            };
-            write_job(transaction, sql, account, result, &tally, now).await
+    let reading = read(&row::delivery(&row)?.body);
+    // What shows may not be read as this job's any more; it counts here, and shows what it did, until it is filed anew.
+    let result = reading.result().filter(|result| result.msg_id == msg_id);
+    match (before, result) {
+        (Some(job), Some(result)) if tally.shows(&job, result) => Ok(false),
+        (Some(job), None) if tally.counts(&job) => Ok(false),
+        (Some(_), Some(result)) => {
+            write_job(transaction, SHOW_RESULT, account, result, &tally, now).await
         }
-        None => write_tally(transaction, account, msg_id, &tally, now).await,
+        (Some(_), None) => write_tally(transaction, account, msg_id, &tally, now).await,
+        (None, Some(result)) => {
+            if write_job(transaction, INSERT_JOB, account, result, &tally, now).await? {
+                return Ok(true);
+            }
+            // Another transaction has just made it, of other contents: once more, with all of them.
+            Box::pin(rebuild(transaction, account, msg_id, read, now)).await
+        }
+        (None, None) => Ok(false),
     }
 }
 

@@ -12,6 +12,17 @@ pub(super) struct Content {
     pub(super) times: i64,
 }
 
+/// How a kept delivery stands after one more copy of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has just been filed: its bytes are new, or they were kept unparsed and are understood now.
+    New,
+    /// It was filed before, as a job result.
+    Result,
+    /// It was filed before, as anything else.
+    Other,
+}
+
 /// The sums over all contents of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -41,8 +52,12 @@ impl Tally {
 
     /// Whether a job shows that result and these sums already.
     pub(super) fn shows(&self, job: &Job, result: &MassSendFinished) -> bool {
-        job.result == *result
-            && job.deliveries == self.deliveries
+        job.result == *result && self.counts(job)
+    }
+
+    /// Whether a job shows these sums already.
+    pub(super) fn counts(&self, job: &Job) -> bool {
+        job.deliveries == self.deliveries
             && job.revision == self.revision
             && job.first_received_at == self.first_received_at
             && job.last_received_at == self.last_received_at

@@ -5,8 +5,10 @@
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
 //! - `store_lists`: what a store promises about lists, filters and totals, held by both.
 //! - `store_opening`: databases that are opened, migrated or refused, and the rights of files.
+//! - `store_agreement`: the same random calls get the same answers from both stores.
 
 mod outcome;
+mod store_agreement;
 mod store_contract;
 mod store_lists;
 mod store_opening;

@@ -141,6 +141,28 @@ on_both_stores! {
         assert_eq!(job(&*store, "a", 43).await, None);
     }
 
+    async fn what_is_not_understood_is_kept_and_counts_once_it_is(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let old = |millisecond| arrival_as("a", named(1, 50), millisecond, not_understood);
+        assert_eq!(record(&*store, old(1000)).await, Recorded::New);
+        assert_eq!(record(&*store, old(2000)).await, Recorded::Duplicate);
+        assert_eq!(job(&*store, "a", 42).await, None);
+        record(&*store, arrival("a", named(2, 40), 2500)).await;
+        assert_eq!(tally(&*store, "a", 42).await, (1, 1, [2500, 2500, 2500], 2));
+
+        // A copy comes to a parser that understands it: all copies count from now on.
+        assert_eq!(record(&*store, arrival("a", named(1, 50), 3000)).await, Recorded::Duplicate);
+        assert_eq!(tally(&*store, "a", 42).await, (4, 2, [1000, 3000, 3000], 1));
+        let deliveries = store.job_deliveries(&"a".parse().unwrap(), MsgId::new(42).unwrap()).await.unwrap();
+        assert_eq!(deliveries[0].state, DeliveryState::Stored);
+        assert_eq!((deliveries[0].error.as_deref(), deliveries[0].times), (None, 3));
+
+        // And one comes to an old replica: a copy is a copy.
+        assert_eq!(record(&*store, old(4000)).await, Recorded::Duplicate);
+        assert_eq!(tally(&*store, "a", 42).await, (5, 2, [1000, 4000, 3000], 1));
+    }
+
     async fn other_events_with_the_id_of_a_job_leave_it_alone(backend: Backend) {
         let database = backend.database().await;
         let store = database.store().await;
@@ -228,6 +250,63 @@ on_both_stores! {
         assert!(!reread(&*store, id, understood, 9500).await.changed());
         assert_eq!(tally(&*store, "a", 42).await, (2, 1, [1000, 2000, 9000], 1));
         assert_eq!(store.reread(id + 1, understood, at(9000), false).await.unwrap(), None);
+    }
+
+    async fn what_was_understood_and_no_longer_is_stays(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        record(&*store, arrival("a", named(1, 50), 1000)).await;
+        record(&*store, arrival("a", named(2, 60), 2000)).await;
+        let before = job(&*store, "a", 42).await;
+        // The first is still understood, the second shows and no longer is: nothing changes, time after time.
+        for id in ids(&*store).await {
+            for read in [not_understood, all_but_two] {
+                let reread = reread(&*store, id, read, 9000).await;
+                assert!(!reread.changed(), "{reread:?}");
+            }
+        }
+        assert_eq!(job(&*store, "a", 42).await, before);
+    }
+
+    async fn a_delivery_that_is_read_as_another_jobs_moves_there(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        record(&*store, arrival("a", named(1, 50), 1000)).await;
+        record(&*store, arrival("a", named(2, 60), 2000)).await;
+        let ids = ids(&*store).await;
+        assert!(reread(&*store, ids[1], shifted, 9000).await.job_changed);
+        assert_eq!(tally(&*store, "a", 142).await, (1, 1, [2000, 2000, 9000], 2));
+        let (deliveries, revision, times, _) = tally(&*store, "a", 42).await;
+        assert_eq!((deliveries, revision, times), (1, 1, [1000, 1000, 9000]));
+
+        reread(&*store, ids[0], shifted, 9100).await;
+        assert_eq!(job(&*store, "a", 42).await, None);
+        assert_eq!(tally(&*store, "a", 142).await, (2, 2, [1000, 2000, 9100], 2));
+
+        // Back again: from the larger id to the smaller one.
+        reread(&*store, ids[0], understood, 9200).await;
+        let (deliveries, revision, times, _) = tally(&*store, "a", 142).await;
+        assert_eq!((deliveries, revision, times), (1, 1, [2000, 2000, 9200]));
+        assert_eq!(tally(&*store, "a", 42).await, (1, 1, [1000, 1000, 9200], 1));
+    }
+
+    async fn reading_again_while_records_come_loses_nothing(backend: Backend) {
+        let database = backend.database().await;
+        let (store, other) = (database.store().await, database.store().await);
+        for round in 1..=20 {
+            let event = |rest: &str| Event::new(round, 50).rest(rest).xml();
+            record(&*store, arrival_as("a", event(""), round, not_understood)).await;
+            let id = *ids(&*store).await.last().unwrap();
+            let coming = arrival("a", event("<x/>"), round);
+            let (reread, recorded) = tokio::join!(
+                store.reread(id, understood, at(9000), false),
+                other.record(&coming),
+            );
+            assert!(reread.unwrap().unwrap().changed());
+            assert_eq!(recorded.unwrap(), Recorded::New);
+            let (deliveries, revision, ..) = tally(&*store, "a", round).await;
+            assert_eq!((deliveries, revision), (2, 2), "round {round}");
+        }
     }
 
     async fn a_closed_store_and_an_open_one_say_so(backend: Backend) {

@@ -1,0 +1,293 @@
+//! The same random calls get the same answers from both stores, and what the stores then hold adds up.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use qunfa::domain::{Delivery, DeliveryState, MsgId, Outcome, Reading};
+use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Reader, Store};
+
+use crate::support::events::{arrival_as, at, not_understood, understood};
+use crate::support::{Backend, Event};
+
+const ACCOUNTS: [&str; 2] = ["a-", "a"];
+const STATUSES: [&str; 5] = ["send success", "send fail", "err(10001)", "err(7)", "?"];
+
+#[derive(Clone, Debug)]
+enum Call {
+    Record {
+        account: usize,
+        event: Event,
+        received: i64,
+        reader: usize,
+    },
+    /// Of the delivery at that place among all, counted around.
+    Reread {
+        place: usize,
+        reader: usize,
+        now: i64,
+        dry_run: bool,
+    },
+    Jobs(JobFilter, u32),
+    Deliveries(DeliveryFilter, u32),
+    Stats(JobFilter),
+}
+
+/// Parsers of different versions: one moves some events to other jobs, one understands nothing.
+const READERS: [Reader; 3] = [understood, moved, not_understood];
+
+fn moved(body: &[u8]) -> Reading {
+    match understood(body) {
+        Reading::Result {
+            event,
+            mut result,
+            note,
+        } => {
+            result.msg_id = MsgId::new(4 - result.msg_id.get()).unwrap();
+            Reading::Result {
+                event,
+                result,
+                note,
+            }
+        }
+        other => other,
+    }
+}
+
+/// One of a few, so that copies, revisions and ties are common.
+fn event() -> impl Strategy<Value = Event> {
+    (1..=3_i64, 1..=2_i64, 0..2_i64).prop_map(|(msg_id, create_time, name)| {
+        let kind = usize::try_from(msg_id + 2 * create_time + name).unwrap();
+        let event = Event::new(msg_id, create_time)
+            .status(STATUSES[kind % STATUSES.len()])
+            .counts([i64::MAX, 100, name, 0]);
+        match name {
+            0 => event,
+            _ => event.rest(
+                "<ArticleUrlResult><Count>1</Count><ResultList><item><ArticleIdx>1</ArticleIdx>\
+                 <ArticleUrl>群</ArticleUrl></item></ResultList></ArticleUrlResult>",
+            ),
+        }
+    })
+}
+
+fn job_filter() -> impl Strategy<Value = JobFilter> {
+    let account = of(proptest::sample::select(&ACCOUNTS[..]));
+    let outcome = of(proptest::sample::select(&Outcome::ALL[..]));
+    let code = of(proptest::sample::select(&[7, 10001][..]));
+    let times = (of(0..5_i64), of(0..5_i64), of(0..8_i64));
+    (account, outcome, code, times, of(1..=3_i64)).prop_map(
+        |(account, outcome, code, (from, to, updated_after), msg_id)| JobFilter {
+            account: account.map(|name| name.parse().unwrap()),
+            outcome,
+            code,
+            check_state: None,
+            from: from.map(|second| at(second * 1000)),
+            to: to.map(|second| at(second * 1000)),
+            updated_after: updated_after.map(at),
+            msg_id: msg_id.and_then(MsgId::new),
+        },
+    )
+}
+
+fn delivery_filter() -> impl Strategy<Value = DeliveryFilter> {
+    let account = of(proptest::sample::select(&ACCOUNTS[..]));
+    let states = [DeliveryState::Stored, DeliveryState::Unparsed];
+    let event = of(proptest::sample::select(
+        &["masssendjobfinish", "MASSSENDJOBFINISH", "x"][..],
+    ));
+    (
+        account,
+        of(proptest::sample::select(states.to_vec())),
+        event,
+        of(0..8_i64),
+        of(0..8_i64),
+    )
+        .prop_map(|(account, state, event, from, to)| DeliveryFilter {
+            account: account.map(|name| name.parse().unwrap()),
+            state,
+            event: event.map(str::to_owned),
+            from: from.map(at),
+            to: to.map(at),
+        })
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let record = (0..ACCOUNTS.len(), event(), 0..8_i64, 0..READERS.len()).prop_map(
+        |(account, event, received, reader)| Call::Record {
+            account,
+            event,
+            received,
+            reader,
+        },
+    );
+    let reread = (any::<usize>(), 0..READERS.len(), 0..12_i64, any::<bool>()).prop_map(
+        |(place, reader, now, dry_run)| Call::Reread {
+            place,
+            reader,
+            now,
+            dry_run,
+        },
+    );
+    prop_oneof![
+        6 => record,
+        3 => reread,
+        1 => (job_filter(), 1..5_u32).prop_map(|(filter, limit)| Call::Jobs(filter, limit)),
+        1 => (delivery_filter(), 1..5_u32).prop_map(|(filter, limit)| Call::Deliveries(filter, limit)),
+        1 => job_filter().prop_map(Call::Stats),
+    ]
+}
+
+/// Every page of a list, one `Vec` a page.
+async fn job_pages(store: &dyn Store, filter: &JobFilter, limit: u32) -> String {
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.jobs(filter, &Page { after, limit }).await.unwrap();
+        after = page.last().map(JobKey::from);
+        pages.push(page);
+        if after.is_none() {
+            return format!("{pages:#?}");
+        }
+    }
+}
+
+async fn deliveries(store: &dyn Store, filter: &DeliveryFilter, limit: u32) -> Vec<Delivery> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = Page { after, limit };
+        let page = store.deliveries(filter, &page).await.unwrap();
+        after = page.last().map(DeliveryKey::from);
+        all.extend(page);
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+/// A number of the store's own; only its order means something.
+fn without_id(mut delivery: Delivery) -> Delivery {
+    delivery.id = 0;
+    delivery
+}
+
+/// What the store answers, in a form that both must give alike.
+async fn answer(store: &dyn Store, call: &Call) -> String {
+    match call {
+        Call::Record {
+            account,
+            event,
+            received,
+            reader,
+        } => {
+            let delivery = arrival_as(ACCOUNTS[*account], event.xml(), *received, READERS[*reader]);
+            format!("{:?}", store.record(&delivery).await.unwrap())
+        }
+        Call::Reread {
+            place,
+            reader,
+            now,
+            dry_run,
+        } => {
+            let all = deliveries(store, &DeliveryFilter::default(), 500).await;
+            let Some(delivery) = all.get(place % all.len().max(1)) else {
+                return String::new();
+            };
+            let read = READERS[*reader];
+            let call = async |dry_run| {
+                let reread = store.reread(delivery.id, read, at(*now), dry_run).await;
+                let reread = reread.unwrap().unwrap();
+                let job_changed = reread.job_changed;
+                let deliveries = (without_id(reread.before), without_id(reread.after));
+                format!("{deliveries:#?} {job_changed}")
+            };
+            let told = call(true).await;
+            if !dry_run {
+                assert_eq!(call(false).await, told, "a dry run tells what is done");
+                assert!(
+                    call(false).await.ends_with("false"),
+                    "again changes nothing"
+                );
+            }
+            told
+        }
+        Call::Jobs(filter, limit) => job_pages(store, filter, *limit).await,
+        Call::Deliveries(filter, limit) => {
+            let all = deliveries(store, filter, *limit).await;
+            format!("{:#?}", all.into_iter().map(without_id).collect::<Vec<_>>())
+        }
+        Call::Stats(filter) => format!("{:?}", store.stats(filter).await.unwrap()),
+    }
+}
+
+/// Every job is the sum of its deliveries, and every job result stands in one.
+async fn adds_up(store: &dyn Store) {
+    let page = Page {
+        after: None,
+        limit: 500,
+    };
+    let mut listed = 0;
+    for job in store.jobs(&JobFilter::default(), &page).await.unwrap() {
+        let contents = store.job_deliveries(&job.account, job.result.msg_id).await;
+        let contents = contents.unwrap();
+        listed += contents.len();
+        let times: i64 = contents.iter().map(|content| content.times).sum();
+        let first = contents.iter().map(|content| content.received_at).min();
+        let last = contents
+            .iter()
+            .map(|content| content.last_received_at)
+            .max();
+        assert_eq!(job.deliveries, times, "{job:#?}");
+        assert_eq!(job.revision, i64::try_from(contents.len()).unwrap());
+        assert_eq!(Some(job.first_received_at), first, "{job:#?}");
+        assert_eq!(Some(job.last_received_at), last, "{job:#?}");
+    }
+    let stored = DeliveryFilter {
+        state: Some(DeliveryState::Stored),
+        ..DeliveryFilter::default()
+    };
+    assert_eq!(listed, deliveries(store, &stored, 500).await.len());
+}
+
+async fn agree(calls: &[Call]) {
+    let databases = [
+        Backend::Sqlite.database().await,
+        Backend::Postgres.database().await,
+    ];
+    let [sqlite, postgres]: [Arc<dyn Store>; 2] =
+        [databases[0].store().await, databases[1].store().await];
+    let everything = [
+        Call::Jobs(JobFilter::default(), 500),
+        Call::Deliveries(DeliveryFilter::default(), 500),
+        Call::Stats(JobFilter::default()),
+    ];
+    for call in calls.iter().chain(&everything) {
+        assert_eq!(
+            answer(&*sqlite, call).await,
+            answer(&*postgres, call).await,
+            "SQLite, then PostgreSQL, to {call:?}"
+        );
+    }
+    adds_up(&*sqlite).await;
+    adds_up(&*postgres).await;
+    sqlite.close().await;
+    postgres.close().await;
+}
+
+#[test]
+fn both_stores_give_the_same_answers_to_the_same_calls() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = Config {
+        cases: 40,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    TestRunner::new(config)
+        .run(&vec(call(), 1..40), |calls| {
+            runtime.block_on(agree(&calls));
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
