@@ -6,11 +6,21 @@
 //! - `store_lists`: what a store promises about lists, filters and totals, held by both.
 //! - `store_opening`: databases that are opened, migrated or refused, and the rights of files.
 //! - `store_agreement`: the same random calls get the same answers from both stores.
+//! - `url_check`: the check of the URL echoes what it should, in every mode.
+//! - `callback`: what makes a push authentic, by the account's mode.
+//! - `replay`: a query that was seen admits no other body.
+//! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
+//! - `kept`: which authentic pushes are kept.
 
+mod callback;
+mod kept;
 mod outcome;
+mod refusals;
+mod replay;
 mod store_agreement;
 mod store_contract;
 mod store_lists;
 mod store_opening;
 mod support;
+mod url_check;
 mod vectors;

@@ -75,6 +75,25 @@ impl Account {
         let signature = token.sign(timestamp.as_bytes(), nonce.as_bytes()).to_hex();
         format!("signature={signature}&timestamp={timestamp}&nonce={nonce}")
     }
+
+    /// The `Encrypt` text of a message.
+    pub(crate) fn encrypt(&self, message: impl AsRef<[u8]>) -> String {
+        let key = EncodingAesKey::new(self.aes_key).unwrap();
+        let app_id = AppId::new(self.app_id).unwrap();
+        key.seal(message.as_ref(), &app_id, *b"sixteen randoms.")
+    }
+
+    /// The query of an encrypted push, `msg_signature` last.
+    pub(crate) fn sign_encrypt(&self, encrypt: &str, timestamp: &str, nonce: &str) -> String {
+        let token = Token::new(self.token).unwrap();
+        let msg_signature =
+            token.sign_message(timestamp.as_bytes(), nonce.as_bytes(), encrypt.as_bytes());
+        let query = self.sign_query(timestamp, nonce);
+        format!(
+            "{query}&encrypt_type=aes&msg_signature={}",
+            msg_signature.to_hex()
+        )
+    }
 }
 
 /// Seconds since 1970, as WeChat writes them.

@@ -12,6 +12,9 @@ pub(crate) use server::{Server, Setup};
 
 use std::path::PathBuf;
 
+use qunfa::domain::MsgId;
+use qunfa::simulator::{Sample, with_msg_id};
+
 /// Makes one test for each store out of an `async fn(Backend)`.
 macro_rules! on_both_stores {
     ($(async fn $name:ident($backend:ident: Backend) $body:block)+) => {
@@ -42,6 +45,12 @@ pub(crate) fn fixture(path: &str) -> Vec<u8> {
         .join("tests/fixtures")
         .join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// An honest job result, as XML.
+pub(crate) fn event(msg_id: i64) -> String {
+    let msg_id = MsgId::new(msg_id).unwrap();
+    with_msg_id(Sample::Success.xml(), msg_id).unwrap()
 }
 
 /// Polls until the condition holds; fails after 20 s.

@@ -1,0 +1,311 @@
+//! What makes a push authentic: signatures by the account's mode, keys, `AppID`, `ToUserName`, timestamps, methods.
+
+use qunfa::domain::Time;
+use qunfa::simulator::SignedPush;
+use reqwest::Method;
+
+use crate::support::accounts::timestamp;
+use crate::support::{
+    Account, Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, event, fixture, on_both_stores,
+};
+
+const ENCRYPTED: [Account; 2] = [COMPATIBLE, SAFE];
+
+async fn status(server: &Server, account: &Account, query: &str, body: &str) -> u16 {
+    let response = server.post(account.name, query, body.to_owned()).await;
+    response.status().as_u16()
+}
+
+/// The ids of the jobs of an account, ascending.
+async fn msg_ids(server: &Server, account: &Account) -> Vec<i64> {
+    let path = format!("/api/v1/jobs?account={}&limit=500", account.name);
+    let jobs = server.items(&path).await;
+    let mut ids: Vec<_> = jobs
+        .iter()
+        .map(|job| job["msg_id"].as_str().unwrap().parse().unwrap())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn envelope(encrypt: &str) -> String {
+    format!("<xml><ToUserName>gh_x</ToUserName><Encrypt><![CDATA[{encrypt}]]></Encrypt></xml>")
+}
+
+#[tokio::test]
+async fn a_plain_account_goes_by_signature_alone() {
+    let server = Server::start(Backend::Sqlite).await;
+    let wrong = "0".repeat(40);
+    for (n, (extra, expected)) in [
+        (String::new(), 200),
+        ("&openid=o1&openid=o2".to_owned(), 200),
+        ("&encrypt_type=raw".to_owned(), 200),
+        (format!("&encrypt_type=aes&msg_signature={wrong}"), 200),
+        (format!("&signature={wrong}"), 403),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let query = PLAIN.sign_query(&timestamp(), &n.to_string()) + &extra;
+        assert_eq!(
+            status(&server, &PLAIN, &query, &event(1)).await,
+            expected,
+            "{extra}"
+        );
+    }
+    let query = PLAIN
+        .sign_query(&timestamp(), "9")
+        .replace("signature=", "msg_signature=");
+    assert_eq!(status(&server, &PLAIN, &query, &event(1)).await, 403);
+}
+
+#[tokio::test]
+async fn an_encrypted_account_goes_by_msg_signature_alone() {
+    let server = Server::start(Backend::Sqlite).await;
+    let wrong = "0".repeat(40);
+    for account in ENCRYPTED {
+        let encrypt = account.encrypt(event(1));
+        let query = account.sign_encrypt(&encrypt, &timestamp(), "7");
+        let (signature, rest) = query.split_once('&').unwrap();
+        let (_, msg_signature) = rest.split_once("&msg_signature=").unwrap();
+        let unsigned = rest.replace(msg_signature, "");
+        for (query, expected) in [
+            (rest.to_owned(), 200),
+            (format!("signature={wrong}&{rest}"), 200),
+            (format!("{signature}&{query}"), 200),
+            (rest.replace("encrypt_type=aes", "encrypt_type=raw"), 200),
+            (rest.replace("&encrypt_type=aes", ""), 200),
+            (format!("{signature}&{unsigned}{wrong}"), 403),
+            (
+                format!("{signature}&{unsigned}{}", &signature["signature=".len()..]),
+                403,
+            ),
+            (
+                query.replace(&format!("&msg_signature={msg_signature}"), ""),
+                403,
+            ),
+        ] {
+            let got = status(&server, &account, &query, &envelope(&encrypt)).await;
+            assert_eq!(got, expected, "{} {query}", account.name);
+        }
+    }
+}
+
+on_both_stores! {
+    async fn only_the_forms_that_the_accounts_mode_allows_are_taken(backend: Backend) {
+        let server = Server::start(backend).await;
+        let xml = event(1);
+        let json = String::from_utf8(fixture("events/articles.json")).unwrap();
+        for (account, form, expected) in [
+            (PLAIN, "plain", 200),
+            (PLAIN, "compatible", 200),
+            (PLAIN, "safe", 403),
+            (COMPATIBLE, "plain", 403),
+            (COMPATIBLE, "compatible", 200),
+            (COMPATIBLE, "safe", 200),
+            (SAFE, "plain", 403),
+            (SAFE, "compatible", 200),
+            (SAFE, "safe", 200),
+        ] {
+            for message in [&xml, &json] {
+                let push = Account { mode: form, ..account }.sign(message);
+                let (status, _) = server.send(account.name, push).await;
+                assert_eq!(status, expected, "{form} to {}: {message}", account.name);
+            }
+        }
+        for account in [PLAIN, COMPATIBLE, SAFE] {
+            assert_eq!(msg_ids(&server, &account).await, [1, 3_147_483_999]);
+        }
+        assert!(server.items("/api/v1/deliveries?state=unparsed").await.is_empty());
+    }
+
+    async fn the_clear_part_of_a_compatible_body_is_never_believed(backend: Backend) {
+        let server = Server::start(backend).await;
+        for account in ENCRYPTED {
+            let honest = Account { mode: "compatible", ..account }.sign(event(1000));
+            let body = String::from_utf8(honest.body).unwrap();
+            let lie = body.replace(">1000<", ">2000<").replace("send success", "send fail");
+            assert_ne!(lie, body);
+            let push = SignedPush { query: honest.query, body: lie.into_bytes() };
+            assert_eq!(server.send(account.name, push).await, (200, "success".to_owned()));
+            assert_eq!(msg_ids(&server, &account).await, [1000]);
+            let path = format!("/api/v1/jobs/{}/1000/deliveries", account.name);
+            assert_eq!(server.items(&path).await[0]["body"], event(1000));
+        }
+    }
+
+    async fn the_same_id_in_two_accounts_is_two_jobs(backend: Backend) {
+        let server = Server::start(backend).await;
+        for account in [PLAIN, COMPATIBLE, SAFE] {
+            server.accepts(&account, event(77)).await;
+        }
+        let jobs = server.items("/api/v1/jobs?msg_id=77").await;
+        let accounts: Vec<_> = jobs.iter().map(|job| job["account"].as_str().unwrap()).collect();
+        assert_eq!(accounts, ["safe", "plain", "compatible"]);
+        assert!(jobs.iter().all(|job| job["deliveries"] == 1), "{jobs:?}");
+    }
+}
+
+#[tokio::test]
+async fn during_a_change_the_previous_token_and_key_still_open_a_push() {
+    const OLD_TOKEN: &str = "TokenBeforeTheChange1";
+    const OLD_KEY: &str = "KeyBeforeTheChangeThatIs43CharactersLong004";
+    for account in [PLAIN, COMPATIBLE, SAFE] {
+        let toml = format!(
+            "{}previous_token = \"{OLD_TOKEN}\"\nprevious_encoding_aes_key = \"{OLD_KEY}\"\n",
+            account.toml()
+        );
+        let server = Setup::default()
+            .accounts(&[])
+            .toml(&toml)
+            .start(Backend::Sqlite)
+            .await;
+        for (token, aes_key, expected) in [
+            (account.token, account.aes_key, 200),
+            (OLD_TOKEN, account.aes_key, 200),
+            (account.token, OLD_KEY, 200),
+            (OLD_TOKEN, OLD_KEY, 200),
+            ("TokenOfNobodyAtAll001", account.aes_key, 403),
+            (
+                account.token,
+                "KeyOfNobodyAtAllThatIs43CharactersLong00005",
+                if account.mode == "plain" { 200 } else { 403 },
+            ),
+        ] {
+            let push = Account {
+                token,
+                aes_key,
+                ..account
+            }
+            .sign(event(1));
+            let (status, _) = server.send(account.name, push).await;
+            assert_eq!(status, expected, "{} {token} {aes_key}", account.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_for_another_app_id_is_refused() {
+    let server = Server::start(Backend::Sqlite).await;
+    for account in ENCRYPTED {
+        for app_id in [
+            "wx00000000000000ff",
+            "wx00000000000000c",
+            "wx00000000000000c33",
+        ] {
+            let push = Account { app_id, ..account }.sign(event(1));
+            let answer = server.send(account.name, push).await;
+            assert_eq!(
+                answer,
+                (403, "forbidden".to_owned()),
+                "{} {app_id}",
+                account.name
+            );
+        }
+        assert!(msg_ids(&server, &account).await.is_empty());
+    }
+}
+
+on_both_stores! {
+    async fn where_original_id_is_set_a_foreign_to_user_name_is_refused_and_an_unreadable_one_kept(backend: Backend) {
+        let bound = |account: Account| account.toml() + "original_id = \"gh_0a1b2c3d4e5f\"\n";
+        let toml = bound(PLAIN) + &bound(SAFE);
+        let server = Setup::default().accounts(&[COMPATIBLE]).toml(&toml).start(backend).await;
+        let own = "<ToUserName><![CDATA[gh_0a1b2c3d4e5f]]></ToUserName>";
+        for (n, (element, expected, state)) in (1..).zip([
+            (own, 200, "stored"),
+            ("<ToUserName> gh_0a1b2c3d4e5f\n</ToUserName>", 200, "stored"),
+            ("", 200, "stored"),
+            ("<ToUserName/>", 200, "stored"),
+            ("<ToUserName>gh_other</ToUserName>", 403, "stored"),
+            ("<ToUserName>GH_0A1B2C3D4E5F</ToUserName>", 403, "stored"),
+            ("<ToUserName>gh_other</ToUserName><ToUserName>gh_other</ToUserName>", 200, "unparsed"),
+            ("<ToUserName>gh_other</ToUserName>&undeclared;", 200, "unparsed"),
+        ]) {
+            let message = event(n).replace(own, element);
+            let unbound = Account { mode: "safe", ..COMPATIBLE };
+            for (account, expected) in [(PLAIN, expected), (SAFE, expected), (unbound, 200)] {
+                let (status, _) = server.push(&account, &message).await;
+                assert_eq!(status, expected, "{element} to {}", account.name);
+                let path = format!("/api/v1/deliveries?account={}&limit=500", account.name);
+                let kept = server.items(&path).await;
+                let kept = kept.iter().find(|delivery| delivery["body"] == message);
+                let kept = kept.map(|delivery| delivery["state"].as_str().unwrap());
+                assert_eq!(kept, (expected == 200).then_some(state), "{element} to {}", account.name);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plain_push_must_come_within_the_tolerance_and_an_encrypted_one_need_not() {
+    let server = Setup::default()
+        .toml("[server]\ntimestamp_tolerance = 100")
+        .start(Backend::Sqlite)
+        .await;
+    let now = Time::now().seconds();
+    // 20 seconds of room on either side, for a slow machine.
+    for (timestamp, plain) in [
+        (now.to_string(), 200),
+        (format!("00{now}"), 200),
+        ((now - 80).to_string(), 200),
+        ((now + 80).to_string(), 200),
+        ((now - 101).to_string(), 403),
+        ((now + 121).to_string(), 403),
+        ("0".to_owned(), 403),
+        ("9223372036854775807".to_owned(), 403),
+        ("9223372036854775808".to_owned(), 403),
+        (format!("-{now}"), 403),
+        (format!("%2B{now}"), 403),
+        (format!("{now}.0"), 403),
+        (format!("{now}%00"), 403),
+        ("soon".to_owned(), 403),
+        (String::new(), 403),
+    ] {
+        let signed = timestamp.replace("%2B", "+").replace("%00", "\0");
+        for (account, expected) in [(PLAIN, plain), (COMPATIBLE, 200), (SAFE, 200)] {
+            let (query, body) = if account.mode == "plain" {
+                (account.sign_query(&signed, "7"), event(1))
+            } else {
+                let encrypt = account.encrypt(event(1));
+                (
+                    account.sign_encrypt(&encrypt, &signed, "7"),
+                    envelope(&encrypt),
+                )
+            };
+            let query = query.replace(
+                &format!("timestamp={signed}"),
+                &format!("timestamp={timestamp}"),
+            );
+            let got = status(&server, &account, &query, &body).await;
+            assert_eq!(got, expected, "{timestamp} to {}", account.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_not_allowed_signed_or_not() {
+    let server = Server::start(Backend::Sqlite).await;
+    for account in [PLAIN.name, SAFE.name, "nobody"] {
+        let query = PLAIN.sign_query(&timestamp(), "7") + "&echostr=1";
+        for method in [
+            "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "ANYTHING",
+        ] {
+            let url = server.url(&format!("/wechat/{account}?{query}"));
+            let method: Method = method.parse().unwrap();
+            let response = server
+                .client
+                .request(method.clone(), url)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(response.status(), 405, "{method} {account}");
+            assert_eq!(
+                response.headers()["allow"],
+                "GET,POST",
+                "{method} {account}"
+            );
+        }
+    }
+    assert!(server.items("/api/v1/deliveries").await.is_empty());
+}

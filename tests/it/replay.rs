@@ -1,0 +1,138 @@
+//! The replay memory of plain mode: its signature does not cover the body, so a query that was seen admits no other body.
+
+use qunfa::domain::Time;
+use qunfa::simulator::SignedPush;
+
+use crate::support::{
+    Account, Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, event, on_both_stores,
+};
+
+/// Another plain account, with the same token.
+const TWIN: Account = Account {
+    name: "twin",
+    ..PLAIN
+};
+
+/// The status of a push of `message` under the query of `push`.
+async fn reuse(server: &Server, account: &Account, push: &SignedPush, message: &str) -> u16 {
+    let response = server
+        .post(account.name, &push.query, message.to_owned())
+        .await;
+    response.status().as_u16()
+}
+
+on_both_stores! {
+    async fn a_seen_query_admits_the_same_body_again_and_no_other(backend: Backend) {
+        let server = Server::start(backend).await;
+        let push = PLAIN.sign(event(1));
+        for (message, expected) in [
+            (event(1), 200),
+            (event(1), 200),
+            (event(2), 403),
+            (event(1) + "\n", 403),
+            (String::new(), 403),
+            (event(1), 200),
+        ] {
+            assert_eq!(reuse(&server, &PLAIN, &push, &message).await, expected, "{message}");
+        }
+        let deliveries = server.items("/api/v1/deliveries").await;
+        assert_eq!(deliveries.len(), 1);
+        assert_eq!(deliveries[0]["times"], 3);
+        let job = server.job(&PLAIN, "1").await;
+        assert_eq!((&job["deliveries"], &job["revision"]), (&3.into(), &1.into()));
+        assert_eq!(server.json("/api/v1/jobs/plain/2").await.0, 404);
+    }
+
+    async fn the_query_of_a_check_admits_no_push(backend: Backend) {
+        let server = Server::start(backend).await;
+        let timestamp = Time::now().seconds().to_string();
+        let query = PLAIN.sign_query(&timestamp, "1");
+        let check = server.get(&format!("/wechat/plain?{query}&echostr=1")).await;
+        assert_eq!(check.status(), 200);
+        for message in [event(1), "1".to_owned(), String::new()] {
+            let response = server.post("plain", &query, message).await;
+            assert_eq!(response.status(), 403);
+        }
+        assert!(server.items("/api/v1/deliveries").await.is_empty());
+        server.accepts(&PLAIN, event(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_seen_query_is_known_by_its_signature_however_it_is_written() {
+    let server = Server::start(Backend::Sqlite).await;
+    let push = PLAIN.sign(event(1));
+    assert_eq!(reuse(&server, &PLAIN, &push, &event(1)).await, 200);
+    let (signature, rest) = push.query.split_once('&').unwrap();
+    let (_, hex) = signature.split_once('=').unwrap();
+    let pieces: Vec<_> = rest.split('&').collect();
+    for query in [
+        format!("{rest}&{signature}"),
+        format!("signature={}&{rest}", hex.to_uppercase()),
+        format!("%73ignature={hex}&{rest}"),
+        format!("{signature}&{}&{}", pieces[1], pieces[0]),
+        format!("{signature}&{rest}&more=1"),
+    ] {
+        let response = server.post("plain", &query, event(2)).await;
+        assert_eq!(response.status(), 403, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_stored_uses_its_query_up_and_one_that_is_too_long_does_not() {
+    let server = Server::start(Backend::Sqlite).await;
+    let text = "<xml><MsgType>text</MsgType><Content>hello</Content></xml>";
+    let push = PLAIN.sign(text);
+    assert_eq!(reuse(&server, &PLAIN, &push, text).await, 200);
+    assert_eq!(reuse(&server, &PLAIN, &push, text).await, 200);
+    assert_eq!(reuse(&server, &PLAIN, &push, &event(1)).await, 403);
+    let honest = PLAIN.sign(event(2));
+    let too_long = "x".repeat(70_000);
+    assert_eq!(reuse(&server, &PLAIN, &honest, &too_long).await, 413);
+    assert_eq!(reuse(&server, &PLAIN, &honest, &event(2)).await, 200);
+}
+
+#[tokio::test]
+async fn each_account_has_its_own_memory() {
+    let server = Setup::default()
+        .accounts(&[PLAIN, TWIN])
+        .start(Backend::Sqlite)
+        .await;
+    let push = PLAIN.sign(event(1));
+    assert_eq!(reuse(&server, &PLAIN, &push, &event(1)).await, 200);
+    assert_eq!(reuse(&server, &TWIN, &push, &event(2)).await, 200);
+    assert_eq!(reuse(&server, &PLAIN, &push, &event(2)).await, 403);
+    assert_eq!(reuse(&server, &TWIN, &push, &event(1)).await, 403);
+}
+
+#[tokio::test]
+async fn many_pushes_at_once_under_one_query_let_one_body_in() {
+    let server = Server::start(Backend::Sqlite).await;
+    let push = PLAIN.sign(event(1));
+    let (server, push) = (&server, &push);
+    let pushes: [_; 8] = std::array::from_fn(|n| async move {
+        let message = event(i64::try_from(n).unwrap() + 1);
+        reuse(server, &PLAIN, push, &message).await
+    });
+    let [a, b, c, d, e, f, g, h] = pushes;
+    let answers = tokio::join!(a, b, c, d, e, f, g, h);
+    let answers: [u16; 8] = answers.into();
+    assert_eq!(
+        answers.iter().filter(|status| **status == 200).count(),
+        1,
+        "{answers:?}"
+    );
+    assert_eq!(server.items("/api/v1/jobs").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_encrypted_push_may_come_again_as_it_likes() {
+    let server = Server::start(Backend::Sqlite).await;
+    for account in [COMPATIBLE, SAFE] {
+        let push = account.sign(event(1));
+        for _ in 0..3 {
+            assert_eq!(server.send(account.name, push.clone()).await.0, 200);
+        }
+        assert_eq!(server.job(&account, "1").await["deliveries"], 3);
+    }
+}
