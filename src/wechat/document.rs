@@ -51,6 +51,16 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Takes an element's text back.
+    pub(super) fn clear_text(&mut self, index: usize) {
+        self.elements[index].text = Cow::Borrowed("");
+    }
+
+    /// The text of the latest element.
+    pub(super) fn last_text(&self) -> &str {
+        self.elements.last().map_or("", |element| &element.text)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.elements.len()
     }

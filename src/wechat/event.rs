@@ -20,10 +20,11 @@ pub struct Push {
 ///
 /// XML and JSON are told apart by the first character, as the headers of pushes are not documented.
 pub fn read(body: &[u8]) -> Push {
-    let (document, outcome) = match std::str::from_utf8(body) {
-        Ok(text) => document(without_mark(text)),
-        Err(_) => (Document::default(), Err(Malformed("not UTF-8"))),
-    };
+    let text = body.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let (document, mut outcome) = document(without_mark(text));
+    if text.len() < body.len() {
+        outcome = Err(Malformed("not UTF-8"));
+    }
     let Some(root) = document.root() else {
         let fault = outcome.err().unwrap_or(Malformed("empty"));
         return unparsed(format!("the body is no message: {}", fault.0), None, None);

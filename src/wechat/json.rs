@@ -25,8 +25,21 @@ pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
         nesting: 1,
     };
     let read = root.deserialize(&mut source).and_then(|()| source.end());
-    let outcome = read.map_err(|_| builder.fault.unwrap_or(NOT_WELL_FORMED));
-    (builder.document, outcome)
+    let Builder {
+        mut document,
+        fault,
+        ..
+    } = builder;
+    let last = document.last_text();
+    if !last.is_empty()
+        && text.ends_with(last)
+        && read.as_ref().is_err_and(serde_json::Error::is_eof)
+    {
+        // The body ends within a number, which may have had more digits.
+        document.clear_text(document.len() - 1);
+    }
+    let outcome = read.map_err(|_| fault.unwrap_or(NOT_WELL_FORMED));
+    (document, outcome)
 }
 
 #[derive(Default)]
@@ -185,6 +198,31 @@ mod tests {
             .map(Node::text)
             .collect();
         assert_eq!(inner, [Text::Value("true")]);
+    }
+
+    #[test]
+    fn what_stood_before_a_fault_is_there() {
+        for (text, expected) in [
+            (r#"{"a":1,"b":2,"#, ["1", "2"].as_slice()),
+            (r#"{"a":1,"b":2,}"#, &["1", "2"]),
+            (r#"{"a":1,"b":2 "#, &["1", "2"]),
+            (r#"{"a":1,"b":"2""#, &["1", "2"]),
+            (r#"{"a":1,"b":2"#, &["1", ""]),
+            (r#"{"a":1,"b":"2"#, &["1"]),
+            (r#"{"a":1,"b":"2\u0000"}"#, &["1"]),
+        ] {
+            let (document, outcome) = read(text);
+            assert!(outcome.is_err(), "{text}");
+            let root = document.root().expect("it has a root");
+            let texts: Vec<_> = root
+                .children()
+                .map(|child| match child.text() {
+                    Text::Value(text) => text,
+                    Text::Empty | Text::Nested => "",
+                })
+                .collect();
+            assert_eq!(texts, expected, "{text}");
+        }
     }
 
     #[test]

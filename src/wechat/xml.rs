@@ -23,12 +23,16 @@ const BAD_ATTRIBUTE: Malformed = Malformed("a malformed attribute");
 /// Reads a body without its byte-order mark. After a fault, the document holds what stood before it.
 pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
     let mut builder = Builder::default();
-    let outcome = if text.chars().all(is_allowed) {
-        builder.read(text)
-    } else {
-        Err(CONTROL_CHARACTER)
+    let outcome = match text.find(|character| !is_allowed(character)) {
+        None => builder.read(text),
+        Some(position) => builder.read(&text[..position]).and(Err(CONTROL_CHARACTER)),
     };
-    (builder.document, outcome)
+    let Builder { mut document, open } = builder;
+    for index in open {
+        // The fault stands inside: what came before it is no whole value.
+        document.clear_text(index);
+    }
+    (document, outcome)
 }
 
 #[derive(Default)]
@@ -284,9 +288,25 @@ mod tests {
 
     #[test]
     fn what_stood_before_a_fault_is_there() {
-        let (document, outcome) = read("<xml><Event>E</Event><MsgID>1</MsgID><");
-        assert!(outcome.is_err());
-        let root = document.root().expect("it has a root");
-        assert_eq!(root.children().count(), 2);
+        for (text, expected) in [
+            ("<xml><a>1</a><b>2</b><", ["1", "2"].as_slice()),
+            ("<xml><a>1</a><b>2", &["1", ""]),
+            ("<xml><a>1</a><b>2&e;3</b></xml>", &["1", ""]),
+            ("<xml><a>1</a><b>2</c></xml>", &["1", ""]),
+            ("<xml><a>1</a><b>2\u{1}3</b></xml>", &["1", ""]),
+            ("<xml><a>1</a>\0<b>2</b></xml>", &["1"]),
+        ] {
+            let (document, outcome) = read(text);
+            assert!(outcome.is_err(), "{text}");
+            let root = document.root().expect("it has a root");
+            let texts: Vec<_> = root
+                .children()
+                .map(|child| match child.text() {
+                    Text::Value(text) => text,
+                    Text::Empty | Text::Nested => "",
+                })
+                .collect();
+            assert_eq!(texts, expected, "{text}");
+        }
     }
 }
