@@ -4,6 +4,7 @@ mod demo;
 mod open_files;
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,18 +128,27 @@ pub async fn open_store(
 /// Opens a store; while the database is away, tries again for 10 s.
 async fn open_patiently(url: &StoreUrl, migrations: Migrations) -> anyhow::Result<Arc<dyn Store>> {
     let started = Instant::now();
+    let gave_up = || format!("gave up on the database {url} after 10 s");
+    let mut last_error = None;
     loop {
         let left = OPENING_PATIENCE.saturating_sub(started.elapsed());
-        let error = match tokio::time::timeout(left, open_store(url, migrations)).await {
+        match tokio::time::timeout(left, open_store(url, migrations)).await {
             Ok(Ok(store)) => return Ok(store),
-            Ok(Err(error)) if error.is_passing() => error,
+            Ok(Err(error)) if error.is_passing() => {
+                if last_error.is_none() {
+                    let cause = error.source().map(ToString::to_string);
+                    warn!(cause, "the database is away; trying again for 10 s");
+                }
+                last_error = Some(error);
+            }
             Ok(Err(error)) => return Err(error.into()),
-            Err(_) => anyhow::bail!("the database {url} did not answer within 10 s"),
-        };
-        if left <= OPENING_PAUSE {
-            return Err(error).with_context(|| format!("gave up on the database {url} after 10 s"));
+            Err(_) => {
+                return Err(match last_error {
+                    Some(error) => anyhow::Error::new(error).context(gave_up()),
+                    None => anyhow::anyhow!("the database {url} did not answer within 10 s"),
+                });
+            }
         }
-        warn!(%error, "the database is away; trying again");
         tokio::time::sleep(OPENING_PAUSE).await;
     }
 }

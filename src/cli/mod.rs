@@ -122,6 +122,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The error and its causes; libraries often repeat a cause in what it caused.
+    fn print(&self) {
+        eprintln!("error: {}", self.error);
+        let mut said = String::new();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !said.contains(&cause) {
+                eprintln!("  because: {cause}");
+                said = cause;
+            }
+        }
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self { code: 1, error }
@@ -149,10 +163,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", failure.error);
-            for cause in failure.error.chain().skip(1) {
-                eprintln!("  because: {cause}");
-            }
+            failure.print();
             ExitCode::from(failure.code)
         }
     }

@@ -48,14 +48,14 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
     store.close().await;
     let tally = tally?;
     eprintln!(
-        "read {} deliveries again: {} {}, {} not understood",
+        "deliveries read again: {}, {}: {}, not understood: {}",
         tally.read,
-        tally.changed,
         if arguments.dry_run {
             "would change"
         } else {
             "changed"
         },
+        tally.changed,
         tally.unparsed
     );
     Ok(())

@@ -1,7 +1,7 @@
 //! `qunfa simulate push`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -18,12 +18,12 @@ use crate::wechat::{Account, AppId, EncodingAesKey, Encryption, Mode, Token};
 const MAX_REPEAT: u32 = 100_000;
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("target").required(true).args(["account", "url"]))]
+#[command(group = clap::ArgGroup::new("target").required(true).multiple(true).args(["account", "url"]))]
 pub(super) struct PushArgs {
     /// Push to this configured account of the server on this machine; `demo` when none is configured
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["token", "token_file", "mode", "aes_key", "app_id"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["token", "token_file", "mode", "aes_key", "aes_key_file", "app_id"])]
     account: Option<AccountName>,
-    /// Push to this callback URL
+    /// Push to this callback URL; with `--account`, as that account
     #[arg(long)]
     url: Option<Url>,
     /// The token that signs
@@ -38,6 +38,9 @@ pub(super) struct PushArgs {
     /// The `EncodingAESKey`, in compatible and safe mode
     #[arg(long, value_name = "K")]
     aes_key: Option<String>,
+    /// A file with the `EncodingAESKey`
+    #[arg(long, value_name = "F", conflicts_with = "aes_key")]
+    aes_key_file: Option<PathBuf>,
     /// The `AppID`, in compatible and safe mode
     #[arg(long, value_name = "A")]
     app_id: Option<String>,
@@ -72,7 +75,16 @@ pub(super) async fn push(
     arguments: PushArgs,
 ) -> Outcome {
     let target = match &arguments.account {
-        Some(account) => configured(&settings()?, account)?,
+        Some(account) => {
+            let configured = configured(&settings()?, account)?;
+            match &arguments.url {
+                Some(url) => Target {
+                    url: http_url(url).map_err(Failure::usage)?,
+                    ..configured
+                },
+                None => configured,
+            }
+        }
         None => described(&arguments).map_err(Failure::usage)?,
     };
     if !arguments.remote && !is_loopback(&target.url) {
@@ -101,9 +113,10 @@ pub(super) async fn push(
     }
     if illegal > 0 {
         let of = arguments.repeat;
-        return Err(
-            anyhow!("{illegal} of {of} answers are not 200 with `success` or nothing").into(),
-        );
+        return Err(anyhow!(
+            "{illegal} of {of} answers are not 200 with `success` or nothing; the server's log tells why"
+        )
+        .into());
     }
     Ok(())
 }
@@ -141,27 +154,26 @@ fn configured(settings: &Settings, name: &AccountName) -> Result<Target, Failure
 fn described(arguments: &PushArgs) -> anyhow::Result<Target> {
     let url = arguments
         .url
-        .clone()
+        .as_ref()
         .context("`--url` or `--account` is needed")?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(anyhow!("`--url` must start with http:// or https://"));
-    }
-    let token = match (&arguments.token, &arguments.token_file) {
-        (Some(token), _) => token.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("`--token-file`: cannot read `{}`", path.display()))?,
-        (None, None) => return Err(anyhow!("`--url` needs `--token` or `--token-file`")),
-    };
+    let token = secret(arguments.token.as_deref(), arguments.token_file.as_deref())
+        .context("`--token-file`")?
+        .context("`--url` needs `--token` or `--token-file`")?;
+    let key = secret(
+        arguments.aes_key.as_deref(),
+        arguments.aes_key_file.as_deref(),
+    )
+    .context("`--aes-key-file`")?;
     let encryption = || {
-        let (Some(key), Some(app_id)) = (&arguments.aes_key, &arguments.app_id) else {
+        let (Some(key), Some(app_id)) = (&key, &arguments.app_id) else {
             return Err(anyhow!(
-                "`--mode {}` needs `--aes-key` and `--app-id`",
+                "`--mode {}` needs `--aes-key` or `--aes-key-file`, and `--app-id`",
                 arguments.mode
             ));
         };
         Ok(Encryption {
             app_id: AppId::new(app_id).context("`--app-id`")?,
-            key: EncodingAesKey::new(key).context("`--aes-key`")?,
+            key: EncodingAesKey::new(key).context("the key to encrypt with")?,
             previous_key: None,
         })
     };
@@ -171,13 +183,33 @@ fn described(arguments: &PushArgs) -> anyhow::Result<Target> {
         _ => Mode::Plain,
     };
     Ok(Target {
-        url,
+        url: http_url(url)?,
         sender: Sender {
-            token: Token::new(token.trim_end()).context("the token to sign with")?,
+            token: Token::new(&token).context("the token to sign with")?,
             mode,
         },
         original_id: None,
     })
+}
+
+fn http_url(url: &Url) -> anyhow::Result<Url> {
+    match url.scheme() {
+        "http" | "https" => Ok(url.clone()),
+        _ => Err(anyhow!("`--url` must start with http:// or https://")),
+    }
+}
+
+/// A secret from the command line, or from a file, whose final line end is cut.
+fn secret(text: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    match (text, file) {
+        (Some(text), _) => Ok(Some(text.to_owned())),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            Ok(Some(text.trim_end().to_owned()))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 fn message(arguments: &PushArgs, original_id: Option<&str>) -> anyhow::Result<Vec<u8>> {

@@ -68,12 +68,25 @@ impl OpenStoreError {
     /// Whether trying again in a moment may help.
     pub fn is_passing(&self) -> bool {
         use sqlx::migrate::MigrateError;
-        matches!(
-            self,
-            Self::Unreachable(_)
-                | Self::Migrate(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))
-        )
+        match self {
+            Self::Unreachable(error) => !is_settled(error),
+            Self::Migrate(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => true,
+            _ => false,
+        }
     }
+}
+
+/// Whether the server has answered, and will not answer otherwise: wrong user or password (class 28), no such database
+/// (3D), no right to it (42).
+fn is_settled(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| {
+        ["28", "3D", "42"]
+            .iter()
+            .any(|class| code.starts_with(class))
+    }) || matches!(error, sqlx::Error::Configuration(_))
 }
 
 impl From<sqlx::migrate::MigrateError> for OpenStoreError {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tracing::{debug, error, info, warn};
 
 use super::State;
+use super::warnings::Subject;
 use crate::domain::{NewDelivery, Reading, Time};
 use crate::ingest::{Accepted, IngestError};
 use crate::store::Recorded;
@@ -34,9 +35,13 @@ enum Refusal {
 }
 
 /// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
 enum BodyError {
+    #[error("the body is longer than `server.body_limit`")]
     TooLong,
+    #[error("the body did not come within 5 s")]
     TooSlow,
+    #[error("the body broke off")]
     Broken,
 }
 
@@ -62,9 +67,7 @@ pub(super) async fn push(FromState(state): FromState<State>, request: Request) -
     let (parts, body) = request.into_parts();
     let body = match read_body(body, state.0.limits.body).await {
         Ok(body) => body,
-        Err(BodyError::TooLong) => return text(StatusCode::PAYLOAD_TOO_LARGE, "body too long"),
-        Err(BodyError::TooSlow) => return text(StatusCode::REQUEST_TIMEOUT, "body too slow"),
-        Err(BodyError::Broken) => return text(StatusCode::BAD_REQUEST, "body broken off"),
+        Err(error) => return state.turn_away(&parts.uri, &error),
     };
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let (account, known) = state.account(&parts.uri);
@@ -84,7 +87,7 @@ pub(super) async fn push(FromState(state): FromState<State>, request: Request) -
         return state.refuse(Some(account), &Refusal::Replayed);
     }
     if opened.skew.is_none_or(|skew| skew > tolerance)
-        && state.0.warnings.is_due(Some(&account.name))
+        && state.0.warnings.is_due(Subject::Skew, Some(&account.name))
     {
         warn!(account = %account.name, skew_s = opened.skew, "WeChat's timestamp is far from this clock");
     }
@@ -192,6 +195,23 @@ impl State {
         }
     }
 
+    /// Answers a body that could not be read. Nobody has shown to be WeChat yet, but if it was, an event may be lost.
+    fn turn_away(&self, uri: &Uri, error: &BodyError) -> Response {
+        let (account, known) = self.account(uri);
+        let name = known.then_some(&account.name);
+        let shown = name.map(tracing::field::display);
+        if self.0.warnings.is_due(Subject::Body, name) {
+            warn!(account = shown, %error, "a body was not taken; more of these within a minute are logged at debug level only");
+        } else {
+            debug!(account = shown, %error, "a body was not taken");
+        }
+        match error {
+            BodyError::TooLong => text(StatusCode::PAYLOAD_TOO_LARGE, "body too long"),
+            BodyError::TooSlow => text(StatusCode::REQUEST_TIMEOUT, "body too slow"),
+            BodyError::Broken => text(StatusCode::BAD_REQUEST, "body broken off"),
+        }
+    }
+
     fn refuse_at(&self, account: &Account, known: bool, error: OpenError) -> Response {
         if known {
             self.refuse(Some(account), &Refusal::NotAuthentic(error))
@@ -206,7 +226,7 @@ impl State {
         self.0.ingest.counters().refused();
         let name = account.map(|account| &account.name);
         let shown = name.map(tracing::field::display);
-        if self.0.warnings.is_due(name) {
+        if self.0.warnings.is_due(Subject::Refused, name) {
             warn!(account = shown, reason = %refusal, "refused; more of these within a minute are logged at debug level only");
         } else {
             debug!(account = shown, reason = %refusal, "refused");

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State as FromState;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use serde::Serialize;
+use tracing::warn;
 
 use super::State;
+use super::warnings::Subject;
 
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,7 +52,15 @@ pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, J
     (code, Json(body))
 }
 
-/// Outside of every route.
-pub(super) async fn not_found() -> (StatusCode, &'static str) {
+/// Outside of every route. A path near the callback's may be a slip in WeChat's console, where nobody sees it.
+pub(super) async fn not_found(
+    FromState(state): FromState<State>,
+    uri: Uri,
+) -> (StatusCode, &'static str) {
+    if uri.path().starts_with("/wechat") && state.0.warnings.is_due(Subject::Path, None) {
+        warn!(
+            "a request under /wechat is for no callback URL: those are /wechat/ACCOUNT, without a slash at the end"
+        );
+    }
     (StatusCode::NOT_FOUND, "not found")
 }

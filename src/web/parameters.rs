@@ -19,8 +19,9 @@ impl Parameters {
         let mut values = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             let Some(&name) = allowed.iter().find(|allowed| **allowed == name) else {
+                let name: String = name.escape_debug().take(64).collect();
                 return Err(invalid(format_args!(
-                    "there is a parameter that is not known here; allowed: {}",
+                    "`{name}` is no parameter here; allowed: {}",
                     match allowed {
                         [] => "none".to_owned(),
                         names => names.join(", "),

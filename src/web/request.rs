@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument, debug, info, info_span};
+use tracing::{Instrument, debug, error_span, info};
 
 use super::problem;
 
@@ -40,7 +40,7 @@ pub(super) async fn trace(request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or("none", MatchedPath::as_str);
-    let span = info_span!("request", request_id = %id, method = %request.method(), route);
+    let span = error_span!("request", request_id = %id, method = %request.method(), route);
     let is_routine = !route.starts_with("/api");
 
     let response = next.run(request).instrument(span.clone()).await;

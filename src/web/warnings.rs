@@ -1,4 +1,4 @@
-//! Warnings that outsiders can cause: at most one a minute per account, so that they cannot flood the log.
+//! Warnings that outsiders can cause: at most one a minute per subject and account, so that they cannot flood the log.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,25 +8,39 @@ use crate::domain::AccountName;
 
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// When each account was last warned of; `None` stands for all unknown accounts together.
+/// What a warning is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    /// A request was refused.
+    Refused,
+    /// A body could not be taken in.
+    Body,
+    /// WeChat's clock and ours differ.
+    Skew,
+    /// A path near the callback's that is none.
+    Path,
+}
+
+/// When each was last warned of; `None` stands for all unknown accounts together.
 #[derive(Default)]
 pub(super) struct Warnings {
-    last: Mutex<HashMap<Option<AccountName>, Instant>>,
+    last: Mutex<HashMap<(Subject, Option<AccountName>), Instant>>,
 }
 
 impl Warnings {
-    /// Whether a warning about the account is due; if so, the next is due in a minute.
-    pub(super) fn is_due(&self, account: Option<&AccountName>) -> bool {
-        self.is_due_at(account, Instant::now())
+    /// Whether a warning is due; if so, the next is due in a minute.
+    pub(super) fn is_due(&self, subject: Subject, account: Option<&AccountName>) -> bool {
+        self.is_due_at(subject, account, Instant::now())
     }
 
-    fn is_due_at(&self, account: Option<&AccountName>, now: Instant) -> bool {
+    fn is_due_at(&self, subject: Subject, account: Option<&AccountName>, now: Instant) -> bool {
+        let key = (subject, account.cloned());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last
-            .get(&account.cloned())
+            .get(&key)
             .is_none_or(|last| now.duration_since(*last) >= PAUSE);
         if due {
-            last.insert(account.cloned(), now);
+            last.insert(key, now);
         }
         due
     }
@@ -37,13 +51,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_warning_a_minute_per_account() {
+    fn one_warning_a_minute_per_subject_and_account() {
         let warnings = Warnings::default();
         let main: AccountName = "main".parse().unwrap();
         let start = Instant::now();
-        assert!(warnings.is_due_at(Some(&main), start));
-        assert!(!warnings.is_due_at(Some(&main), start + Duration::from_secs(59)));
-        assert!(warnings.is_due_at(None, start));
-        assert!(warnings.is_due_at(Some(&main), start + PAUSE));
+        let is_due = |account, time| warnings.is_due_at(Subject::Refused, account, time);
+        assert!(is_due(Some(&main), start));
+        assert!(!is_due(Some(&main), start + Duration::from_secs(59)));
+        assert!(is_due(None, start));
+        assert!(warnings.is_due_at(Subject::Skew, Some(&main), start));
+        assert!(is_due(Some(&main), start + PAUSE));
     }
 }

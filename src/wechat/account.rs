@@ -78,8 +78,8 @@ pub enum OpenError {
     /// A check of the URL without just one `echostr`.
     #[error("echostr is missing")]
     Echo,
-    /// Encrypted modes: no document with just one `Encrypt`.
-    #[error("the body has no Encrypt, as plain mode would send it")]
+    /// Encrypted modes: no `msg_signature`, or no document with just one `Encrypt`.
+    #[error("the push is not encrypted, but the account is in compatible or safe mode")]
     Envelope,
     /// Encrypted modes: neither key opens it, or it is for another `AppID`.
     #[error("the message does not open with the EncodingAESKey and AppID")]
@@ -198,7 +198,11 @@ impl Account {
         let (Some(claimed), Some(timestamp), Some(nonce)) =
             (&query.msg_signature, &query.timestamp, &query.nonce)
         else {
-            return Err(OpenError::Signature);
+            // Refused either way, but a console in another mode deserves its own name in the log.
+            return Err(match self.verify_query(query) {
+                Ok(_) => OpenError::Envelope,
+                Err(error) => error,
+            });
         };
         let encrypt = event::encrypt(body).ok_or(OpenError::Envelope)?;
         let expected: Vec<_> = self
