@@ -11,10 +11,17 @@
 //! - `replay`: a query that was seen admits no other body.
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
 //! - `kept`: which authentic pushes are kept.
+//! - `hostile`: what is not well-formed is answered, kept raw, and makes no job.
+//! - `unreadable`: the same for what is well-formed but cannot be filed.
+//! - `readable`: what is less than perfect is a job with nulls and a note.
+//! - `any_bytes`: the parser and the verification are fed anything, and never panic.
 
+mod any_bytes;
 mod callback;
+mod hostile;
 mod kept;
 mod outcome;
+mod readable;
 mod refusals;
 mod replay;
 mod store_agreement;
@@ -22,5 +29,6 @@ mod store_contract;
 mod store_lists;
 mod store_opening;
 mod support;
+mod unreadable;
 mod url_check;
 mod vectors;

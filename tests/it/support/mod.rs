@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod database;
 pub(crate) mod events;
 pub(crate) mod server;
+pub(crate) mod unparsed;
 
 pub(crate) use accounts::{Account, COMPATIBLE, PLAIN, SAFE};
 pub(crate) use database::{Backend, Database};
