@@ -15,6 +15,7 @@
 //! - `unreadable`: the same for what is well-formed but cannot be filed.
 //! - `readable`: what is less than perfect is a job with nulls and a note.
 //! - `any_bytes`: the parser and the verification are fed anything, and never panic.
+//! - `secrets`: nothing secret or private is logged, answered or stored.
 
 mod any_bytes;
 mod callback;
@@ -24,6 +25,7 @@ mod outcome;
 mod readable;
 mod refusals;
 mod replay;
+mod secrets;
 mod store_agreement;
 mod store_contract;
 mod store_lists;
