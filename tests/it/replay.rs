@@ -109,19 +109,16 @@ async fn each_account_has_its_own_memory() {
 async fn many_pushes_at_once_under_one_query_let_one_body_in() {
     let server = Server::start(Backend::Sqlite).await;
     let push = PLAIN.sign(event(1));
-    let (server, push) = (&server, &push);
-    let pushes: [_; 8] = std::array::from_fn(|n| async move {
-        let message = event(i64::try_from(n).unwrap() + 1);
-        reuse(server, &PLAIN, push, &message).await
-    });
-    let [a, b, c, d, e, f, g, h] = pushes;
-    let answers = tokio::join!(a, b, c, d, e, f, g, h);
-    let answers: [u16; 8] = answers.into();
-    assert_eq!(
-        answers.iter().filter(|status| **status == 200).count(),
-        1,
-        "{answers:?}"
-    );
+    let url = server.url(&format!("/wechat/plain?{}", push.query));
+    let mut pushes = tokio::task::JoinSet::new();
+    for msg_id in 1..=8 {
+        pushes.spawn(server.client.post(&url).body(event(msg_id)).send());
+    }
+    let answers = pushes.join_all().await;
+    let admitted = answers
+        .iter()
+        .filter(|answer| answer.as_ref().unwrap().status() == 200);
+    assert_eq!(admitted.count(), 1, "{answers:?}");
     assert_eq!(server.items("/api/v1/jobs").await.len(), 1);
 }
 
