@@ -109,6 +109,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/stats", get(api::stats))
         .route("/api/v1/reasons", get(api::reasons))
         .route("/api", any(api::not_found))
+        .route("/api/", any(api::not_found))
         .route("/api/{*rest}", any(api::not_found))
         .method_not_allowed_fallback(api::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::after_panic))

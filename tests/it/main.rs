@@ -1,25 +1,27 @@
 //! Everything across a boundary, in one binary. Run it with `scripts/test`, which starts the PostgreSQL that it needs.
 //!
-//! - `vectors`: known answers for signatures and AES.
+//! - `api_errors`: what the API refuses, and how it says so.
+//! - `api`: every route of the API, its shapes, filters and pages.
+//! - `callback`: what makes a push authentic, by the account's mode.
+//! - `kept`: which authentic pushes are kept.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
+//! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
+//! - `replay`: a query that was seen admits no other body.
+//! - `store_agreement`: the same random calls get the same answers from both stores.
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
 //! - `store_lists`: what a store promises about lists, filters and totals, held by both.
 //! - `store_opening`: databases that are opened, migrated or refused, and the rights of files.
-//! - `store_agreement`: the same random calls get the same answers from both stores.
 //! - `url_check`: the check of the URL echoes what it should, in every mode.
-//! - `callback`: what makes a push authentic, by the account's mode.
-//! - `replay`: a query that was seen admits no other body.
-//! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
-//! - `kept`: which authentic pushes are kept.
 //! - `hostile`: what is not well-formed is answered, kept raw, and makes no job.
 //! - `unreadable`: the same for what is well-formed but cannot be filed.
 //! - `readable`: what is less than perfect is a job with nulls and a note.
 //! - `any_bytes`: the parser and the verification are fed anything, and never panic.
 //! - `secrets`: nothing secret or private is logged, answered or stored.
-
-#![expect(clippy::unwrap_used, reason = "what a test cannot set up has failed")]
+//! - `vectors`: known answers for signatures and AES.
 
 mod any_bytes;
+mod api;
+mod api_errors;
 mod callback;
 mod hostile;
 mod kept;
