@@ -4,6 +4,7 @@
 //! - `api`: every route of the API, its shapes, filters and pages.
 //! - `callback`: what makes a push authentic, by the account's mode.
 //! - `kept`: which authentic pushes are kept.
+//! - `outage`: the database is away, and comes back.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
 //! - `replay`: a query that was seen admits no other body.
@@ -25,6 +26,7 @@ mod api_errors;
 mod callback;
 mod hostile;
 mod kept;
+mod outage;
 mod outcome;
 mod readable;
 mod refusals;

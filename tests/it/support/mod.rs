@@ -3,12 +3,14 @@
 pub(crate) mod accounts;
 pub(crate) mod database;
 pub(crate) mod events;
+pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod unparsed;
 
 pub(crate) use accounts::{Account, COMPATIBLE, PLAIN, SAFE};
 pub(crate) use database::{Backend, Database};
 pub(crate) use events::Event;
+pub(crate) use proxy::{Proxy, Way};
 pub(crate) use server::{Server, Setup};
 
 use std::path::PathBuf;
