@@ -3,11 +3,13 @@
 //! - `api_errors`: what the API refuses, and how it says so.
 //! - `api`: every route of the API, its shapes, filters and pages.
 //! - `callback`: what makes a push authentic, by the account's mode.
+//! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
 //! - `kept`: which authentic pushes are kept.
 //! - `outage`: the database is away, and comes back.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
 //! - `replay`: a query that was seen admits no other body.
+//! - `reprocess`: stored deliveries are read again.
 //! - `store_agreement`: the same random calls get the same answers from both stores.
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
 //! - `store_lists`: what a store promises about lists, filters and totals, held by both.
@@ -24,6 +26,7 @@ mod any_bytes;
 mod api;
 mod api_errors;
 mod callback;
+mod durability;
 mod hostile;
 mod kept;
 mod outage;
@@ -31,6 +34,7 @@ mod outcome;
 mod readable;
 mod refusals;
 mod replay;
+mod reprocess;
 mod secrets;
 mod store_agreement;
 mod store_contract;

@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     toml: String,
     accounts: Vec<Account>,
     log_level: &'static str,
+    file_limit_kib: Option<u32>,
 }
 
 impl Default for Setup {
@@ -29,6 +30,7 @@ impl Default for Setup {
             toml: String::new(),
             accounts: vec![PLAIN, COMPATIBLE, SAFE],
             log_level: "info",
+            file_limit_kib: None,
         }
     }
 }
@@ -51,6 +53,12 @@ impl Setup {
         self
     }
 
+    /// Lets no file grow beyond that, as a full disk would.
+    pub(crate) fn file_limit_kib(mut self, limit: u32) -> Self {
+        self.file_limit_kib = Some(limit);
+        self
+    }
+
     /// Starts a server on a new database.
     pub(crate) async fn start(self, backend: Backend) -> Server {
         let database = backend.database().await;
@@ -70,6 +78,7 @@ impl Setup {
             config,
             log: directory.join("log"),
             log_level: self.log_level,
+            file_limit_kib: self.file_limit_kib,
             database,
         };
         server.restart();
@@ -85,6 +94,7 @@ pub(crate) struct Server {
     pub(crate) config: PathBuf,
     log: PathBuf,
     log_level: &'static str,
+    pub(crate) file_limit_kib: Option<u32>,
     pub(crate) database: Database,
 }
 
@@ -101,8 +111,11 @@ impl Server {
             .append(true)
             .open(&self.log)
             .unwrap();
-        let mut child = self
-            .command()
+        let mut command = self.command();
+        if let Some(limit) = self.file_limit_kib {
+            command = limited(&command, limit);
+        }
+        let mut child = command
             .arg("serve")
             .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
             .stdout(Stdio::piped())
@@ -256,6 +269,26 @@ pub(crate) fn program() -> Command {
         }
     }
     command
+}
+
+/// The same command with a limit on the size of files; writing beyond it is an error and no signal.
+fn limited(command: &Command, limit_kib: u32) -> Command {
+    let mut limited = Command::new("bash");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""])
+        .arg(limit_kib.to_string())
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        limited.current_dir(directory);
+    }
+    limited
 }
 
 pub(crate) fn client() -> Client {

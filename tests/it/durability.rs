@@ -1,0 +1,277 @@
+//! Acknowledged means kept: whatever happens to the program, to the database, or at the same moment.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use rustix::process::Signal;
+use sqlx::{Connection, Executor};
+use tokio::task::JoinSet;
+
+use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores};
+
+/// By id: (copies acknowledged, copies sent).
+type Pushed = HashMap<i64, (i64, i64)>;
+
+/// Where to push, without a hold on the server.
+#[derive(Clone)]
+struct Target {
+    client: Client,
+    url: String,
+    next: Arc<AtomicI64>,
+}
+
+impl Target {
+    fn of(server: &Server, next: &Arc<AtomicI64>) -> Self {
+        Self {
+            client: server.client.clone(),
+            url: server.url("/wechat/plain"),
+            next: Arc::clone(next),
+        }
+    }
+
+    /// Whether it was acknowledged; none when nobody answered.
+    async fn push(&self, event: &Event) -> Option<bool> {
+        let push = PLAIN.sign(event.xml());
+        let request = self
+            .client
+            .post(format!("{}?{}", self.url, push.query))
+            .body(push.body);
+        let response = request.send().await.ok()?;
+        let status = response.status();
+        let text = response.text().await.ok()?;
+        assert_eq!(status == 200, text == "success", "{status}: {text}");
+        Some(status == 200)
+    }
+
+    /// Pushes one new event after the other, every third one twice, until nobody answers.
+    async fn push_on(self) -> Pushed {
+        let mut pushed = Pushed::new();
+        loop {
+            let msg_id = self.next.fetch_add(1, Relaxed);
+            let event = Event::new(msg_id, 10).counts([100, 100, msg_id, 0]);
+            for _ in 0..=i64::from(msg_id % 3 == 0) {
+                let (acknowledged, sent) = pushed.entry(msg_id).or_default();
+                *sent += 1;
+                match self.push(&event).await {
+                    Some(is_kept) => *acknowledged += i64::from(is_kept),
+                    None => return pushed,
+                }
+            }
+        }
+    }
+}
+
+/// Eight that push until the server is gone.
+fn load(target: &Target) -> JoinSet<Pushed> {
+    (0..8).map(|_| target.clone().push_on()).collect()
+}
+
+async fn all_are_kept(server: &Server, pushed: &Pushed) {
+    let mut kept = HashMap::new();
+    let mut cursor = String::new();
+    loop {
+        let page = server
+            .ok(&format!("/api/v1/jobs?account=plain&limit=500{cursor}"))
+            .await;
+        for job in page["items"].as_array().unwrap() {
+            kept.insert(
+                job["msg_id"].as_str().unwrap().parse::<i64>().unwrap(),
+                job.clone(),
+            );
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    for (msg_id, (acknowledged, sent)) in pushed {
+        let Some(job) = kept.remove(msg_id) else {
+            assert_eq!(*acknowledged, 0, "{msg_id} was acknowledged and is lost");
+            continue;
+        };
+        let deliveries = job["deliveries"].as_i64().unwrap();
+        assert!(
+            (*acknowledged..=*sent).contains(&deliveries),
+            "{acknowledged} of {sent} acknowledged: {job}"
+        );
+        assert_eq!(
+            (job["revision"].as_i64(), job["sent_count"].as_i64()),
+            (Some(1), Some(*msg_id))
+        );
+    }
+    assert!(kept.is_empty(), "nobody sent {kept:?}");
+}
+
+fn random_millis(below: u64) -> Duration {
+    Duration::from_millis(u64::from(getrandom::u32().unwrap()) % below)
+}
+
+on_both_stores! {
+    async fn an_event_is_there_after_a_kill_right_behind_its_acknowledgement(backend: Backend) {
+        let mut server = Server::start(backend).await;
+        for msg_id in 1..=5 {
+            server.accepts(&SAFE, Event::new(msg_id, 10).xml()).await;
+            server.kill();
+            server.restart();
+            assert_eq!(server.job(&SAFE, &msg_id.to_string()).await["deliveries"], 1);
+        }
+        assert_eq!(server.items("/api/v1/deliveries").await.len(), 5);
+    }
+
+    async fn kills_at_random_moments_under_load_lose_nothing(backend: Backend) {
+        let mut server = Server::start(backend).await;
+        let next = Arc::new(AtomicI64::new(1));
+        let mut pushed = Pushed::new();
+        let started = Instant::now();
+        let mut kills = 0;
+        while kills < 5 || (kills < 25 && started.elapsed() < Duration::from_secs(5)) {
+            let pushers = load(&Target::of(&server, &next));
+            tokio::time::sleep(random_millis(150)).await;
+            server.kill();
+            pushed.extend(pushers.join_all().await.into_iter().flatten());
+            server.restart();
+            kills += 1;
+        }
+        all_are_kept(&server, &pushed).await;
+        assert!(pushed.values().any(|(acknowledged, _)| *acknowledged > 0));
+    }
+
+    async fn a_stop_under_load_loses_nothing_and_is_no_failure(backend: Backend) {
+        let mut server = Server::start(backend).await;
+        let next = Arc::new(AtomicI64::new(1));
+        let mut pushed = Pushed::new();
+        for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
+            let pushers = load(&Target::of(&server, &next));
+            let goal = next.load(Relaxed) + 50;
+            eventually("the load is on", async || next.load(Relaxed) > goal).await;
+            server.signal(signal);
+            assert_eq!(server.wait().await.code(), Some(0), "{}", server.log());
+            pushed.extend(pushers.join_all().await.into_iter().flatten());
+            server.restart();
+        }
+        all_are_kept(&server, &pushed).await;
+    }
+
+    async fn fifty_copies_at_once_are_one_job(backend: Backend) {
+        let server = Server::start(backend).await;
+        let target = Target::of(&server, &Arc::default());
+        let mut copies: JoinSet<_> = (0..50).map(|_| {
+            let target = target.clone();
+            async move { target.push(&Event::new(7, 10)).await }
+        }).collect();
+        while let Some(copy) = copies.join_next().await {
+            assert_eq!(copy.unwrap(), Some(true));
+        }
+        let job = server.job(&PLAIN, "7").await;
+        assert_eq!((&job["deliveries"], &job["revision"]), (&50.into(), &1.into()));
+        let deliveries = server.items("/api/v1/deliveries").await;
+        assert_eq!((deliveries.len(), &deliveries[0]["times"]), (1, &50.into()));
+    }
+
+    async fn retries_count_and_other_contents_are_revisions(backend: Backend) {
+        let server = Server::start(backend).await;
+        let first = Event::new(7, 10).counts([9, 9, 1, 0]);
+        for _ in 0..3 {
+            server.accepts(&SAFE, first.xml()).await;
+        }
+        let job = server.job(&SAFE, "7").await;
+        assert_eq!((&job["deliveries"], &job["revision"]), (&3.into(), &1.into()));
+        assert_eq!(job["updated_at"], job["first_received_at"]);
+        assert!(job["last_received_at"].as_str() > job["first_received_at"].as_str());
+        for (create_time, sent, shown, revision) in [(20, 2, 2, 2), (15, 3, 2, 3), (20, 4, 4, 4), (20, 2, 4, 4), (10, 1, 4, 4)] {
+            server.accepts(&SAFE, Event::new(7, create_time).counts([9, 9, sent, 0]).xml()).await;
+            let job = server.job(&SAFE, "7").await;
+            assert_eq!((&job["sent_count"], &job["revision"]), (&shown.into(), &revision.into()), "after {sent}");
+        }
+        assert_eq!(server.job(&SAFE, "7").await["deliveries"], 8);
+    }
+
+    async fn a_locked_database_is_never_a_success(backend: Backend) {
+        let server = Server::start(backend).await;
+        let url = server.database.url.clone();
+        let event = Event::new(1, 10).xml();
+        macro_rules! while_locked {
+            ($connection:expr, $lock:expr) => {{
+                let mut connection = $connection;
+                connection.execute($lock).await.unwrap();
+                let started = Instant::now();
+                let (status, body) = server.push(&SAFE, &event).await;
+                assert_eq!((status, &*body), (503, "unavailable"));
+                assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+                connection.execute("rollback").await.unwrap();
+            }};
+        }
+        match url.strip_prefix("sqlite://") {
+            Some(path) => while_locked!(sqlx::SqliteConnection::connect(path).await.unwrap(), "begin exclusive"),
+            None => while_locked!(
+                sqlx::PgConnection::connect(&url).await.unwrap(),
+                "begin; lock table deliveries in access exclusive mode"
+            ),
+        }
+        eventually("events are accepted again", async || server.push(&SAFE, &event).await.0 == 200).await;
+        assert_eq!(server.job(&SAFE, "1").await["revision"], 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_on_one_database_count_together() {
+    let one = Server::start(Backend::Postgres).await;
+    let mut database = Backend::Sqlite.database().await;
+    database.url.clone_from(&one.database.url);
+    let two = Setup::default().start_on(database).await;
+    let targets = [&one, &two].map(|server| Target::of(server, &Arc::default()));
+    // Ten jobs of three contents each; every content comes five times to each replica, in crossing order.
+    let mut pushes = JoinSet::new();
+    for n in 0..300_i64 {
+        let target = targets[usize::try_from(n % 2).unwrap()].clone();
+        let n = if n % 2 == 0 { n / 2 } else { 149 - n / 2 };
+        let event = Event::new(1 + n % 10, 10 + n / 10 % 3).counts([9, 9, n / 10 % 3, 0]);
+        pushes.spawn(async move { target.push(&event).await });
+    }
+    while let Some(push) = pushes.join_next().await {
+        assert_eq!(push.unwrap(), Some(true), "{}{}", one.log(), two.log());
+    }
+    for msg_id in 1..=10 {
+        let job = one.job(&PLAIN, &msg_id.to_string()).await;
+        assert_eq!(job, two.job(&PLAIN, &msg_id.to_string()).await);
+        assert_eq!(
+            (&job["deliveries"], &job["revision"], &job["sent_count"]),
+            (&30.into(), &3.into(), &2.into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_never_a_success() {
+    let mut server = Setup::default()
+        .file_limit_kib(400)
+        .start(Backend::Sqlite)
+        .await;
+    let mut kept = 0;
+    let refused = loop {
+        // The longest bodies that are taken, not understood, so that the database fills quickly.
+        let body = format!("{kept:>60000}");
+        match server.push(&PLAIN, &body).await {
+            (200, answer) => assert_eq!(answer, "success"),
+            (503, answer) => break (body, answer),
+            other => panic!("{other:?}\n{}", server.log()),
+        }
+        kept += 1;
+        assert!(kept < 100, "the disk is never full");
+    };
+    assert_eq!(refused.1, "unavailable");
+    assert!(kept > 0);
+    // Still so, and reading still works.
+    assert_eq!(server.push(&PLAIN, &refused.0).await.0, 503);
+    assert_eq!(server.items("/api/v1/deliveries").await.len(), kept);
+
+    server.kill();
+    server.file_limit_kib = None;
+    server.restart();
+    assert_eq!(server.items("/api/v1/deliveries").await.len(), kept);
+    server.accepts(&PLAIN, &refused.0).await;
+    assert_eq!(server.items("/api/v1/deliveries").await.len(), kept + 1);
+}
