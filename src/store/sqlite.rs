@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
@@ -28,6 +28,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 const READERS: u32 = 4;
 /// How long a call waits for a connection, or for another process that writes, before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Takes the write lock at once, so that no transaction fails half-way because another has written.
 const BEGIN: &str = "begin immediate";
 
@@ -92,10 +93,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options.clone())
+        let writer = connect_writer(&options)
             .await
             .map_err(OpenStoreError::Unreachable)?;
         let mut connection = writer
@@ -123,6 +121,33 @@ impl SqliteStore {
     async fn begin(&self) -> Result<Tx<'static>, StoreError> {
         Ok(self.writer.begin_with(BEGIN).await?)
     }
+}
+
+/// Opens the file. While another process switches it to write-ahead logging, SQLite refuses at once instead of waiting.
+async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let started = Instant::now();
+    loop {
+        let connected = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.clone())
+            .await;
+        match connected {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// `SQLITE_BUSY`, whatever its extended code.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<i32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
 }
 
 /// Makes the file and its directory with no rights for anyone else; SQLite's own files beside it take the same rights.

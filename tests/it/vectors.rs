@@ -168,7 +168,7 @@ fn every_negative_is_refused() {
                     text(&base, "signature")
                 ));
                 let opened = open(&account(&base), &query, text(&base, "body").into());
-                assert_eq!(opened, Err(OpenError::Signature), "{id}");
+                assert_eq!(opened, Err(OpenError::Envelope), "{id}");
             }
             "neg-wrong-receive-id" => {
                 let mut base = base(&vector["base"]);
