@@ -1,6 +1,8 @@
 //! The body of an authentic push into a [`Reading`]: what it is, and for a job result, what it says.
 
-use super::document::{Document, Malformed, Node};
+use serde::Deserialize;
+
+use super::document::{Document, Malformed, Node, is_allowed};
 use super::{json, mass_send, xml};
 use crate::domain::{MsgId, Reading};
 
@@ -44,8 +46,27 @@ pub fn read(body: &[u8]) -> Push {
 }
 
 /// The `Encrypt` element of an envelope, if the body is a well-formed document with just one.
+///
+/// In compatible mode a user's message stands beside it in the clear, and may hold characters that no document allows.
+/// The decrypted message is judged for them; here they must not cost the push.
 pub(super) fn encrypt(body: &[u8]) -> Option<String> {
-    sole_text(well_formed(body)?.root()?, "Encrypt")
+    let text = String::from_utf8_lossy(body);
+    let text = without_mark(&text);
+    if text.trim_start().starts_with('{') {
+        let envelope: Envelope = serde_json::from_str(text).ok()?;
+        return Some(envelope.encrypt);
+    }
+    let text = text.replace(|character| !is_allowed(character), " ");
+    let (document, outcome) = xml::read(&text);
+    outcome.ok()?;
+    sole_text(document.root()?, "Encrypt")
+}
+
+/// The envelope in JSON; a doubled `Encrypt` is an error.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "Encrypt")]
+    encrypt: String,
 }
 
 /// Whether the body is the bare envelope of safe mode: an `Encrypt` element, and no message beside it.
@@ -145,6 +166,35 @@ mod tests {
         match read(body.as_bytes()).reading {
             Reading::Unparsed { error, .. } => error,
             other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_found_beside_whatever_a_user_wrote() {
+        for body in [
+            "<xml><Content><![CDATA[\u{8}\0]]></Content><Encrypt><![CDATA[a+/=]]></Encrypt></xml>",
+            "\u{feff}{\"Content\":\"\\u0008\",\"Encrypt\":\"a+\\/=\"}",
+        ] {
+            assert_eq!(encrypt(body.as_bytes()).as_deref(), Some("a+/="), "{body}");
+        }
+        assert_eq!(
+            encrypt(b"<xml><C>\xff</C><Encrypt>a</Encrypt></xml>").as_deref(),
+            Some("a")
+        );
+        for body in [
+            "",
+            "a",
+            "<xml/>",
+            "<xml><Encrypt>a</Encrypt><Encrypt>a</Encrypt></xml>",
+            "<xml><Encrypt>a</Encrypt></xml><xml/>",
+            "<!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>",
+            "<xml><Encrypt>&e;</Encrypt></xml>",
+            "{}",
+            r#"{"Encrypt":"a","Encrypt":"a"}"#,
+            r#"{"Encrypt":["a"]}"#,
+            r#"{"Encrypt":"a"}{}"#,
+        ] {
+            assert_eq!(encrypt(body.as_bytes()), None, "{body}");
         }
     }
 
