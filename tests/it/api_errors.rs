@@ -12,10 +12,7 @@ const KEYS: &str = "[api]\nkeys = [\"sha256:000000000000000000000000000000000000
 /// A server that wants [`KEY`].
 async fn guarded() -> Server {
     use sha2::{Digest, Sha256};
-    let hash: String = Sha256::digest(KEY)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hex::encode(Sha256::digest(KEY));
     let keys = KEYS.replace("KEY", &hash);
     Setup::default().toml(&keys).start(Backend::Sqlite).await
 }
@@ -48,103 +45,103 @@ async fn problem(response: Response, status: u16, id: &str) -> String {
     body["detail"].as_str().unwrap().to_owned()
 }
 
+/// Malformed times.
+const TIMES: &[&str] = &[
+    "2026-01-01",
+    "2026-01-01T00:00:00",
+    "2026-01-01T00:00:00%2B8",
+    "2026-01-01T00:00:00+08:00",
+    "2026-13-01T00:00:00Z",
+    "2026-02-29T00:00:00Z",
+    "2026-01-01T24:00:00Z",
+    "1.5",
+    "1e3",
+    "99999999999999999999",
+    "253402300800000",
+    "now",
+    "-",
+];
+/// Wrong everywhere.
+const COMMON: &[&str] = &[
+    "x=1",
+    "Account=a",
+    "account",
+    "account=",
+    "account=A",
+    "account=a&account=a",
+    "%61ccount=a&account=a",
+    "account=a__b",
+    "account=%ff",
+    "=",
+    "a=b=c",
+];
+const OF_LISTS: &[&str] = &[
+    "limit=0",
+    "limit=501",
+    "limit=-1",
+    "limit=+1",
+    "limit=%2B1",
+    "limit=1.0",
+    "limit=x",
+    "limit=99999999999",
+    "limit=1&limit=1",
+    "cursor=",
+    "cursor=x",
+    "cursor=AAAA",
+    "cursor=%ff",
+];
+const OF_JOBS: &[&str] = &[
+    "outcome=Sent",
+    "outcome=",
+    "outcome=sent,failed",
+    "code=-1",
+    "code=x",
+    "code=2147483648",
+    "code=err(1)",
+    "check_state=x",
+    "check_state=1.0",
+    "check_state=9223372036854775808",
+    "msg_id=0",
+    "msg_id=-1",
+    "msg_id=%2B1",
+    "msg_id=9223372036854775808",
+    "updated_after=x",
+    "updated_after=1&updated_after=1",
+    "state=stored",
+    "event=x",
+];
+const OF_DELIVERIES: &[&str] = &[
+    "state=Stored",
+    "state=x",
+    "state=",
+    "event=",
+    "outcome=sent",
+    "msg_id=1",
+    "updated_after=1",
+];
+const OF_STATS: &[&str] = &[
+    "limit=1",
+    "cursor=x",
+    "outcome=sent",
+    "code=1",
+    "updated_after=1",
+];
+
 #[tokio::test]
 async fn parameters_that_are_unknown_doubled_empty_or_malformed_are_refused() {
     let server = Server::start(Backend::Sqlite).await;
     server.accepts(&PLAIN, Event::new(1, 10).xml()).await;
-    let times: Vec<String> = [
-        "2026-01-01",
-        "2026-01-01T00:00:00",
-        "2026-01-01T00:00:00%2B8",
-        "2026-01-01T00:00:00+08:00",
-        "2026-13-01T00:00:00Z",
-        "2026-02-29T00:00:00Z",
-        "2026-01-01T24:00:00Z",
-        "1.5",
-        "1e3",
-        "99999999999999999999",
-        "253402300800000",
-        "now",
-        "-",
-    ]
-    .iter()
-    .flat_map(|time| ["from", "to"].map(|name| format!("{name}={time}")))
-    .collect();
-    let common = [
-        "x=1",
-        "Account=a",
-        "account",
-        "account=",
-        "account=A",
-        "account=a&account=a",
-        "%61ccount=a&account=a",
-        "account=a__b",
-        "account=%ff",
-        "=",
-        "a=b=c",
-    ];
-    let of_lists = [
-        "limit=0",
-        "limit=501",
-        "limit=-1",
-        "limit=+1",
-        "limit=%2B1",
-        "limit=1.0",
-        "limit=x",
-        "limit=99999999999",
-        "limit=1&limit=1",
-        "cursor=",
-        "cursor=x",
-        "cursor=AAAA",
-        "cursor=%ff",
-    ];
-    let of_jobs = [
-        "outcome=Sent",
-        "outcome=",
-        "outcome=sent,failed",
-        "code=-1",
-        "code=x",
-        "code=2147483648",
-        "code=err(1)",
-        "check_state=x",
-        "check_state=1.0",
-        "check_state=9223372036854775808",
-        "msg_id=0",
-        "msg_id=-1",
-        "msg_id=%2B1",
-        "msg_id=9223372036854775808",
-        "updated_after=x",
-        "updated_after=1&updated_after=1",
-        "state=stored",
-        "event=x",
-    ];
-    let of_deliveries = [
-        "state=Stored",
-        "state=x",
-        "state=",
-        "event=",
-        "outcome=sent",
-        "msg_id=1",
-        "updated_after=1",
-    ];
-    let of_stats = [
-        "limit=1",
-        "cursor=x",
-        "outcome=sent",
-        "code=1",
-        "updated_after=1",
-    ];
+    let times = TIMES
+        .iter()
+        .flat_map(|time| ["from", "to"].map(|name| format!("{name}={time}")));
+    let times: Vec<String> = times.collect();
     for (path, own) in [
-        ("jobs", &[&of_lists[..], &of_jobs].concat()),
-        ("deliveries", &[&of_lists[..], &of_deliveries].concat()),
-        ("stats", &of_stats.to_vec()),
+        ("jobs", [OF_LISTS, OF_JOBS]),
+        ("deliveries", [OF_LISTS, OF_DELIVERIES]),
+        ("stats", [OF_STATS, &[]]),
     ] {
-        let queries = common
-            .iter()
-            .chain(own)
-            .copied()
-            .chain(times.iter().map(String::as_str));
-        for query in queries {
+        let queries = [COMMON, &own.concat()].concat();
+        for query in queries.into_iter().chain(times.iter().map(String::as_str)) {
             let detail = problem(
                 server.get(&format!("/api/v1/{path}?{query}")).await,
                 400,

@@ -204,12 +204,13 @@ on_both_stores! {
                 connection.execute("rollback").await.unwrap();
             }};
         }
-        match url.strip_prefix("sqlite://") {
-            Some(path) => while_locked!(sqlx::SqliteConnection::connect(path).await.unwrap(), "begin exclusive"),
-            None => while_locked!(
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            while_locked!(sqlx::SqliteConnection::connect(path).await.unwrap(), "begin exclusive");
+        } else {
+            while_locked!(
                 sqlx::PgConnection::connect(&url).await.unwrap(),
                 "begin; lock table deliveries in access exclusive mode"
-            ),
+            );
         }
         eventually("events are accepted again", async || server.push(&SAFE, &event).await.0 == 200).await;
         assert_eq!(server.job(&SAFE, "1").await["revision"], 1);
@@ -221,7 +222,7 @@ async fn two_replicas_on_one_database_count_together() {
     let one = Server::start(Backend::Postgres).await;
     let mut database = Backend::Sqlite.database().await;
     database.url.clone_from(&one.database.url);
-    let two = Setup::default().start_on(database).await;
+    let two = Setup::default().start_on(database);
     let targets = [&one, &two].map(|server| Target::of(server, &Arc::default()));
     // Ten jobs of three contents each; every content comes five times to each replica, in crossing order.
     let mut pushes = JoinSet::new();

@@ -10,7 +10,7 @@ use crate::support::{Backend, Event, PLAIN, Proxy, SAFE, Server, Setup, Way, eve
 async fn server_behind_a_proxy() -> (Server, Proxy) {
     let mut database = Backend::Postgres.database().await;
     let proxy = Proxy::before(&mut database).await;
-    (Setup::default().start_on(database).await, proxy)
+    (Setup::default().start_on(database), proxy)
 }
 
 /// Pushes and expects 503, never `success`, within 2 s.

@@ -33,6 +33,16 @@ async fn refusal(database: &Database, migrations: Migrations) -> OpenStoreError 
     }
 }
 
+/// `msg_id`, `idx`, `url`, `audit_state`, `original_url`, `can_reprint`.
+type ArticleRow<'a> = (
+    i64,
+    i64,
+    Option<&'a str>,
+    Option<i64>,
+    Option<&'a str>,
+    Option<bool>,
+);
+
 on_both_stores! {
     async fn a_database_that_was_never_migrated_is_refused_where_migrations_are_required(backend: Backend) {
         let database = backend.database().await;
@@ -95,7 +105,7 @@ on_both_stores! {
             store.record(&arrival("a", fixture(file), 1000)).await.unwrap();
         }
         store.record(&arrival("a", Event::new(1, 10).xml(), 1000)).await.unwrap();
-        let expected: &[(i64, i64, Option<&str>, Option<i64>, Option<&str>, Option<bool>)] = &[
+        let expected: &[ArticleRow] = &[
             (1_000_001_625, 1, Some("Url"), Some(2), Some("Url_1"), Some(true)),
             (1_000_001_625, 2, None, Some(2), Some("Url_2"), Some(true)),
             (3_147_483_999, 1, Some("http://mp.weixin.qq.com/s/MadeUpShortToken00001"), None, None, None),
@@ -113,9 +123,10 @@ on_both_stores! {
                 assert_eq!(rows[0].len(), 12);
             }};
         }
-        match database.url.strip_prefix("sqlite://") {
-            Some(path) => check!(sqlx::SqliteConnection::connect(path).await.unwrap()),
-            None => check!(sqlx::PgConnection::connect(&database.url).await.unwrap()),
+        if let Some(path) = database.url.strip_prefix("sqlite://") {
+            check!(sqlx::SqliteConnection::connect(path).await.unwrap());
+        } else {
+            check!(sqlx::PgConnection::connect(&database.url).await.unwrap());
         }
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn cluster_url() -> String {
     )
 }
 
+#[allow(clippy::disallowed_methods, reason = "the name is made of numbers")]
 async fn create_postgres() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!(

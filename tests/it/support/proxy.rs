@@ -60,6 +60,6 @@ async fn forward(mut near: TcpStream, upstream: SocketAddr, mut way: watch::Rece
     }
     if *way.borrow() != Way::Refused {
         // In the black hole: held open for as long as any test runs.
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        tokio::time::sleep(Duration::from_mins(10)).await;
     }
 }

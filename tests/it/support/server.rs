@@ -62,11 +62,11 @@ impl Setup {
     /// Starts a server on a new database.
     pub(crate) async fn start(self, backend: Backend) -> Server {
         let database = backend.database().await;
-        self.start_on(database).await
+        self.start_on(database)
     }
 
     /// Starts a server on that database.
-    pub(crate) async fn start_on(self, database: Database) -> Server {
+    pub(crate) fn start_on(self, database: Database) -> Server {
         let directory = database.directory();
         let accounts: String = self.accounts.iter().map(Account::toml).collect();
         let config = directory.join("config.toml");
