@@ -69,7 +69,7 @@ on_both_stores! {
         // While the server runs.
         let (lines, talk) = done(&server, &["--dry-run"]);
         assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(talk.contains("read 4 deliveries again: 4 would change, 1 not understood"), "{talk}");
+        assert!(talk.contains("deliveries read again: 4, would change: 4, not understood: 1"), "{talk}");
         assert_eq!(shown(&server).await, forgotten);
 
         assert_eq!(done(&server, &["--unparsed"]).0, lines, "a dry run tells what is done");
@@ -77,10 +77,10 @@ on_both_stores! {
 
         let (lines, talk) = done(&server, &[]);
         assert_eq!(lines, [] as [&str; 0]);
-        assert!(talk.contains("read 1 deliveries again: 0 changed, 1 not understood"), "{talk}");
+        assert!(talk.contains("deliveries read again: 1, changed: 0, not understood: 1"), "{talk}");
         let (lines, talk) = done(&server, &["--all"]);
         assert_eq!(lines, [] as [&str; 0]);
-        assert!(talk.contains("read 4 deliveries again: 0 changed, 1 not understood"), "{talk}");
+        assert!(talk.contains("deliveries read again: 4, changed: 0, not understood: 1"), "{talk}");
         assert_eq!(shown(&server).await, before);
     }
 
@@ -105,7 +105,7 @@ on_both_stores! {
         forget(&server).await;
         let (lines, talk) = done(&server, &["--account", "safe"]);
         assert!(lines.iter().all(|line| line.starts_with("safe ")), "{lines:?}");
-        assert!(talk.contains("read 2 deliveries again"), "{talk}");
+        assert!(talk.contains("deliveries read again: 2"), "{talk}");
         let jobs = server.items("/api/v1/jobs").await;
         assert_eq!((jobs.len(), &jobs[0]["account"]), (1, &"safe".into()));
         done(&server, &["--all", "--account", "plain"]);
