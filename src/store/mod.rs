@@ -70,7 +70,7 @@ pub trait Store: Send + Sync {
         dry_run: bool,
     ) -> Result<Option<Reread>, StoreError>;
 
-    /// Whether the database answers.
+    /// Whether the database answers, and lets us write.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Waits for calls that are under way, then closes every connection.

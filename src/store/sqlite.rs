@@ -297,8 +297,9 @@ impl Store for SqliteStore {
         }))
     }
 
+    /// Takes the write lock and gives it back: an event could be written.
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("select 1").execute(&self.writer).await?;
+        self.begin().await?.rollback().await?;
         Ok(())
     }
 
