@@ -20,6 +20,10 @@
 //! - `readable`: what is less than perfect is a job with nulls and a note.
 //! - `any_bytes`: the parser and the verification are fed anything, and never panic.
 //! - `secrets`: nothing secret or private is logged, answered or stored.
+//! - `command_line`: help, usage and exit codes of every command; keys, the health check, migrations.
+//! - `configuration`: where the configuration comes from, what wins, and what is shown of it.
+//! - `mistakes`: what is said about a bad configuration.
+//! - `demo`: `serve` without any configuration.
 //! - `vectors`: known answers for signatures and AES.
 
 #![expect(
@@ -31,9 +35,13 @@ mod any_bytes;
 mod api;
 mod api_errors;
 mod callback;
+mod command_line;
+mod configuration;
+mod demo;
 mod durability;
 mod hostile;
 mod kept;
+mod mistakes;
 mod outage;
 mod outcome;
 mod readable;
