@@ -24,6 +24,7 @@
 //! - `configuration`: where the configuration comes from, what wins, and what is shown of it.
 //! - `mistakes`: what is said about a bad configuration.
 //! - `demo`: `serve` without any configuration.
+//! - `starting`: when `serve` cannot start.
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
 //! - `vectors`: known answers for signatures and AES.
 
@@ -51,6 +52,7 @@ mod replay;
 mod reprocess;
 mod secrets;
 mod simulate;
+mod starting;
 mod store_agreement;
 mod store_contract;
 mod store_lists;

@@ -1,0 +1,131 @@
+//! When `serve` cannot start: what it says, its exit code, and how long it tries.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::support::workplace::{Ended, MOMENT, Workplace, ended, unused_address};
+use crate::support::{Backend, Database, Proxy, Way, eventually, on_both_stores};
+
+const FREE_PORT: (&str, &str) = ("QUNFA_SERVER__LISTEN", "127.0.0.1:0");
+
+/// Runs `serve` on that database to its end, which must come at once.
+fn refused(database: &Database, migrate: &str) -> Ended {
+    let place = Workplace::new();
+    let started = Instant::now();
+    let variables = [
+        FREE_PORT,
+        ("QUNFA_STORE__URL", &database.url),
+        ("QUNFA_STORE__MIGRATE", migrate),
+    ];
+    let ended = place.run_with(&variables, &["serve"]).with_code(1);
+    assert!(
+        started.elapsed() < MOMENT,
+        "trying again is no use: {ended:?}"
+    );
+    assert_eq!(ended.output, "", "it was never ready");
+    ended
+}
+
+#[test]
+fn a_port_in_use_is_exit_code_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let place = Workplace::new();
+    let ended = place
+        .run_with(&[("QUNFA_SERVER__LISTEN", &address)], &["serve"])
+        .with_code(1);
+    assert!(ended.talk.contains(&address), "{ended:?}");
+    assert_eq!(ended.output, "");
+}
+
+on_both_stores! {
+    async fn a_database_of_a_newer_program_is_refused(backend: Backend) {
+        let database = backend.database().await;
+        database.store().await.close().await;
+        database
+            .execute("insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+                      select 9999, description, success, checksum, execution_time from _sqlx_migrations limit 1")
+            .await;
+        for migrate in ["true", "false"] {
+            let ended = refused(&database, migrate);
+            assert!(ended.talk.contains("newer qunfa"), "{ended:?}");
+            assert!(ended.talk.contains("9999"), "{ended:?}");
+        }
+        let place = Workplace::new();
+        let ended = place.run_with(&[("QUNFA_STORE__URL", &database.url)], &["migrate"]).with_code(1);
+        assert!(ended.talk.contains("newer qunfa"), "{ended:?}");
+    }
+
+    async fn without_migrations_an_empty_database_is_refused_with_the_remedy(backend: Backend) {
+        let database = backend.database().await;
+        let ended = refused(&database, "false");
+        assert!(ended.talk.contains("`qunfa migrate`") && ended.talk.contains("`store.migrate`"), "{ended:?}");
+        let place = Workplace::new();
+        let url = ("QUNFA_STORE__URL", database.url.as_str());
+        place.run_with(&[url], &["migrate"]).with_code(0);
+        let serving = place.serve(&[url, ("QUNFA_STORE__MIGRATE", "false")], &[]).await;
+        assert_eq!(serving.stop().await, Some(0));
+    }
+}
+
+#[test]
+fn a_database_file_that_cannot_be_is_told_at_once() {
+    let place = Workplace::new();
+    place.write("file", "");
+    place.write(
+        "text.db",
+        "this is no database, but a text that is long enough to be looked at".repeat(9),
+    );
+    for (url, name) in [
+        ("sqlite://file/x.db", "file/x.db"),
+        ("sqlite://text.db", "text.db"),
+    ] {
+        let ended = place
+            .run_with(&[FREE_PORT, ("QUNFA_STORE__URL", url)], &["migrate"])
+            .with_code(1);
+        assert!(ended.talk.contains(name), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_database_that_is_away_is_tried_for_10_seconds() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let urls = [unused_address(), silent.local_addr().unwrap()]
+        .map(|address| format!("postgres://user:CANARY@{address}/db"));
+    let tries = urls.map(|url| {
+        std::thread::spawn(move || {
+            let place = Workplace::new();
+            let mut command = place.program();
+            let url = [("QUNFA_STORE__URL", url.as_str()), FREE_PORT];
+            command.arg("serve").envs(url);
+            let started = Instant::now();
+            (ended(command).with_code(1), started.elapsed())
+        })
+    });
+    for tried in tries {
+        let (ended, took) = tried.join().unwrap();
+        assert!(ended.talk.contains("10 s"), "{ended:?}");
+        assert!(!ended.talk.contains("CANARY"), "{ended:?}");
+        assert_eq!(ended.output, "");
+        let expected = Duration::from_secs(8)..Duration::from_secs(20);
+        assert!(expected.contains(&took), "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_comes_back_in_time_is_used() {
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    proxy.set(Way::Refused);
+    let place = Workplace::new();
+    let variables = [("QUNFA_STORE__URL", database.url.as_str())];
+    let database_returns = async {
+        eventually("it is noticed", async || {
+            place.read("serve.err").contains("trying again")
+        })
+        .await;
+        proxy.set(Way::Open);
+    };
+    let (serving, ()) = tokio::join!(place.serve(&variables, &[]), database_returns);
+    assert_eq!(serving.stop().await, Some(0));
+}
