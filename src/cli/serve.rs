@@ -50,7 +50,10 @@ pub(super) async fn run(settings: &Settings, config_flag: Option<&Path>) -> Outc
         .local_addr()
         .context("the listener has no address")?;
     let shutdown = shutdown_on_signal()?;
-    let app = App::open(&config, accounts.clone()).await?;
+    let app = tokio::select! {
+        app = App::open(&config, accounts.clone()) => app?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
 
     let banner = banner(&config, address, &accounts, demo.as_ref(), config_flag);
     io::stdout()

@@ -129,3 +129,28 @@ async fn a_database_that_comes_back_in_time_is_used() {
     let (serving, ()) = tokio::join!(place.serve(&variables, &[]), database_returns);
     assert_eq!(serving.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stops_at_once_while_it_waits_for_the_database() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let place = Workplace::new();
+    let url = format!("postgres://{}/db", unused_address());
+    let mut command = place.program();
+    command
+        .arg("serve")
+        .envs([FREE_PORT, ("QUNFA_STORE__URL", &url)]);
+    let log = place.path("log");
+    let mut child = command
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    eventually("it waits", async || {
+        place.read("log").contains("trying again")
+    })
+    .await;
+    let stopped = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{}", place.read("log"));
+    assert!(stopped.elapsed() < Duration::from_secs(5));
+}
