@@ -25,7 +25,10 @@
 //! - `mistakes`: what is said about a bad configuration.
 //! - `demo`: `serve` without any configuration.
 //! - `starting`: when `serve` cannot start.
+//! - `stopping`: SIGTERM and SIGINT.
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
+//! - `transport`: bodies and heads of every size and shape over bare TCP.
+//! - `connections`: slow, silent and many clients.
 //! - `vectors`: known answers for signatures and AES.
 
 #![expect(
@@ -39,6 +42,7 @@ mod api_errors;
 mod callback;
 mod command_line;
 mod configuration;
+mod connections;
 mod demo;
 mod durability;
 mod hostile;
@@ -53,11 +57,13 @@ mod reprocess;
 mod secrets;
 mod simulate;
 mod starting;
+mod stopping;
 mod store_agreement;
 mod store_contract;
 mod store_lists;
 mod store_opening;
 mod support;
+mod transport;
 mod unreadable;
 mod url_check;
 mod vectors;

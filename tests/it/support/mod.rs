@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod unparsed;
+pub(crate) mod wire;
 pub(crate) mod workplace;
 
 pub(crate) use accounts::{Account, COMPATIBLE, PLAIN, SAFE};

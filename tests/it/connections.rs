@@ -1,0 +1,235 @@
+//! Slow, silent and many clients: each has its deadline, the longest idle one gives way, honest pushes get through.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinSet;
+
+use crate::support::wire::{Wire, push};
+use crate::support::{Backend, PLAIN, SAFE, Server, Setup, eventually, fixture};
+
+/// What is sent, and how much more of it follows every half second.
+struct Slow {
+    what: &'static str,
+    start: Vec<u8>,
+    drip: &'static [u8],
+    /// The statuses of answers that may come before the close.
+    answers: &'static [u16],
+}
+
+fn slow(
+    what: &'static str,
+    start: impl Into<Vec<u8>>,
+    drip: &'static [u8],
+    answers: &'static [u16],
+) -> Slow {
+    Slow {
+        what,
+        start: start.into(),
+        drip,
+        answers,
+    }
+}
+
+/// Everything that a client may take too long for.
+fn slow_clients() -> Vec<Slow> {
+    const HALF_HEAD: &str = "POST /wechat/plain?signature=x HTTP/1.1\r\nHost: x\r\n";
+    let (head, body) = push(&PLAIN, fixture("events/articles.xml"));
+    let half_body = [&head, &body[..100]].concat();
+    let chunk =
+        "POST /wechat/plain HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
+    let get = "GET /livez HTTP/1.1\r\nHost: x\r\n";
+    vec![
+        slow("says nothing", "", b"", &[]),
+        slow("sends half a head", HALF_HEAD, b"", &[408]),
+        slow("drips a head", HALF_HEAD, b"A: b\r\n", &[408]),
+        slow("sends a head alone", head, b"", &[408]),
+        slow("sends half a body", half_body.clone(), b"", &[408]),
+        slow("drips a body", half_body, b" ", &[408]),
+        slow("sends half a chunk", chunk, b"", &[408]),
+        slow("drips a chunk", chunk, b"", &[408]),
+        slow(
+            "is idle after an answer",
+            format!("{get}\r\n"),
+            b"",
+            &[200, 408],
+        ),
+        slow(
+            "owes a body that nobody reads",
+            format!("{get}Content-Length: 9\r\n\r\n"),
+            b"",
+            &[200, 408],
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_silent_clients_are_closed_after_5_seconds() {
+    let server = Server::start(Backend::Sqlite).await;
+    let mut clients = JoinSet::new();
+    for client in slow_clients() {
+        let address = server.address;
+        clients.spawn(async move {
+            let mut wire = Wire::connect(address).await;
+            let started = Instant::now();
+            wire.send(&client.start).await;
+            let mut answers = Vec::new();
+            loop {
+                tokio::select! {
+                    reply = wire.reply() => match reply {
+                        Some(reply) => answers.push(reply.status),
+                        None => break,
+                    },
+                    () = tokio::time::sleep(Duration::from_millis(500)) => wire.try_send(client.drip).await,
+                }
+            }
+            (client, answers, started.elapsed())
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        let (
+            Slow {
+                what,
+                answers: allowed,
+                ..
+            },
+            answers,
+            took,
+        ) = client.unwrap();
+        assert!(
+            answers.iter().all(|answer| allowed.contains(answer)),
+            "who {what} gets {answers:?}"
+        );
+        // A connection with an unread body may be closed as soon as it is answered.
+        let least = if what.starts_with("owes") { 0 } else { 3 };
+        let expected = Duration::from_secs(least)..Duration::from_secs(9);
+        assert!(
+            expected.contains(&took),
+            "who {what} is closed after {took:?}"
+        );
+    }
+    assert!(server.items("/api/v1/deliveries").await.is_empty());
+    server.accepts(&PLAIN, fixture("events/articles.xml")).await;
+}
+
+/// An honest push on a connection of its own is acknowledged within a second.
+async fn is_honest_push_quick(server: &Server) {
+    let started = Instant::now();
+    let (head, body) = push(&SAFE, fixture("events/articles.xml"));
+    let mut wire = Wire::connect(server.address).await;
+    wire.send([head, body].concat()).await;
+    let reply = wire.reply().await;
+    assert!(
+        reply.as_ref().is_some_and(|reply| reply.is_success()),
+        "{reply:?}"
+    );
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+async fn get_livez(wire: &mut Wire) -> Option<u16> {
+    wire.try_send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    wire.reply().await.map(|reply| reply.status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_cap_every_slow_client_gives_way_to_an_honest_push() {
+    for client in slow_clients() {
+        let setup = Setup::default().toml("[server]\nmax_connections = 4");
+        let server = setup.start(Backend::Sqlite).await;
+        let mut seats = Vec::new();
+        for _ in 0..12 {
+            let mut wire = Wire::connect(server.address).await;
+            wire.try_send(&client.start).await;
+            seats.push(wire);
+        }
+        for _ in 0..3 {
+            is_honest_push_quick(&server).await;
+        }
+        // Those that came first have left.
+        for wire in &mut seats[..8] {
+            wire.closed().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_cap_who_reads_no_answer_gives_way() {
+    let setup = Setup::default().toml("[server]\nmax_connections = 2");
+    let server = setup.start(Backend::Sqlite).await;
+    let mut senders = JoinSet::new();
+    for _ in 0..2 {
+        let mut wire = Wire::connect(server.address).await;
+        senders.spawn(async move {
+            // More answers than the buffers between us hold, so that the server cannot send them all.
+            let requests = "GET /api/v1/reasons HTTP/1.1\r\nHost: x\r\n\r\n".repeat(200);
+            for _ in 0..200 {
+                wire.try_send(&requests).await;
+            }
+        });
+    }
+    for _ in 0..3 {
+        is_honest_push_quick(&server).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_idle_connection_gives_way_first() {
+    let setup = Setup::default().toml("[server]\nmax_connections = 4");
+    let server = setup.start(Backend::Sqlite).await;
+    let mut wires = Vec::new();
+    for _ in 0..4 {
+        let mut wire = Wire::connect(server.address).await;
+        assert_eq!(get_livez(&mut wire).await, Some(200));
+        wires.push(wire);
+    }
+    // Who has just been served is no longer the longest idle.
+    assert_eq!(get_livez(&mut wires[0]).await, Some(200));
+    let mut fifth = Wire::connect(server.address).await;
+    assert_eq!(get_livez(&mut fifth).await, Some(200));
+    wires[1].closed().await;
+    for index in [0, 2, 3] {
+        assert_eq!(get_livez(&mut wires[index]).await, Some(200), "{index}");
+    }
+    assert_eq!(get_livez(&mut fifth).await, Some(200));
+}
+
+/// Lets this process have that many files open.
+fn raise_file_limit(files: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < files) {
+        let raised = Rlimit {
+            current: Some(files),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised).expect("the hard limit allows it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn among_thousands_of_idle_connections_honest_pushes_are_quick() {
+    raise_file_limit(4_096);
+    let server = Server::start(Backend::Sqlite).await;
+    let mut idle = Vec::new();
+    for number in 0..2_000 {
+        let mut wire = Wire::connect(server.address).await;
+        if number % 2 == 0 {
+            wire.send("POST /wechat/plain HTTP/1.1\r\n").await;
+        }
+        idle.push(wire);
+        if number % 500 == 0 {
+            is_honest_push_quick(&server).await;
+        }
+    }
+    for _ in 0..3 {
+        is_honest_push_quick(&server).await;
+    }
+    drop(idle);
+    eventually("they are gone", async || {
+        let open =
+            std::fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap();
+        open.count() < 200
+    })
+    .await;
+}
