@@ -29,6 +29,7 @@
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
 //! - `transport`: bodies and heads of every size and shape over bare TCP.
 //! - `connections`: slow, silent and many clients.
+//! - `layers`: which module may name which, and where SQL may stand.
 //! - `vectors`: known answers for signatures and AES.
 
 #![expect(
@@ -47,6 +48,7 @@ mod demo;
 mod durability;
 mod hostile;
 mod kept;
+mod layers;
 mod mistakes;
 mod outage;
 mod outcome;
