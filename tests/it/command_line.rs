@@ -248,7 +248,7 @@ on_both_stores! {
             assert_eq!(ended.output, "");
             assert!(ended.talk.contains("up to date"), "{ended:?}");
         }
-        let server = Setup::default().toml("[store]\nmigrate = false").start_on(database).await;
+        let server = Setup::default().toml("[store]\nmigrate = false").start_on(database);
         assert!(server.items("/api/v1/jobs").await.is_empty());
     }
 }
