@@ -139,6 +139,10 @@ async fn open_patiently(url: &StoreUrl, migrations: Migrations) -> anyhow::Resul
                     let cause = error.source().map(ToString::to_string);
                     warn!(cause, "the database is away; trying again for 10 s");
                 }
+                // A refusal may come before the timeout is looked at.
+                if left.is_zero() {
+                    return Err(anyhow::Error::new(error).context(gave_up()));
+                }
                 last_error = Some(error);
             }
             Ok(Err(error)) => return Err(error.into()),

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -105,9 +106,17 @@ impl Workplace {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, which must come within a minute.
 pub(crate) fn ended(mut command: Command) -> Ended {
-    let output = command.output().unwrap();
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = piped.spawn().unwrap();
+    let process = Pid::from_child(&child);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
+    let Ok(output) = receiver.recv_timeout(Duration::from_secs(60)) else {
+        let _ = kill_process(process, Signal::KILL);
+        panic!("it does not end: {command:?}");
+    };
     Ended {
         code: output.status.code(),
         output: String::from_utf8(output.stdout).unwrap(),
