@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -127,33 +127,28 @@ pub async fn open_store(
 
 /// Opens a store; while the database is away, tries again for 10 s.
 async fn open_patiently(url: &StoreUrl, migrations: Migrations) -> anyhow::Result<Arc<dyn Store>> {
-    let started = Instant::now();
-    let gave_up = || format!("gave up on the database {url} after 10 s");
-    let mut last_error = None;
-    loop {
-        let left = OPENING_PATIENCE.saturating_sub(started.elapsed());
-        match tokio::time::timeout(left, open_store(url, migrations)).await {
-            Ok(Ok(store)) => return Ok(store),
-            Ok(Err(error)) if error.is_passing() => {
-                if last_error.is_none() {
-                    let cause = error.source().map(ToString::to_string);
-                    warn!(cause, "the database is away; trying again for 10 s");
+    let mut away = None;
+    let trying = async {
+        loop {
+            match open_store(url, migrations).await {
+                Err(error) if error.is_passing() => {
+                    if away.is_none() {
+                        let cause = error.source().map(ToString::to_string);
+                        warn!(cause, "the database is away; trying again for 10 s");
+                    }
+                    away = Some(error);
+                    tokio::time::sleep(OPENING_PAUSE).await;
                 }
-                // A refusal may come before the timeout is looked at.
-                if left.is_zero() {
-                    return Err(anyhow::Error::new(error).context(gave_up()));
-                }
-                last_error = Some(error);
-            }
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => {
-                return Err(match last_error {
-                    Some(error) => anyhow::Error::new(error).context(gave_up()),
-                    None => anyhow::anyhow!("the database {url} did not answer within 10 s"),
-                });
+                outcome => return outcome,
             }
         }
-        tokio::time::sleep(OPENING_PAUSE).await;
+    };
+    match (tokio::time::timeout(OPENING_PATIENCE, trying).await, away) {
+        (Ok(outcome), _) => Ok(outcome?),
+        (Err(_), Some(error)) => {
+            Err(error).with_context(|| format!("gave up on the database {url} after 10 s"))
+        }
+        (Err(_), None) => Err(anyhow!("the database {url} did not answer within 10 s")),
     }
 }
 
