@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use crate::support::wire::{Wire, push};
+use crate::support::wire::{Reply, Wire, push};
 use crate::support::{Backend, PLAIN, SAFE, Server, Setup, eventually, fixture};
 
 /// What is sent, and how much more of it follows every half second.
@@ -119,10 +119,7 @@ async fn is_honest_push_quick(server: &Server) {
     let mut wire = Wire::connect(server.address).await;
     wire.send([head, body].concat()).await;
     let reply = wire.reply().await;
-    assert!(
-        reply.as_ref().is_some_and(|reply| reply.is_success()),
-        "{reply:?}"
-    );
+    assert!(reply.as_ref().is_some_and(Reply::is_success), "{reply:?}");
     let took = started.elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
 }

@@ -183,19 +183,19 @@ fn resolved(module: &[String], segments: Vec<String>) -> Option<Vec<String>> {
 /// The text begins as a statement of SQL does, or has a clause that only SQL has.
 fn is_sql(text: &str) -> bool {
     let lower = text.to_lowercase();
-    let words: Vec<&str> = lower.split_whitespace().collect();
-    let starts = match words[..] {
-        ["select" | "pragma" | "vacuum" | "truncate", _, ..]
-        | ["insert" | "replace", "into", ..]
-        | ["delete", "from", ..]
-        | ["update", _, "set", ..]
-        | ["with", _, "as", ..]
-        | [
-            "create" | "drop" | "alter",
-            "table" | "index" | "view" | "unique" | "database" | "schema" | "trigger",
-            ..,
+    let mut words = lower.split_whitespace();
+    let [first, second, third] = [(); 3].map(|()| words.next().unwrap_or_default());
+    let starts = match first {
+        "select" | "pragma" | "vacuum" | "truncate" => !second.is_empty(),
+        "insert" | "replace" => second == "into",
+        "delete" => second == "from",
+        "update" => third == "set",
+        "with" => third == "as",
+        "begin" => matches!(second, "immediate" | "transaction"),
+        "create" | "drop" | "alter" => [
+            "table", "index", "view", "unique", "trigger", "database", "schema",
         ]
-        | ["begin", "immediate" | "transaction", ..] => true,
+        .contains(&second),
         _ => false,
     };
     let clauses = [
@@ -227,7 +227,7 @@ fn breaches(module: &str, found: &Found) -> Vec<String> {
                 }
             }
             (Some("crate"), None, Only(_)) => {
-                breaches.push(format!("`{module}` names the root: `{shown}`"))
+                breaches.push(format!("`{module}` names the root: `{shown}`"));
             }
             (Some(name), _, _) => {
                 let allowed = CRATES.iter().find(|(krate, _)| *krate == name);

@@ -11,173 +11,229 @@ fn account(line: &str) -> String {
     format!("{HEAD}{line}\n")
 }
 
-/// Bad configuration files: the text, and what is said of it: the key, and what is allowed.
-fn bad_files() -> Vec<(String, &'static [&'static str])> {
-    let long_name = format!("[accounts.{}]", "a".repeat(65));
-    let rows: [(&str, &[&str]); 36] = [
-        ("data_dir = ", &["config.toml", "line 1", "quotes"]),
-        ("token = \"CANARY", &["config.toml", "line 1"]),
-        (
-            "data_dir = \"a\"\ndata_dir = \"b\"",
-            &["line 2", "only once"],
-        ),
-        ("colour = 1", &["`colour`", "allowed are", "`data_dir`"]),
-        ("data_dir = \"\"", &["`data_dir`", "no path"]),
-        ("data_dir = 5", &["`data_dir`", "text in quotes"]),
-        ("server = 5", &["`server`", "[server]"]),
-        (
-            "server.listn = \"CANARY\"",
-            &["`server.listn`", "did you mean `server.listen`"],
-        ),
-        (
-            "server.listen = \"CANARY\"",
-            &["`server.listen`", "127.0.0.1:8080"],
-        ),
-        (
-            "server.listen = \"127.0.0.1\"",
-            &["`server.listen`", "port"],
-        ),
-        (
-            "server.public_url = \"CANARY\"",
-            &["`server.public_url`", "https://"],
-        ),
-        (
-            "server.public_url = \"https://h/?t=CANARY\"",
-            &["`server.public_url`", "`?`"],
-        ),
-        (
-            "server.body_limit = 0",
-            &["`server.body_limit`", "from 1 to 16777216"],
-        ),
-        (
-            "server.body_limit = \"64k\"",
-            &["`server.body_limit`", "whole number"],
-        ),
-        (
-            "server.timestamp_tolerance = -1",
-            &["`server.timestamp_tolerance`", "from 1"],
-        ),
-        (
-            "server.max_connections = 1.5",
-            &["`server.max_connections`", "whole number"],
-        ),
-        (
-            "store.migrate = \"no\"",
-            &["`store.migrate`", "`true` or `false`"],
-        ),
-        (
-            "store.url = \"mysql://u:CANARY@h/d\"",
-            &["`store.url`", "`sqlite://`", "`postgres://`"],
-        ),
-        (
-            "store.url = \"sqlite::memory:\"",
-            &["`store.url`", "must be a file"],
-        ),
-        (
-            "store.url_file = \"/nowhere/url\"",
-            &["`store.url_file`", "/nowhere/url"],
-        ),
-        (
-            "store.url_file = \"postgres://u:CANARY@h/d\"",
-            &["`store.url_file`", "give its path"],
-        ),
-        (
-            "[store]\nurl = \"sqlite://CANARY\"\nurl_file = \"x\"",
-            &["`store.url_file`", "both `url` and `url_file`", "keep one"],
-        ),
-        (
-            "api.keys = [\"CANARY\"]",
-            &["`api.keys`", "sha256:", "`qunfa key create`"],
-        ),
-        ("api.keys = \"CANARY\"", &["`api.keys`", "list"]),
-        ("log.format = \"xml\"", &["`log.format`", "`text`, `json`"]),
-        ("log.level = \"loud\"", &["`log.level`", "`debug`"]),
-        ("accounts = 1", &["`accounts`", "[accounts]"]),
-        ("[accounts.Main]", &["`accounts.Main`", "a-z, 0-9"]),
-        ("[accounts.a__b]", &["`accounts.a__b`", "without `__`"]),
-        ("[accounts.\"\"]", &["accounts", "1 to 64"]),
-        (&long_name, &["accounts", "1 to 64"]),
-        (
-            "[accounts.main]",
-            &["`accounts.main.mode`", "`accounts.main.token`", "3 to 32"],
-        ),
-        (
-            "[accounts.main]\nmode = \"open\"\ntoken = \"abc\"",
-            &["`accounts.main.mode`", "`plain`, `compatible`, `safe`"],
-        ),
-        (
-            "[accounts.main]\nmode = \"safe\"\ntoken = \"abc\"",
-            &[
-                "`accounts.main.app_id`",
-                "`accounts.main.encoding_aes_key`",
-                "missing",
-            ],
-        ),
-        (
-            "[accounts.main]\nmode = \"compatible\"\ntoken = \"abc\"",
-            &[
-                "`accounts.main.app_id`",
-                "`accounts.main.encoding_aes_key`",
-                "missing",
-            ],
-        ),
-        (
-            "[accounts.main]\nmode = \"plain\"\ntoken = \"CANARY-CANARY\"",
-            &["`accounts.main.token`", "3 to 32 letters and digits"],
-        ),
-    ];
-    let keys: [(&str, &[&str]); 11] = [
-        (
-            "tokn = \"CANARY\"",
-            &["`accounts.main.tokn`", "did you mean `accounts.main.token`"],
-        ),
-        (
-            "token_file = \"CANARY\"",
-            &["`accounts.main.token_file`", "keep one"],
-        ),
-        (
-            "previous_token = \"CANARYCANARYCANARYCANARYCANARYCANARY\"",
-            &["`accounts.main.previous_token`", "3 to 32"],
-        ),
-        (
-            "previous_token = 5",
-            &["`accounts.main.previous_token`", "text"],
-        ),
-        ("app_id = \"CANARY\"", &["`accounts.main.app_id`", "`wx`"]),
-        (
-            "encoding_aes_key = \"CANARY\"",
-            &["`accounts.main.encoding_aes_key`", "43 letters"],
-        ),
-        (
-            "previous_encoding_aes_key = \"CANARY\"",
-            &["`accounts.main.previous_encoding_aes_key`", "43 letters"],
-        ),
-        (
-            "encoding_aes_key_file = \"none/key\"",
-            &["`accounts.main.encoding_aes_key_file`", "none/key"],
-        ),
-        (
-            "original_id = \"CANARY\"",
-            &["`accounts.main.original_id`", "`gh_`"],
-        ),
-        (
-            "keep_events = \"CANARY\"",
-            &["`accounts.main.keep_events`", "list"],
-        ),
-        (
-            "keep_events = [\"\"]",
-            &["`accounts.main.keep_events`", "entry 1"],
-        ),
-    ];
-    let whole = rows.into_iter().map(|(text, said)| (text.to_owned(), said));
-    let added = keys.into_iter().map(|(line, said)| (account(line), said));
-    whole.chain(added).collect()
-}
+/// What a bad configuration says, and what is said of it: the key, and what is allowed.
+type Case<Bad> = (Bad, &'static [&'static str]);
+
+/// Whole files.
+const FILES: &[Case<&str>] = &[
+    ("data_dir = ", &["config.toml", "line 1", "quotes"]),
+    ("token = \"CANARY", &["config.toml", "line 1"]),
+    (
+        "data_dir = \"a\"\ndata_dir = \"b\"",
+        &["line 2", "only once"],
+    ),
+    ("colour = 1", &["`colour`", "allowed are", "`data_dir`"]),
+    ("data_dir = \"\"", &["`data_dir`", "no path"]),
+    ("data_dir = 5", &["`data_dir`", "text in quotes"]),
+    ("server = 5", &["`server`", "[server]"]),
+    (
+        "server.listn = \"CANARY\"",
+        &["`server.listn`", "did you mean `server.listen`"],
+    ),
+    (
+        "server.listen = \"CANARY\"",
+        &["`server.listen`", "127.0.0.1:8080"],
+    ),
+    (
+        "server.listen = \"127.0.0.1\"",
+        &["`server.listen`", "port"],
+    ),
+    (
+        "server.public_url = \"CANARY\"",
+        &["`server.public_url`", "https://"],
+    ),
+    (
+        "server.public_url = \"https://h/?t=CANARY\"",
+        &["`server.public_url`", "`?`"],
+    ),
+    (
+        "server.body_limit = 0",
+        &["`server.body_limit`", "from 1 to 16777216"],
+    ),
+    (
+        "server.body_limit = \"64k\"",
+        &["`server.body_limit`", "whole number"],
+    ),
+    (
+        "server.timestamp_tolerance = -1",
+        &["`server.timestamp_tolerance`", "from 1"],
+    ),
+    (
+        "server.max_connections = 1.5",
+        &["`server.max_connections`", "whole number"],
+    ),
+    (
+        "store.migrate = \"no\"",
+        &["`store.migrate`", "`true` or `false`"],
+    ),
+    (
+        "store.url = \"mysql://u:CANARY@h/d\"",
+        &["`store.url`", "`sqlite://`", "`postgres://`"],
+    ),
+    (
+        "store.url = \"sqlite::memory:\"",
+        &["`store.url`", "must be a file"],
+    ),
+    (
+        "store.url_file = \"/nowhere/url\"",
+        &["`store.url_file`", "/nowhere/url"],
+    ),
+    (
+        "store.url_file = \"postgres://u:CANARY@h/d\"",
+        &["`store.url_file`", "give its path"],
+    ),
+    (
+        "[store]\nurl = \"sqlite://CANARY\"\nurl_file = \"x\"",
+        &["`store.url_file`", "both `url` and `url_file`", "keep one"],
+    ),
+    (
+        "api.keys = [\"CANARY\"]",
+        &["`api.keys`", "sha256:", "`qunfa key create`"],
+    ),
+    ("api.keys = \"CANARY\"", &["`api.keys`", "list"]),
+    ("log.format = \"xml\"", &["`log.format`", "`text`, `json`"]),
+    ("log.level = \"loud\"", &["`log.level`", "`debug`"]),
+    ("accounts = 1", &["`accounts`", "[accounts]"]),
+    ("[accounts.Main]", &["`accounts.Main`", "a-z, 0-9"]),
+    ("[accounts.a__b]", &["`accounts.a__b`", "without `__`"]),
+    ("[accounts.\"\"]", &["accounts", "1 to 64"]),
+    (
+        "[accounts.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]",
+        &["accounts", "1 to 64"],
+    ),
+    (
+        "[accounts.main]",
+        &["`accounts.main.mode`", "`accounts.main.token`", "3 to 32"],
+    ),
+    (
+        "[accounts.main]\nmode = \"open\"\ntoken = \"abc\"",
+        &["`accounts.main.mode`", "`plain`, `compatible`, `safe`"],
+    ),
+    (
+        "[accounts.main]\nmode = \"safe\"\ntoken = \"abc\"",
+        &[
+            "`accounts.main.app_id`",
+            "`accounts.main.encoding_aes_key`",
+            "missing",
+        ],
+    ),
+    (
+        "[accounts.main]\nmode = \"compatible\"\ntoken = \"abc\"",
+        &[
+            "`accounts.main.app_id`",
+            "`accounts.main.encoding_aes_key`",
+            "missing",
+        ],
+    ),
+    (
+        "[accounts.main]\nmode = \"plain\"\ntoken = \"CANARY-CANARY\"",
+        &["`accounts.main.token`", "3 to 32 letters and digits"],
+    ),
+];
+
+/// Lines in addition to a good account.
+const LINES: &[Case<&str>] = &[
+    (
+        "tokn = \"CANARY\"",
+        &["`accounts.main.tokn`", "did you mean `accounts.main.token`"],
+    ),
+    (
+        "token_file = \"CANARY\"",
+        &["`accounts.main.token_file`", "keep one"],
+    ),
+    (
+        "previous_token = \"CANARYCANARYCANARYCANARYCANARYCANARY\"",
+        &["`accounts.main.previous_token`", "3 to 32"],
+    ),
+    (
+        "previous_token = 5",
+        &["`accounts.main.previous_token`", "text"],
+    ),
+    ("app_id = \"CANARY\"", &["`accounts.main.app_id`", "`wx`"]),
+    (
+        "encoding_aes_key = \"CANARY\"",
+        &["`accounts.main.encoding_aes_key`", "43 letters"],
+    ),
+    (
+        "previous_encoding_aes_key = \"CANARY\"",
+        &["`accounts.main.previous_encoding_aes_key`", "43 letters"],
+    ),
+    (
+        "encoding_aes_key_file = \"none/key\"",
+        &["`accounts.main.encoding_aes_key_file`", "none/key"],
+    ),
+    (
+        "original_id = \"CANARY\"",
+        &["`accounts.main.original_id`", "`gh_`"],
+    ),
+    (
+        "keep_events = \"CANARY\"",
+        &["`accounts.main.keep_events`", "list"],
+    ),
+    (
+        "keep_events = [\"\"]",
+        &["`accounts.main.keep_events`", "entry 1"],
+    ),
+];
+
+/// Variables.
+const VARIABLES: &[Case<&[(&str, &str)]>] = &[
+    (&[("QUNFA_COLOUR", CANARY)], &["QUNFA_COLOUR", "unknown"]),
+    (
+        &[("QUNFA_SERVER_LISTEN", CANARY)],
+        &["did you mean `QUNFA_SERVER__LISTEN`"],
+    ),
+    (
+        &[("QUNFA_ACCOUNTS__MAIN__TOKN", CANARY)],
+        &["did you mean `QUNFA_ACCOUNTS__MAIN__TOKEN`"],
+    ),
+    (
+        &[("QUNFA_DATA_DIR_FILE", CANARY)],
+        &["QUNFA_DATA_DIR_FILE", "unknown"],
+    ),
+    (
+        &[("QUNFA_SERVER__LISTEN", CANARY)],
+        &["`server.listen`", "QUNFA_SERVER__LISTEN"],
+    ),
+    (
+        &[("QUNFA_SERVER__BODY_LIMIT", "1e3")],
+        &["QUNFA_SERVER__BODY_LIMIT", "from 1 to 16777216"],
+    ),
+    (
+        &[("QUNFA_STORE__MIGRATE", "no")],
+        &["QUNFA_STORE__MIGRATE", "`true` or `false`"],
+    ),
+    (
+        &[("QUNFA_API__KEYS", CANARY)],
+        &["QUNFA_API__KEYS", "sha256:"],
+    ),
+    (
+        &[("QUNFA_ACCOUNTS__MAIN__TOKEN", "CANARY ")],
+        &["QUNFA_ACCOUNTS__MAIN__TOKEN", "3 to 32"],
+    ),
+    (
+        &[("QUNFA_ACCOUNTS__MAIN__TOKEN_FILE", CANARY)],
+        &["TOKEN_FILE", "give its path"],
+    ),
+    (
+        &[("QUNFA_ACCOUNTS__MAIN__TOKEN", "")],
+        &["QUNFA_ACCOUNTS__MAIN__TOKEN", "is empty"],
+    ),
+    (
+        &[
+            ("QUNFA_STORE__URL", "sqlite://CANARY"),
+            ("QUNFA_STORE__URL_FILE", "x"),
+        ],
+        &["QUNFA_STORE__URL_FILE", "both `url` and `url_file`"],
+    ),
+];
 
 #[test]
 fn every_mistake_in_a_file_is_told_by_its_key_with_what_is_allowed_and_no_secret() {
     let place = Workplace::new();
-    for (text, said) in bad_files() {
+    let lines = LINES.iter().map(|(line, said)| (account(line), *said));
+    let files = FILES.iter().map(|(text, said)| ((*text).to_owned(), *said));
+    for (text, said) in files.chain(lines) {
         place.write("config.toml", &text);
         for command in [
             &["config", "check"] as &[_],
@@ -209,59 +265,9 @@ fn every_mistake_in_a_file_is_told_by_its_key_with_what_is_allowed_and_no_secret
 #[test]
 fn every_mistake_in_the_environment_is_told_by_its_variable_and_no_secret() {
     let place = Workplace::new();
-    let rows: [(&[(&str, &str)], &[&str]); 12] = [
-        (&[("QUNFA_COLOUR", CANARY)], &["QUNFA_COLOUR", "unknown"]),
-        (
-            &[("QUNFA_SERVER_LISTEN", CANARY)],
-            &["did you mean `QUNFA_SERVER__LISTEN`"],
-        ),
-        (
-            &[("QUNFA_ACCOUNTS__MAIN__TOKN", CANARY)],
-            &["did you mean `QUNFA_ACCOUNTS__MAIN__TOKEN`"],
-        ),
-        (
-            &[("QUNFA_DATA_DIR_FILE", CANARY)],
-            &["QUNFA_DATA_DIR_FILE", "unknown"],
-        ),
-        (
-            &[("QUNFA_SERVER__LISTEN", CANARY)],
-            &["`server.listen`", "QUNFA_SERVER__LISTEN"],
-        ),
-        (
-            &[("QUNFA_SERVER__BODY_LIMIT", "1e3")],
-            &["QUNFA_SERVER__BODY_LIMIT", "from 1 to 16777216"],
-        ),
-        (
-            &[("QUNFA_STORE__MIGRATE", "no")],
-            &["QUNFA_STORE__MIGRATE", "`true` or `false`"],
-        ),
-        (
-            &[("QUNFA_API__KEYS", CANARY)],
-            &["QUNFA_API__KEYS", "sha256:"],
-        ),
-        (
-            &[("QUNFA_ACCOUNTS__MAIN__TOKEN", "CANARY ")],
-            &["QUNFA_ACCOUNTS__MAIN__TOKEN", "3 to 32"],
-        ),
-        (
-            &[("QUNFA_ACCOUNTS__MAIN__TOKEN_FILE", CANARY)],
-            &["TOKEN_FILE", "give its path"],
-        ),
-        (
-            &[("QUNFA_ACCOUNTS__MAIN__TOKEN", "")],
-            &["QUNFA_ACCOUNTS__MAIN__TOKEN", "is empty"],
-        ),
-        (
-            &[
-                ("QUNFA_STORE__URL", "sqlite://CANARY"),
-                ("QUNFA_STORE__URL_FILE", "x"),
-            ],
-            &["QUNFA_STORE__URL_FILE", "both `url` and `url_file`"],
-        ),
-    ];
-    for (variables, said) in rows {
+    for (variables, said) in VARIABLES {
         let ended = place.run_with(variables, &["config", "check"]).with_code(2);
-        for words in said {
+        for words in *said {
             assert!(ended.talk.contains(words), "{variables:?}: {}", ended.talk);
         }
         assert!(

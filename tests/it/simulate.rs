@@ -207,7 +207,7 @@ async fn only_200_with_success_or_nothing_is_legal() {
         let url = format!("http://{}/any", listener.local_addr().unwrap());
         let stub = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut read = [0; 65536];
+            let mut read = [0; 8192];
             let mut request = Vec::new();
             while !String::from_utf8_lossy(&request).contains("</xml>") {
                 let count = stream.read(&mut read).unwrap();
