@@ -1,5 +1,6 @@
 //! `qunfa healthcheck`.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -28,6 +29,6 @@ pub(super) async fn run(settings: &Settings) -> Outcome {
     if !status.is_success() {
         return Err(anyhow!("{url} answers {status}: {body}").into());
     }
-    println!("{body}");
+    writeln!(io::stdout(), "{body}").context("cannot write to standard output")?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Bringing a database's schema up to date, or finding out that it is not.
 
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use super::OpenStoreError;
 
@@ -24,11 +24,12 @@ pub(super) async fn run<C: Migrate>(
     if migrations == Migrations::Apply {
         return Ok(migrator.run_direct(None, connection, false).await?);
     }
-    // Fails where the table is missing, that is, on a database that was never migrated.
-    let applied = connection
-        .list_applied_migrations(TABLE)
-        .await
-        .unwrap_or_default();
+    let applied = match connection.list_applied_migrations(TABLE).await {
+        Ok(applied) => applied,
+        // The database answers that there is no such table: it was never migrated.
+        Err(MigrateError::Execute(sqlx::Error::Database(_))) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
     let applied: Vec<i64> = applied.iter().map(|migration| migration.version).collect();
     if let Some(newer) = applied
         .iter()

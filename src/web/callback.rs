@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State as FromState};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,8 @@ use crate::wechat::{Account, OpenError, Query};
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// How much of a body that is too long is still read, so that its sender sees the answer and not a broken connection.
 const OVERRUN: usize = 1024 * 1024;
+/// How long that may take where the length was declared.
+const OVERRUN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a request was refused; for the log alone.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +148,8 @@ fn log_kept(account: &crate::domain::AccountName, reading: &Reading, recorded: R
 
 /// The whole body. One that is too long is thrown away as it comes; it is never cut silently.
 async fn read_body(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let is_declared_too_long =
+        usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit);
     let reading = async {
         let mut bytes = Vec::new();
         let mut length = 0_usize;
@@ -164,6 +168,10 @@ async fn read_body(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
         }
         Ok(bytes)
     };
+    if is_declared_too_long {
+        let _ = tokio::time::timeout(OVERRUN_PATIENCE, reading).await;
+        return Err(BodyError::TooLong);
+    }
     tokio::time::timeout(BODY_DEADLINE, reading)
         .await
         .unwrap_or(Err(BodyError::TooSlow))

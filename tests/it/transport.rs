@@ -83,6 +83,8 @@ async fn the_sender_of_a_much_too_big_body_still_sees_413() {
     // It is no matter of the account nor of the signature.
     let head = b"POST /wechat/nobody HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
     assert_eq!(status(&server, head, &vec![b'x'; 100_000]).await, Some(413));
+    // Who only announces it is not waited for.
+    assert_eq!(status(&server, head, b"").await, Some(413));
     assert_eq!(kept(&server).await, 0);
     server.accepts(&PLAIN, event_of(2_000)).await;
 }
