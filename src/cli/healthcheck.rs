@@ -13,7 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks `/readyz` of the configured address. Ready and degraded servers answer 200: both accept events.
 pub(super) async fn run(settings: &Settings) -> Outcome {
-    let url = format!("http://{}/readyz", reachable(settings.listen()?));
+    let url = format!(
+        "http://{}/readyz",
+        reachable(settings.check()?.server.listen)
+    );
     let client = Client::builder()
         .no_proxy()
         .timeout(PATIENCE)

@@ -56,9 +56,9 @@ pub(super) async fn run(settings: &Settings, config_flag: Option<&Path>) -> Outc
     };
 
     let banner = banner(&config, address, &accounts, demo.as_ref(), config_flag);
-    io::stdout()
-        .write_all(banner.as_bytes())
-        .context("cannot write to standard output")?;
+    if let Err(error) = io::stdout().write_all(banner.as_bytes()) {
+        warn!(%error, "cannot write the callback URLs to standard output");
+    }
     info!(version = env!("CARGO_PKG_VERSION"), %address, store = %config.store.url, "ready");
     app.serve(listener, shutdown).await;
     Ok(())

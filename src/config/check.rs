@@ -124,7 +124,7 @@ impl Checker<'_> {
             let found = words.iter().find(|(word, _)| *word == text);
             found
                 .map(|(_, value)| *value)
-                .ok_or_else(|| format!("is unknown; {rule}"))
+                .ok_or_else(|| format!("is not allowed; {rule}"))
         })
     }
 }
@@ -239,7 +239,7 @@ mod tests {
             ),
             (
                 "log.format = \"JSON\"",
-                "`log.format` (config.toml): is unknown; allowed are `text`, `json`",
+                "`log.format` (config.toml): is not allowed; allowed are `text`, `json`",
             ),
             (
                 "server.public_url = \"wx.example.com\"",

@@ -71,7 +71,7 @@ fn parse(text: &str) -> Result<Table, String> {
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         format!(
             "is no TOML at line {line}, column {column}; \
-             texts stand in quotes, and a key or table stands only once"
+             texts stand in quotes, numbers have at most 18 digits, and a key or table stands only once"
         )
     })
 }
@@ -222,7 +222,7 @@ mod tests {
             ("[log]\nlevel = 1\nlevel = \"secret\"", "line 3, column 1"),
             ("[log]\nlevel = \"secret", "line 2, column 16"),
         ] {
-            let rule = "texts stand in quotes, and a key or table stands only once";
+            let rule = "texts stand in quotes, numbers have at most 18 digits, and a key or table stands only once";
             assert_eq!(
                 mistakes(text),
                 [format!("`config.toml`: is no TOML at {place}; {rule}")]

@@ -125,7 +125,6 @@ mod tests {
                 return output;
             }
         };
-        settings.listen().as_ref().err().map(&mut print);
         let config = settings.check();
         config.as_ref().err().map(&mut print);
         let config = config.ok();

@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::checker::{Checker, Noted};
 use super::environment::Environment;
 use super::file::{self, File};
-use super::key::{Address, Key};
+
 use super::layer::Layer;
 use super::{Config, ConfigError, Mistake};
 
@@ -88,21 +87,6 @@ impl Settings {
         let config = checker.config();
         checker.exposure();
         outcome(config, checker)
-    }
-
-    /// `server.listen` alone, whatever is wrong elsewhere. No file is read for it.
-    ///
-    /// # Errors
-    /// With what is wrong with that key.
-    pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
-        let mut checker = Checker::new(&self.layer);
-        checker.listen().map_err(|Noted| {
-            let address = Address::general(Key::Listen);
-            checker
-                .mistakes
-                .retain(|mistake| mistake.is_about(&address));
-            ConfigError::new(checker.mistakes)
-        })
     }
 }
 
@@ -196,28 +180,12 @@ pub(super) mod tests {
                 "`server.body_limit` (config.toml): must be a whole number from 1 to 16777216",
                 "`QUNFA_COLOUR`: is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `LOG__…`, `ACCOUNTS__…`",
                 "`server.listen` (QUNFA_SERVER__LISTEN): is no IP address with a port; allowed are such as `127.0.0.1:8080` and `[::1]:8080`",
-                "`log.level` (config.toml): is unknown; allowed are `error`, `warn`, `info`, `debug`, `trace`",
+                "`log.level` (config.toml): is not allowed; allowed are `error`, `warn`, `info`, `debug`, `trace`",
                 "`accounts.main.mode`: is missing; allowed are `plain`, `compatible`, `safe`",
                 "`accounts.main.token`: is missing; allowed are 3 to 32 letters and digits",
             ]
         );
         assert_eq!(mistakes("colour =", &[("QUNFA_COLOUR", "1")]).len(), 2);
-    }
-
-    #[test]
-    fn the_address_alone_is_read_whatever_is_wrong_elsewhere() {
-        let text = "colour = 1\nstore.url_file = \"/nowhere\"\nserver.listen = \"[::1]:80\"";
-        let found = settings(text, &[]).expect("it is TOML");
-        assert_eq!(
-            found.listen().map(|address| address.to_string()),
-            Ok("[::1]:80".to_owned())
-        );
-        for (value, problem) in [("5", "must be a text"), ("\"here\"", "is no IP address")] {
-            let text = format!("colour = 1\nserver.listen = {value}");
-            let refused = settings(&text, &[]).expect("it is TOML").listen();
-            let refused = refused.expect_err("it is no address");
-            assert!(refused.mistakes().len() == 1 && refused.to_string().contains(problem));
-        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::document::{Document, Malformed, Node, is_allowed};
+use super::document::{Document, Malformed, Node};
 use super::{json, mass_send, xml};
 use crate::domain::{MsgId, Reading};
 
@@ -45,21 +45,25 @@ pub fn read(body: &[u8]) -> Push {
     }
 }
 
-/// The `Encrypt` element of an envelope, if the body is a well-formed document with just one.
+/// The one `Encrypt` of an envelope.
 ///
-/// In compatible mode a user's message stands beside it in the clear, and may hold characters that no document allows.
-/// The decrypted message is judged for them; here they must not cost the push.
+/// In compatible mode a clear message stands beside it, with whatever a user wrote: it may be no well-formed document,
+/// and yet the push is authentic. So `Encrypt` is then looked for in the text; `msg_signature` and the decrypted
+/// message are the judges.
 pub(super) fn encrypt(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let text = without_mark(&text);
     if text.trim_start().starts_with('{') {
-        let envelope: Envelope = serde_json::from_str(text).ok()?;
-        return Some(envelope.encrypt);
+        match serde_json::from_str::<Envelope>(text) {
+            Ok(envelope) => Some(envelope.encrypt),
+            Err(_) => encrypt_in_json_text(text),
+        }
+    } else {
+        match xml::read(text) {
+            (document, Ok(())) => sole_text(document.root()?, "Encrypt"),
+            (_, Err(_)) => encrypt_in_xml_text(text),
+        }
     }
-    let text = text.replace(|character| !is_allowed(character), " ");
-    let (document, outcome) = xml::read(&text);
-    outcome.ok()?;
-    sole_text(document.root()?, "Encrypt")
 }
 
 /// The envelope in JSON; a doubled `Encrypt` is an error.
@@ -67,6 +71,30 @@ pub(super) fn encrypt(body: &[u8]) -> Option<String> {
 struct Envelope {
     #[serde(rename = "Encrypt")]
     encrypt: String,
+}
+
+fn encrypt_in_xml_text(text: &str) -> Option<String> {
+    let (_, rest) = split_once_only(text, "<Encrypt>")?;
+    let value = rest.split_once("</Encrypt>")?.0.trim();
+    let value = match value.strip_prefix("<![CDATA[") {
+        Some(value) => value.strip_suffix("]]>")?,
+        None => value,
+    };
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    value.bytes().all(is_base64).then(|| value.to_owned())
+}
+
+fn encrypt_in_json_text(text: &str) -> Option<String> {
+    let (_, rest) = split_once_only(text, "\"Encrypt\"")?;
+    let value = rest.trim_start().strip_prefix(':')?;
+    let mut values = serde_json::Deserializer::from_str(value).into_iter();
+    values.next()?.ok()
+}
+
+/// Splits at the separator, unless it stands more than once.
+fn split_once_only<'t>(text: &'t str, separator: &str) -> Option<(&'t str, &'t str)> {
+    let (before, after) = text.split_once(separator)?;
+    (!after.contains(separator)).then_some((before, after))
 }
 
 /// Whether the body is the bare envelope of safe mode: an `Encrypt` element, and no message beside it.
@@ -171,28 +199,37 @@ mod tests {
 
     #[test]
     fn an_envelope_is_found_beside_whatever_a_user_wrote() {
+        let many = format!("<xml>{}<Encrypt>a+/=</Encrypt></xml>", "<C/>".repeat(2000));
         for body in [
             "<xml><Content><![CDATA[\u{8}\0]]></Content><Encrypt><![CDATA[a+/=]]></Encrypt></xml>",
+            "<xml><Content>&nbsp;& </Contents><Encrypt>\n<![CDATA[a+/=]]></Encrypt></xml>",
+            "<!DOCTYPE xml><?pi?><xml><Encrypt>a+/=</Encrypt></xml>",
+            "<xml><Content><![CDATA[<Encrypt>b</Encrypt>]]></Content><Encrypt>a+/=</Encrypt></xml>",
+            &many,
             "\u{feff}{\"Content\":\"\\u0008\",\"Encrypt\":\"a+\\/=\"}",
+            "{\"Content\":\"\u{8}\",\"Encrypt\": \"a+\\/=\"",
         ] {
             assert_eq!(encrypt(body.as_bytes()).as_deref(), Some("a+/="), "{body}");
         }
-        assert_eq!(
-            encrypt(b"<xml><C>\xff</C><Encrypt>a</Encrypt></xml>").as_deref(),
-            Some("a")
-        );
+        let not_utf8 = b"<xml><C>\xff</C><Encrypt>a</Encrypt></xml>";
+        assert_eq!(encrypt(not_utf8).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn an_envelope_has_just_one_encrypt() {
         for body in [
             "",
             "a",
             "<xml/>",
             "<xml><Encrypt>a</Encrypt><Encrypt>a</Encrypt></xml>",
-            "<xml><Encrypt>a</Encrypt></xml><xml/>",
-            "<!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>",
-            "<xml><Encrypt>&e;</Encrypt></xml>",
+            "<xml>&<Encrypt>a</Encrypt><Encrypt>a</Encrypt></xml>",
+            "<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///dev/null\">]><xml><Encrypt>&e;</Encrypt></xml>",
+            "<xml><Encrypt>a",
+            "<xml><Encrypt><![CDATA[a</Encrypt></xml>",
             "{}",
             r#"{"Encrypt":"a","Encrypt":"a"}"#,
             r#"{"Encrypt":["a"]}"#,
-            r#"{"Encrypt":"a"}{}"#,
+            r#"{"Encrypt""#,
         ] {
             assert_eq!(encrypt(body.as_bytes()), None, "{body}");
         }
