@@ -65,7 +65,7 @@ pub async fn serve(
         while seats.taken() >= max_connections && !seats.evict() {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = seats.freed.notified() => {}
+                () = seats.changed.notified() => {}
             }
         }
         let seat = Seat::take(&seats);
@@ -149,7 +149,8 @@ async fn answer(
 #[derive(Default)]
 struct Seats {
     state: Mutex<SeatsState>,
-    freed: Notify,
+    /// A seat was given back, or a connection waits that may be sent away.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -209,6 +210,7 @@ impl Waiting {
             state.next_place += 1;
             state.waiting.insert(new, Arc::clone(self));
             *place = Some(new);
+            self.seats.changed.notify_one();
         }
     }
 
@@ -257,7 +259,7 @@ impl Drop for Seat {
             state.taken -= 1;
         }
         drop(state);
-        seats.freed.notify_one();
+        seats.changed.notify_one();
     }
 }
 
@@ -288,5 +290,51 @@ impl HttpBody for Arriving {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_connection_gives_way_as_soon_as_it_waits_again() {
+        const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handler = {
+            let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
+            move || async move {
+                entered.notify_one();
+                leave.notified().await;
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let router = Router::new().route("/", get(handler));
+        let server = tokio::spawn(serve(listener, router, 1, shutdown.clone()));
+
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(REQUEST).await.unwrap();
+        entered.notified().await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(REQUEST).await.unwrap();
+        // The second is at the door, and the first cannot give way while its answer is being made.
+        let early = tokio::time::timeout(Duration::from_millis(100), entered.notified()).await;
+        assert!(early.is_err(), "there is one seat alone");
+
+        leave.notify_one();
+        let served = tokio::time::timeout(HEAD_DEADLINE / 2, entered.notified()).await;
+        assert!(served.is_ok(), "the first still holds its seat");
+        leave.notify_one();
+        let mut answer = [0; 12];
+        for mut client in [first, second] {
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        }
+        shutdown.cancel();
+        server.await.unwrap();
     }
 }
