@@ -360,11 +360,16 @@ async fn add_content(
         deliveries: kept.times,
         revision: 1,
     };
-    let made = write_job(transaction, INSERT_JOB, &kept.account, result, &tally, now).await?;
-    if made {
-        return Ok(());
+    loop {
+        if write_job(transaction, INSERT_JOB, &kept.account, result, &tally, now).await? {
+            return Ok(());
+        }
+        let job = lock_job(transaction, &kept.account, result.msg_id).await?;
+        if job.is_some() {
+            break;
+        }
+        // A rereading moved its last content away and deleted it while we waited for the lock: it is to be made after all.
     }
-    lock_job(transaction, &kept.account, result.msg_id).await?;
     let tally = tally_up(transaction, &kept.account, result.msg_id)
         .await?
         .unwrap_or(tally);

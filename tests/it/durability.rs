@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use qunfa::domain::MsgId;
 use reqwest::Client;
 use rustix::process::Signal;
-use sqlx::{Connection, Executor};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::task::JoinSet;
 
+use crate::support::events::arrival;
 use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores};
 
 /// By id: (copies acknowledged, copies sent).
@@ -249,6 +251,39 @@ async fn two_replicas_on_one_database_count_together() {
             (&30.into(), &3.into(), &2.into())
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_goes_while_a_revision_waits_for_it_is_made_again() {
+    let database = Backend::Postgres.database().await;
+    let store = database.store().await;
+    let first = arrival("main", Event::new(1, 10).xml(), 0);
+    store.record(&first).await.unwrap();
+
+    // What reading again does to a content that turns out to be another job's.
+    let mut reread = PgConnection::connect(&database.url).await.unwrap();
+    let lock = "begin; select * from jobs for update";
+    reread.execute(lock).await.unwrap();
+    let revision = tokio::spawn({
+        let store = Arc::clone(&store);
+        let second = arrival("main", Event::new(1, 20).xml(), 1);
+        async move { store.record(&second).await }
+    });
+    let mut watch = PgConnection::connect(&database.url).await.unwrap();
+    eventually("the revision waits", async || {
+        let waits = "select exists (select from pg_stat_activity \
+             where datname = current_database() and wait_event_type = 'Lock')";
+        let waits = sqlx::query_scalar(waits).fetch_one(&mut watch).await;
+        waits.unwrap()
+    })
+    .await;
+    let delete = "update deliveries set msg_id = 2; delete from jobs; commit";
+    reread.execute(delete).await.unwrap();
+
+    revision.await.unwrap().unwrap();
+    let msg_id = MsgId::new(1).unwrap();
+    let job = store.job(&first.account, msg_id).await.unwrap();
+    assert_eq!(job.map(|job| (job.deliveries, job.revision)), Some((1, 1)));
 }
 
 #[tokio::test]
