@@ -150,3 +150,21 @@ async fn a_database_that_refuses_connections_costs_nothing_but_its_time() {
 async fn a_database_that_falls_silent_costs_nothing_but_its_time() {
     outage(Way::BlackHole).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_writes_is_not_ready() {
+    let database = Backend::Postgres.database().await;
+    let store = database.store().await;
+    store.ping().await.unwrap();
+    store.close().await;
+
+    let server = Setup::default().start_on(database);
+    server.database.execute("do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$").await;
+    let (status, body) = server.json("/readyz").await;
+    assert_eq!(
+        (status, &body["status"]),
+        (503, &Value::from("unavailable")),
+        "{body}"
+    );
+    assert_eq!(server.push(&SAFE, Event::new(1, 10).xml()).await.0, 503);
+}
