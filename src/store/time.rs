@@ -10,6 +10,8 @@ use crate::domain::Time;
 
 /// PostgreSQL counts from 2000-01-01; this is that day in milliseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000;
+/// The first millisecond of PostgreSQL's calendar, 24 November 4714 BC. No row is older, so an earlier bound means the same.
+const POSTGRES_FIRST: i64 = -210_866_803_200_000;
 
 impl Type<Postgres> for Time {
     fn type_info() -> PgTypeInfo {
@@ -19,7 +21,8 @@ impl Type<Postgres> for Time {
 
 impl Encode<'_, Postgres> for Time {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let microseconds = (self.milliseconds() - POSTGRES_EPOCH) * 1000;
+        let milliseconds = self.milliseconds().max(POSTGRES_FIRST);
+        let microseconds = (milliseconds - POSTGRES_EPOCH) * 1000;
         Encode::<Postgres>::encode(microseconds, buffer)
     }
 }

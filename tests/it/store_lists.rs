@@ -6,6 +6,9 @@ use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Store};
 use crate::support::events::{arrival, arrival_as, at, not_understood};
 use crate::support::{Backend, Event, on_both_stores};
 
+/// The first millisecond that a time can hold; no row and not every calendar goes back that far.
+const FIRST: i64 = -377_705_116_800_000;
+
 async fn jobs(
     store: &dyn Store,
     filter: &JobFilter,
@@ -116,6 +119,9 @@ on_both_stores! {
             (between(20_000, 40_000), &[("b", 3), ("a", 2)]),
             (between(20_001, 40_001), &[("b", 4), ("b", 3)]),
             (between(40_000, 20_000), &[]),
+            (between(FIRST, 20_000), &[("a", 1)]),
+            (between(0, FIRST), &[]),
+            (updated_after(FIRST), &[("b", 1), ("b", 4), ("b", 3), ("a", 2), ("a", 1)]),
             (updated_after(3999), &[("b", 1), ("b", 4)]),
             (updated_after(4000), &[("b", 1)]),
             (JobFilter { msg_id: MsgId::new(1), ..any() }, &[("b", 1), ("a", 1)]),
