@@ -6,8 +6,9 @@ use percent_encoding::percent_decode;
 
 /// The parameters that are verified. One that is missing and one that stands twice are alike: neither is there.
 ///
-/// `openid` and `encrypt_type` are not read: no signature covers them.
-#[derive(Debug, Default)]
+/// `openid` and `encrypt_type` are not read: no signature covers them. There is no `Debug`: a query that is verified opens
+/// an account, see [`Signature`](super::Signature).
+#[derive(Default)]
 pub struct Query {
     /// `signature`.
     pub signature: Option<Vec<u8>>,
