@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{Failure, Outcome, reachable};
@@ -28,7 +29,7 @@ pub(super) struct PushArgs {
     url: Option<Url>,
     /// The token that signs
     #[arg(long, value_name = "T")]
-    token: Option<String>,
+    token: Option<SecretString>,
     /// A file with the token that signs
     #[arg(long, value_name = "F", conflicts_with = "token")]
     token_file: Option<PathBuf>,
@@ -37,7 +38,7 @@ pub(super) struct PushArgs {
     mode: String,
     /// The `EncodingAESKey`, in compatible and safe mode
     #[arg(long, value_name = "K")]
-    aes_key: Option<String>,
+    aes_key: Option<SecretString>,
     /// A file with the `EncodingAESKey`
     #[arg(long, value_name = "F", conflicts_with = "aes_key")]
     aes_key_file: Option<PathBuf>,
@@ -156,11 +157,11 @@ fn described(arguments: &PushArgs) -> anyhow::Result<Target> {
         .url
         .as_ref()
         .context("`--url` or `--account` is needed")?;
-    let token = secret(arguments.token.as_deref(), arguments.token_file.as_deref())
+    let token = secret(arguments.token.as_ref(), arguments.token_file.as_deref())
         .context("`--token-file`")?
         .context("`--url` needs `--token` or `--token-file`")?;
     let key = secret(
-        arguments.aes_key.as_deref(),
+        arguments.aes_key.as_ref(),
         arguments.aes_key_file.as_deref(),
     )
     .context("`--aes-key-file`")?;
@@ -173,7 +174,7 @@ fn described(arguments: &PushArgs) -> anyhow::Result<Target> {
         };
         Ok(Encryption {
             app_id: AppId::new(app_id).context("`--app-id`")?,
-            key: EncodingAesKey::new(key).context("the key to encrypt with")?,
+            key: EncodingAesKey::new(key.expose_secret()).context("the key to encrypt with")?,
             previous_key: None,
         })
     };
@@ -185,7 +186,7 @@ fn described(arguments: &PushArgs) -> anyhow::Result<Target> {
     Ok(Target {
         url: http_url(url)?,
         sender: Sender {
-            token: Token::new(&token).context("the token to sign with")?,
+            token: Token::new(token.expose_secret()).context("the token to sign with")?,
             mode,
         },
         original_id: None,
@@ -199,14 +200,17 @@ fn http_url(url: &Url) -> anyhow::Result<Url> {
     }
 }
 
-/// A secret from the command line, or from a file, whose final line end is cut.
-fn secret(text: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<String>> {
+/// A secret from the command line, or from a file, of which white space at the end is cut.
+fn secret(
+    text: Option<&SecretString>,
+    file: Option<&Path>,
+) -> anyhow::Result<Option<SecretString>> {
     match (text, file) {
-        (Some(text), _) => Ok(Some(text.to_owned())),
+        (Some(text), _) => Ok(Some(text.clone())),
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read `{}`", path.display()))?;
-            Ok(Some(text.trim_end().to_owned()))
+            Ok(Some(text.trim_end().into()))
         }
         (None, None) => Ok(None),
     }
