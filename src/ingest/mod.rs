@@ -61,12 +61,12 @@ impl Ingest {
     ///
     /// # Errors
     /// [`IngestError`] when it could not be kept: then WeChat must try again.
-    pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, IngestError> {
-        if !self.is_kept(&delivery) {
+    pub async fn accept(&self, delivery: &NewDelivery) -> Result<Accepted, IngestError> {
+        if !self.is_kept(delivery) {
             self.counters.not_kept(&delivery.reading);
             return Ok(Accepted::NotKept);
         }
-        let recorded = tokio::time::timeout(BUDGET, self.store.record(&delivery))
+        let recorded = tokio::time::timeout(BUDGET, self.store.record(delivery))
             .await
             .map_err(|_| IngestError::TimedOut)
             .and_then(|recorded| Ok(recorded?));

@@ -100,17 +100,16 @@ pub(super) async fn push(FromState(state): FromState<State>, request: Request) -
         received_at,
         reading: opened.reading,
     };
-    accept(&state, delivery).await
+    accept(&state, &delivery).await
 }
 
 /// Says `success` only after what must be kept is on disk.
-async fn accept(state: &State, delivery: NewDelivery) -> Response {
-    let account = delivery.account.clone();
-    let reading = delivery.reading.clone();
+async fn accept(state: &State, delivery: &NewDelivery) -> Response {
+    let account = &delivery.account;
     match state.0.ingest.accept(delivery).await {
         Ok(accepted) => {
             match accepted {
-                Accepted::Kept(recorded) => log_kept(&account, &reading, recorded),
+                Accepted::Kept(recorded) => log_kept(delivery, recorded),
                 Accepted::NotKept => debug!(%account, "a push that is not kept"),
             }
             text(StatusCode::OK, "success")
@@ -132,9 +131,10 @@ async fn accept(state: &State, delivery: NewDelivery) -> Response {
     }
 }
 
-fn log_kept(account: &crate::domain::AccountName, reading: &Reading, recorded: Recorded) {
+fn log_kept(delivery: &NewDelivery, recorded: Recorded) {
+    let account = &delivery.account;
     let is_copy = recorded == Recorded::Duplicate;
-    match reading {
+    match &delivery.reading {
         Reading::Result { result, note, .. } => {
             let outcome = result.status.outcome.as_str();
             info!(%account, msg_id = %result.msg_id, outcome, is_copy, note, "a job result is kept");
