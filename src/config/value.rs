@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::key::{Form, Key, Kind};
+use crate::domain::whole_number;
 
 /// A value. It has no `Debug`: a text may be a secret that stands under the wrong key.
 pub(super) enum Value {
@@ -44,11 +45,7 @@ impl Value {
     pub(super) fn from_text(key: Key, form: Form, text: String) -> Option<Self> {
         match key.kind() {
             Kind::Text | Kind::Secret => Some(Self::from_string(key, form, text)),
-            Kind::Integer(min, max) => {
-                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-                let number = digits.then(|| text.parse().ok())??;
-                Self::in_limits(number, min, max)
-            }
+            Kind::Integer(min, max) => Self::in_limits(whole_number(&text)?, min, max),
             Kind::Boolean => text.parse().ok().map(Self::Boolean),
             Kind::List if text.trim().is_empty() => Some(Self::List(Vec::new())),
             Kind::List => {

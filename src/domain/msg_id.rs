@@ -3,11 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::whole_number;
+
 /// WeChat's id of a mass-send job, 1 to 2^63 − 1: a counter of the account, so it means something only beside an account.
 ///
 /// Observed ids pass `i32::MAX`; its sisters pass 2^53, so JSON shows it as a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MsgId(i64);
+
+/// The text is no id of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a MsgID is a number from 1 to 9223372036854775807")]
+pub struct InvalidMsgId;
 
 impl MsgId {
     /// The id as a number, at least 1.
@@ -22,18 +29,10 @@ impl MsgId {
 }
 
 impl FromStr for MsgId {
-    type Err = std::num::ParseIntError;
+    type Err = InvalidMsgId;
 
-    /// Takes decimal digits only: no sign, no fraction.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A sign is the one thing that `i64` takes and an id has not; an empty text is always refused.
-        let digits = if text.starts_with(['+', '-']) {
-            ""
-        } else {
-            text
-        };
-        let id: i64 = digits.parse()?;
-        Self::new(id).ok_or_else(|| "".parse::<i64>().expect_err("an empty text is no number"))
+    fn from_str(text: &str) -> Result<Self, InvalidMsgId> {
+        whole_number(text).and_then(Self::new).ok_or(InvalidMsgId)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use super::whole_number;
+
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -87,11 +89,7 @@ fn classify(text: &str) -> (Outcome, Option<i32>) {
 }
 
 fn rejection_code(word: &str) -> Option<i32> {
-    let number = word.strip_prefix("err(")?.strip_suffix(')')?;
-    number
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| number.parse().ok())?
+    whole_number(word.strip_prefix("err(")?.strip_suffix(')')?)
 }
 
 #[cfg(test)]

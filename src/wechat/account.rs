@@ -4,7 +4,7 @@ use super::envelope::{AppId, EncodingAesKey};
 use super::event::{self, Push};
 use super::query::Query;
 use super::signature::{self, Signature, Token};
-use crate::domain::{AccountName, Reading, Time};
+use crate::domain::{AccountName, Reading, Time, whole_number};
 
 /// An account's secrets and settings.
 #[derive(Clone, Debug)]
@@ -223,8 +223,5 @@ impl Account {
 
 fn timestamp_seconds(query: &Query) -> Option<i64> {
     let digits = query.timestamp.as_deref()?;
-    let text = std::str::from_utf8(digits).ok()?;
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    whole_number(std::str::from_utf8(digits).ok()?)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::document::{Node, Text};
-use crate::domain::{Article, Copyright, Counts, MassSendFinished, Status, Time};
+use crate::domain::{Article, Copyright, Counts, MassSendFinished, Status, Time, whole_number};
 
 /// Why an event is not understood.
 type Reason = String;
@@ -204,13 +204,6 @@ impl Notes {
         }
         Ok(())
     }
-}
-
-/// Digits only: no sign, no fraction.
-fn whole_number(text: &str) -> Option<i64> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
 }
 
 #[cfg(test)]

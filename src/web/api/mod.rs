@@ -14,7 +14,7 @@ use super::State;
 use super::cursor;
 use super::parameters::Parameters;
 use super::problem::Problem;
-use crate::domain::{AccountName, CATALOGUE, MsgId, Time};
+use crate::domain::{AccountName, CATALOGUE, MsgId, Time, whole_number};
 use crate::store::{DeliveryFilter, JobFilter, Page, StoreError};
 use out::{DeliveryOut, JobOut, ReasonOut, StatsOut};
 
@@ -220,13 +220,6 @@ async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Problem::Unavailable),
     }
-}
-
-/// Digits only: no sign.
-fn whole_number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
 }
 
 /// `from` and `to`: a time between two milliseconds counts as the later one, so that no job before it is in.
