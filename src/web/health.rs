@@ -1,5 +1,6 @@
 //! Health: open to all, and nothing private in it.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::Json;
@@ -29,27 +30,26 @@ pub(super) async fn livez() -> &'static str {
 
 /// The database answers, so an event would be kept.
 pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, Json<ReadyOut>) {
-    let answer = tokio::time::timeout(PATIENCE, state.0.store.ping()).await;
-    let (code, status, detail) = match answer {
-        Ok(Ok(())) => (StatusCode::OK, "ready", "the database answers"),
-        Ok(Err(_)) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "the database is not available",
-        ),
-        Err(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "the database did not answer in time",
-        ),
-    };
     let database = state.0.database;
-    let body = ReadyOut {
+    let out = |status, detail| ReadyOut {
         status,
         database,
         detail,
     };
-    (code, Json(body))
+    let answer = tokio::time::timeout(PATIENCE, state.0.store.ping()).await;
+    let (detail, source) = match answer {
+        Ok(Ok(())) => return (StatusCode::OK, Json(out("ready", "the database answers"))),
+        Ok(Err(error)) => {
+            let source = error.source().map(ToString::to_string);
+            ("the database is not available", source)
+        }
+        Err(_) => ("the database did not answer in time", None),
+    };
+    if state.0.warnings.is_due(Subject::Ready, None) {
+        warn!(detail, source, "not ready to keep events");
+    }
+    let code = StatusCode::SERVICE_UNAVAILABLE;
+    (code, Json(out("unavailable", detail)))
 }
 
 /// Outside of every route. A path near the callback's may be a slip in WeChat's console, where nobody sees it.

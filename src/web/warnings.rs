@@ -19,6 +19,8 @@ pub(super) enum Subject {
     Skew,
     /// A path near the callback's that is none.
     Path,
+    /// The database cannot keep an event; anyone may ask.
+    Ready,
 }
 
 /// When each was last warned of; `None` stands for all unknown accounts together.

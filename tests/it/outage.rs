@@ -166,5 +166,10 @@ async fn a_database_that_takes_no_writes_is_not_ready() {
         (503, &Value::from("unavailable")),
         "{body}"
     );
+    assert!(
+        server.log().contains("not ready to keep events"),
+        "{}",
+        server.log()
+    );
     assert_eq!(server.push(&SAFE, Event::new(1, 10).xml()).await.0, 503);
 }
