@@ -1,13 +1,13 @@
 //! The account that `serve` makes when none is configured: plain mode, with a random token kept in the data directory.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::{make_private_directory, random_token};
+use super::random_token;
 use crate::wechat::{Account, Mode, Token};
 
 /// Its name.
@@ -67,7 +67,10 @@ fn make_token_file(data_dir: &Path, token_file: &Path) -> anyhow::Result<()> {
     if token_file.exists() {
         return Ok(());
     }
-    make_private_directory(data_dir)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)?;
     let (text, _) = random_token()?;
     let aside = data_dir.join(format!("{TOKEN_FILE}.{}", std::process::id()));
     let mut file = OpenOptions::new()

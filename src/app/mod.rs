@@ -5,7 +5,6 @@ mod open_files;
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,12 +43,7 @@ impl App {
     /// # Errors
     /// When the database cannot be opened within 10 s.
     pub async fn open(config: &Config, accounts: Vec<Account>) -> anyhow::Result<Self> {
-        let migrations = if config.store.migrate {
-            Migrations::Apply
-        } else {
-            Migrations::Require
-        };
-        let store = open_patiently(&config.store.url, migrations).await?;
+        let store = open_patiently(&config.store.url, migrations(config)).await?;
         let keep_events: HashMap<_, _> = config
             .accounts
             .iter()
@@ -152,6 +146,15 @@ async fn open_patiently(url: &StoreUrl, migrations: Migrations) -> anyhow::Resul
     }
 }
 
+/// What `store.migrate` says.
+pub fn migrations(config: &Config) -> Migrations {
+    if config.store.migrate {
+        Migrations::Apply
+    } else {
+        Migrations::Require
+    }
+}
+
 fn database_name(url: &StoreUrl) -> &'static str {
     match url {
         StoreUrl::Sqlite(_) => "sqlite",
@@ -184,13 +187,4 @@ fn random_token() -> anyhow::Result<(String, Token)> {
     }
     let token = Token::new(&text).context("a random token is 32 letters and digits")?;
     Ok((text, token))
-}
-
-/// Makes a directory for the user's eyes only, unless it is there.
-fn make_private_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use anyhow::{Context, anyhow};
 
 use super::{Failure, Outcome, ReprocessArgs};
-use crate::app::{DEMO, open_store};
+use crate::app::{DEMO, migrations, open_store};
 use crate::config::{Config, Settings};
 use crate::domain::{AccountName, Delivery, DeliveryState, Time};
-use crate::store::{DeliveryFilter, DeliveryKey, Migrations, Page, Reread, Store};
+use crate::store::{DeliveryFilter, DeliveryKey, Page, Reread, Store};
 use crate::wechat;
 
 const PAGE: u32 = 200;
@@ -24,11 +24,6 @@ struct Tally {
 /// Reads stored deliveries again and prints those that changed.
 pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcome {
     let config = settings.check()?;
-    let migrations = if config.store.migrate {
-        Migrations::Apply
-    } else {
-        Migrations::Require
-    };
     if let Some(account) = &arguments.account
         && !is_configured(&config, account)
     {
@@ -36,7 +31,7 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
             "there is no account `{account}` in the configuration"
         )));
     }
-    let store = open_store(&config.store.url, migrations)
+    let store = open_store(&config.store.url, migrations(&config))
         .await
         .with_context(|| format!("cannot open {}", config.store.url))?;
     let filter = DeliveryFilter {
