@@ -120,9 +120,7 @@ impl Failure {
             error: error.into(),
         }
     }
-}
 
-impl Failure {
     /// The error and its causes; libraries often repeat a cause in what it caused.
     fn print(&self) {
         eprintln!("error: {}", self.error);

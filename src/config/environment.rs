@@ -293,7 +293,6 @@ mod tests {
         );
     }
 
-    #[cfg(unix)]
     #[test]
     fn what_is_not_utf_8_is_a_mistake_and_not_shown() {
         use std::os::unix::ffi::OsStringExt;
