@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -38,6 +38,8 @@ const PARTING: Duration = Duration::from_millis(50);
 const DRAIN: Duration = Duration::from_secs(10);
 /// The pause after the system has refused a connection, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The least time between two warnings of that, which outsiders can cause.
+const WARNING_PAUSE: Duration = Duration::from_mins(1);
 
 /// Serves until `shutdown`, then closes idle connections and finishes requests that have begun.
 ///
@@ -50,6 +52,7 @@ pub async fn serve(
 ) {
     let seats = Arc::new(Seats::default());
     let connections = TaskTracker::new();
+    let mut warned = None;
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -58,7 +61,7 @@ pub async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                refused_by_system(&error, &seats).await;
+                refused_by_system(&error, &seats, &mut warned).await;
                 continue;
             }
         };
@@ -84,12 +87,15 @@ pub async fn serve(
     }
 }
 
-async fn refused_by_system(error: &io::Error, seats: &Seats) {
+async fn refused_by_system(error: &io::Error, seats: &Seats, warned: &mut Option<Instant>) {
     // A client that left while it waited is no news.
     if error.kind() == io::ErrorKind::ConnectionAborted {
         return;
     }
-    warn!(%error, "the system refused a connection; raise the limit on open files");
+    if warned.is_none_or(|warned| warned.elapsed() >= WARNING_PAUSE) {
+        *warned = Some(Instant::now());
+        warn!(%error, "the system refused a connection; raise the limit on open files");
+    }
     seats.evict();
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
