@@ -134,6 +134,26 @@ on_both_stores! {
         }
     }
 
+    async fn whatever_stands_in_the_clear_part_the_encrypted_message_is_taken(backend: Backend) {
+        let server = Server::start(backend).await;
+        let clear_parts = [
+            "<?pi?>", "</Wrong>", "& &nbsp;", "<a b='1' b='2'/>", "<![CDATA[\u{8}\0]]>", "<1/>",
+            &"<a>".repeat(20), &"<a/>".repeat(2000),
+        ];
+        for (account, (n, clear_part)) in ENCRYPTED.into_iter().flat_map(|account| {
+            clear_parts.iter().enumerate().map(move |part| (account, part))
+        }) {
+            let msg_id = i64::try_from(n).unwrap() + 1;
+            let SignedPush { query, body } = account.sign(event(msg_id));
+            let body = String::from_utf8(body).unwrap().replacen("<ToUserName>", &format!("{clear_part}<ToUserName>"), 1);
+            assert_eq!(status(&server, &account, &query, &body).await, 200, "{clear_part}");
+        }
+        for account in ENCRYPTED {
+            assert_eq!(msg_ids(&server, &account).await, (1..=8).collect::<Vec<_>>());
+        }
+        assert_eq!(server.items("/api/v1/deliveries?state=unparsed").await.len(), 0);
+    }
+
     async fn the_same_id_in_two_accounts_is_two_jobs(backend: Backend) {
         let server = Server::start(backend).await;
         for account in [PLAIN, COMPATIBLE, SAFE] {

@@ -223,9 +223,9 @@ async fn the_health_check_succeeds_exactly_while_events_are_accepted() {
     );
     // A wildcard address is asked on loopback.
     check(&format!("0.0.0.0:{}", server.address.port())).with_code(0);
-    // What else is wrong in the configuration is no business of the check.
     place.write("config.toml", "[accounts.main]\nmode = \"none\"\n");
-    check(&server.address.to_string()).with_code(0);
+    check(&server.address.to_string()).with_code(2);
+    place.write("config.toml", "");
     server.kill();
     let away = check(&server.address.to_string()).with_code(1);
     assert_eq!(away.output, "");

@@ -237,20 +237,11 @@ fn ciphertexts(account: &Account) -> Vec<(&'static str, String, String)> {
             format!("<xml Encrypt='{good}'/>"),
         ),
         (
-            "a DOCTYPE",
-            good.clone(),
-            format!("<!DOCTYPE xml>{}", one(&good)),
-        ),
-        (
             "an entity",
             good.clone(),
             format!("<!DOCTYPE xml [<!ENTITY e '{good}'>]>{}", one("&e;")),
         ),
-        (
-            "half a body",
-            good.clone(),
-            format!("<xml><Encrypt>{good}</Encrypt>"),
-        ),
+        ("half a body", good.clone(), format!("<xml><Encrypt>{good}")),
     ]
 }
 
