@@ -1,0 +1,92 @@
+//! Opening: the server is checked and migrated, and every connection gets deadlines.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Row};
+
+use super::PostgresStore;
+use crate::store::{Migrations, OpenStoreError, migrate};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+
+const MAX_CONNECTIONS: u32 = 10;
+/// How long a call waits for a connection before it gives up.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a connection may take to answer before it is lent, and after it came back, perhaps from a call that was given
+/// up half-way. One that does not is closed: where packets get lost, as after a failover, it would otherwise hold its place
+/// in the pool for as long as TCP tries, a quarter of an hour.
+const PING_BEFORE: Duration = Duration::from_millis(500);
+const PING_AFTER: Duration = Duration::from_secs(2);
+
+/// For every connection: a query ends when its caller has long gone, and a commit is on disk when it returns, even where
+/// the server's own setting is weaker.
+const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
+     set_config('synchronous_commit', case current_setting('synchronous_commit') \
+         when 'off' then 'on' else current_setting('synchronous_commit') end, false)";
+
+impl PostgresStore {
+    /// Checks the server, brings the schema up to date and opens the pool. Several replicas may do so at once: an
+    /// advisory lock lets one migrate while the others wait.
+    ///
+    /// # Errors
+    /// [`OpenStoreError`] when the server is away, too old, not in UTF-8, or its schema is not ours.
+    pub async fn open(url: &str, migrations: Migrations) -> Result<Self, OpenStoreError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(OpenStoreError::Unreachable)?
+            .application_name("qunfa")
+            .disable_statement_logging();
+        let mut connection = PgConnection::connect_with(&options)
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        check_server(&mut connection).await?;
+        migrate::run(&MIGRATOR, &mut connection, migrations).await?;
+        connection
+            .close()
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+
+        let pool = PgPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| {
+                Box::pin(async move { sqlx::query(SESSION).execute(connection).await.map(drop) })
+            })
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(answers_within(connection, PING_BEFORE)))
+            .after_release(|connection, _| Box::pin(answers_within(connection, PING_AFTER)))
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+}
+
+/// Whether the connection answers; an error closes it at once.
+async fn answers_within(
+    connection: &mut PgConnection,
+    deadline: Duration,
+) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(deadline, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
+async fn check_server(connection: &mut PgConnection) -> Result<(), OpenStoreError> {
+    let server = sqlx::query(
+        "select current_setting('server_version_num')::int as number, \
+             current_setting('server_version') as version, current_setting('server_encoding') as encoding",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(OpenStoreError::Unreachable)?;
+    let number: i32 = server.get("number");
+    let encoding: String = server.get("encoding");
+    match encoding.as_str() {
+        _ if number < 130_000 => Err(OpenStoreError::OldServer(server.get("version"))),
+        "UTF8" => Ok(()),
+        _ => Err(OpenStoreError::Encoding(encoding)),
+    }
+}

@@ -1,0 +1,119 @@
+//! Opening: the file is made private, put into write-ahead logging and migrated.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use super::{BEGIN, SqliteStore};
+use crate::store::{Migrations, OpenStoreError, migrate};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+const READERS: u32 = 4;
+/// How long a call waits for a connection, or for another process that writes, before it gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+impl SqliteStore {
+    /// Opens the file, makes it where it is missing, and brings its schema up to date. What is made is for the user's
+    /// eyes only.
+    ///
+    /// # Errors
+    /// [`OpenStoreError`] when the file cannot be made or opened, or its schema is not ours.
+    pub async fn open(path: &Path, migrations: Migrations) -> Result<Self, OpenStoreError> {
+        make_private(path).map_err(|source| OpenStoreError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let writer = connect_writer(&options)
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        let mut connection = writer
+            .acquire()
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        // One process migrates while others that start wait for the lock.
+        let mut transaction = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        migrate::run(&MIGRATOR, &mut *transaction, migrations).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        drop(connection);
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_lazy_with(options.pragma("query_only", "on"));
+        Ok(Self { writer, readers })
+    }
+}
+
+/// Opens the file. While another process switches it to write-ahead logging, SQLite refuses at once instead of waiting.
+async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let started = Instant::now();
+    loop {
+        let connected = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.clone())
+            .await;
+        match connected {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// `SQLITE_BUSY`, whatever its extended code.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<i32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
+}
+
+/// Makes the file and its directory with no rights for anyone else; SQLite's own files beside it take the same rights.
+/// The directory entries are synced, so that a loss of power cannot take the file away under an acknowledged event.
+fn make_private(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)?;
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(file) => file.sync_all()?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    for directory in directory.canonicalize()?.ancestors().take(2) {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
