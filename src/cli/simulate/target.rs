@@ -1,6 +1,5 @@
-//! `qunfa simulate push`.
+//! Where `simulate` pushes to, and as whom: the arguments that its commands share.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -9,18 +8,16 @@ use clap::builder::PossibleValuesParser;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::{Failure, Outcome, reachable};
 use crate::app::{DEMO, Demo};
+use crate::cli::{Failure, reachable};
 use crate::config::{ConfigError, Settings};
-use crate::domain::{AccountName, MsgId};
-use crate::simulator::{Sample, Sender, Simulator, is_loopback, with_msg_id};
+use crate::domain::AccountName;
+use crate::simulator::{Sender, is_loopback};
 use crate::wechat::{Account, AppId, EncodingAesKey, Encryption, Mode, Token};
-
-const MAX_REPEAT: u32 = 100_000;
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).multiple(true).args(["account", "url"]))]
-pub(super) struct PushArgs {
+pub(super) struct TargetArgs {
     /// Push to this configured account of the server on this machine; `demo` when none is configured
     #[arg(long, value_name = "NAME", conflicts_with_all = ["token", "token_file", "mode", "aes_key", "aes_key_file", "app_id"])]
     account: Option<AccountName>,
@@ -48,78 +45,42 @@ pub(super) struct PushArgs {
     /// Allow a URL that is not on this machine
     #[arg(long)]
     remote: bool,
-    /// Push this file, byte for byte
-    #[arg(long, value_name = "FILE", conflicts_with = "sample")]
-    event: Option<PathBuf>,
-    /// Push a built-in event
-    #[arg(long, value_parser = PossibleValuesParser::new(Sample::ALL.map(Sample::as_str)), default_value = "success")]
-    sample: String,
-    /// Put this `MsgID` into the event
-    #[arg(long, value_name = "N")]
-    msg_id: Option<MsgId>,
-    /// How many times in all; a repeat is the same body with a new timestamp, nonce and signature
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REPEAT)))]
-    repeat: u32,
 }
 
 /// Where to push, and as whom.
-struct Target {
-    url: Url,
-    sender: Sender,
-    /// Whom samples are addressed to, where the account insists on it.
-    original_id: Option<String>,
+pub(super) struct Target {
+    pub(super) url: Url,
+    pub(super) sender: Sender,
+    /// Whom events are addressed to, where the account insists on it.
+    pub(super) original_id: Option<String>,
 }
 
-/// Pushes, and prints each answer.
-pub(super) async fn push(
-    settings: impl FnOnce() -> Result<Settings, ConfigError>,
-    arguments: PushArgs,
-) -> Outcome {
-    let target = match &arguments.account {
-        Some(account) => {
-            let configured = configured(&settings()?, account)?;
-            match &arguments.url {
-                Some(url) => Target {
-                    url: http_url(url).map_err(Failure::usage)?,
-                    ..configured
-                },
-                None => configured,
+impl TargetArgs {
+    /// The target that these arguments name. `settings` are read only if an account is named.
+    pub(super) fn resolve(
+        &self,
+        settings: impl FnOnce() -> Result<Settings, ConfigError>,
+    ) -> Result<Target, Failure> {
+        let target = match &self.account {
+            Some(account) => {
+                let configured = configured(&settings()?, account)?;
+                match &self.url {
+                    Some(url) => Target {
+                        url: http_url(url).map_err(Failure::usage)?,
+                        ..configured
+                    },
+                    None => configured,
+                }
             }
+            None => described(self).map_err(Failure::usage)?,
+        };
+        if !self.remote && !is_loopback(&target.url) {
+            return Err(Failure::usage(anyhow!(
+                "the URL is not on this machine; `--remote` allows that"
+            )));
         }
-        None => described(&arguments).map_err(Failure::usage)?,
-    };
-    if !arguments.remote && !is_loopback(&target.url) {
-        return Err(Failure::usage(anyhow!(
-            "the URL is not on this machine; `--remote` allows that"
-        )));
+        Ok(target)
     }
-    let message = message(&arguments, target.original_id.as_deref()).map_err(Failure::usage)?;
-    let simulator = Simulator::new(target.url, target.sender).map_err(anyhow::Error::from)?;
-    let mut illegal = 0_u32;
-    for number in 1..=arguments.repeat {
-        let answer = simulator
-            .push(&message)
-            .await
-            .map_err(anyhow::Error::from)?;
-        illegal += u32::from(!answer.is_legal());
-        writeln!(
-            io::stdout(),
-            "{number}/{} {} {} {} ms",
-            arguments.repeat,
-            answer.status,
-            answer.body.escape_debug(),
-            answer.took.as_millis()
-        )
-        .context("cannot write to standard output")?;
-    }
-    if illegal > 0 {
-        let of = arguments.repeat;
-        return Err(anyhow!(
-            "{illegal} of {of} answers are not 200 with `success` or nothing; the server's log tells why"
-        )
-        .into());
-    }
-    Ok(())
 }
 
 /// The target that the configuration describes.
@@ -152,7 +113,7 @@ fn configured(settings: &Settings, name: &AccountName) -> Result<Target, Failure
 }
 
 /// The target that the command line describes.
-fn described(arguments: &PushArgs) -> anyhow::Result<Target> {
+fn described(arguments: &TargetArgs) -> anyhow::Result<Target> {
     let url = arguments
         .url
         .as_ref()
@@ -213,30 +174,5 @@ fn secret(
             Ok(Some(text.trim_end().into()))
         }
         (None, None) => Ok(None),
-    }
-}
-
-fn message(arguments: &PushArgs, original_id: Option<&str>) -> anyhow::Result<Vec<u8>> {
-    let message = if let Some(path) = &arguments.event {
-        std::fs::read(path)
-            .with_context(|| format!("`--event`: cannot read `{}`", path.display()))?
-    } else {
-        let sample: Sample = arguments
-            .sample
-            .parse()
-            .map_err(|()| anyhow!("`--sample` is not one of the built-in events"))?;
-        match original_id {
-            Some(original_id) => sample.addressed_to(original_id).into_bytes(),
-            None => sample.xml().as_bytes().to_owned(),
-        }
-    };
-    match arguments.msg_id {
-        None => Ok(message),
-        Some(msg_id) => {
-            let text = String::from_utf8(message).context("`--msg-id`: the event is not UTF-8")?;
-            Ok(with_msg_id(&text, msg_id)
-                .context("`--msg-id`")?
-                .into_bytes())
-        }
     }
 }

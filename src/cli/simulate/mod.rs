@@ -1,0 +1,6 @@
+//! `qunfa simulate`: WeChat's side.
+
+mod push;
+mod target;
+
+pub(super) use push::{PushArgs, push};
