@@ -103,6 +103,9 @@ struct ReprocessArgs {
 enum SimulateCommand {
     /// Push a signed event, as WeChat does: exit code 0 when every answer is 200 with `success` or nothing
     Push(Box<simulate::PushArgs>),
+    /// Push new events over many connections and report what the server took, and how fast: exit code 0 when every
+    /// answer is 200 with `success` or nothing
+    Load(Box<simulate::LoadArgs>),
 }
 
 /// Why a command did not do its work, and the exit code that says so.
@@ -184,6 +187,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Reprocess(arguments) => block_on(reprocess::run(&settings()?, arguments)),
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
+            SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),
         },
     }
 }

@@ -3,6 +3,7 @@
 //! It shares [`wechat`](crate::wechat) with the receiver, so alone it proves only that two halves agree; the tests hold
 //! both against vectors that WeChat published.
 
+mod load;
 mod sample;
 mod sealing;
 
@@ -15,6 +16,7 @@ use url::{Host, Url};
 
 use crate::domain::Time;
 
+pub use load::{Histogram, Load, LoadError, Report, Trouble};
 pub use sample::{NoMsgId, Sample, with_msg_id};
 pub use sealing::{Sender, SignedPush};
 
@@ -35,8 +37,12 @@ pub struct Answer {
 impl Answer {
     /// Whether WeChat takes it as an acknowledgement: 200 with `success` or nothing.
     pub fn is_legal(&self) -> bool {
-        self.status == 200 && matches!(self.body.as_str(), "success" | "")
+        is_legal(self.status, self.body.as_bytes())
     }
+}
+
+fn is_legal(status: u16, body: &[u8]) -> bool {
+    status == 200 && matches!(body, b"success" | b"")
 }
 
 /// A push could not be made.

@@ -32,8 +32,19 @@ impl Sender {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn sign(&self, message: &[u8], now: Time) -> Result<SignedPush, getrandom::Error> {
+        self.sign_with_nonce(message, now, getrandom::u32()?.into())
+    }
+
+    /// The same with that nonce. In plain mode the signature covers no more than the second and the nonce, so a receiver
+    /// must take another message with both for a forgery.
+    pub(super) fn sign_with_nonce(
+        &self,
+        message: &[u8],
+        now: Time,
+        nonce: u64,
+    ) -> Result<SignedPush, getrandom::Error> {
         let timestamp = now.seconds().to_string();
-        let nonce = getrandom::u32()?.to_string();
+        let nonce = nonce.to_string();
         let signature = self.token.sign(timestamp.as_bytes(), nonce.as_bytes());
         let mut query = format!(
             "signature={}&timestamp={timestamp}&nonce={nonce}&openid={OPENID}",

@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 13] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 12] = [
     &["key", "create"],
     &["reprocess"],
     &["simulate", "push"],
+    &["simulate", "load"],
 ];
 
 #[test]

@@ -27,6 +27,7 @@
 //! - `starting`: when `serve` cannot start.
 //! - `stopping`: SIGTERM and SIGINT.
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
+//! - `load`: `simulate load` counts what the server counts.
 //! - `transport`: bodies and heads of every size and shape over bare TCP.
 //! - `connections`: slow, silent and many clients.
 //! - `layers`: which module may name which, and where SQL may stand.
@@ -49,6 +50,7 @@ mod durability;
 mod hostile;
 mod kept;
 mod layers;
+mod load;
 mod mistakes;
 mod outage;
 mod outcome;

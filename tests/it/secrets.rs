@@ -382,13 +382,23 @@ async fn the_commands_show_no_secret_of_a_good_configuration() {
         .collect();
     secrets.extend([hash, OPEN_ID.to_owned()]);
     let address = server.address.to_string();
-    let arguments: [&[&str]; 6] = [
+    let arguments: [&[&str]; 7] = [
         &["config", "check"],
         &["config", "show"],
         &["migrate"],
         &["healthcheck"],
         &["reprocess", "--all"],
         &["simulate", "push", "--account", "safe"],
+        &[
+            "simulate",
+            "load",
+            "--account",
+            "safe",
+            "--seconds",
+            "1",
+            "--rate",
+            "9",
+        ],
     ];
     for arguments in arguments {
         let mut command = server.command();

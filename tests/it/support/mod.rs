@@ -3,8 +3,10 @@
 pub(crate) mod accounts;
 pub(crate) mod database;
 pub(crate) mod events;
+pub(crate) mod load;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod stub;
 pub(crate) mod unparsed;
 pub(crate) mod wire;
 pub(crate) mod workplace;

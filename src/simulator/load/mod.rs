@@ -1,0 +1,153 @@
+//! WeChat's side under load: many connections push results of ever new jobs, to find out what a receiver takes.
+
+mod connection;
+mod histogram;
+mod message;
+mod plan;
+mod report;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use url::{Position, Url};
+
+use self::message::Template;
+use self::plan::Plan;
+use self::report::Tally;
+use super::Sender;
+use crate::domain::MsgId;
+
+pub use connection::Trouble;
+pub use histogram::Histogram;
+pub use report::Report;
+
+/// How hard to push, and for how long.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Connections that are kept alive, each with one push at a time.
+    pub connections: u16,
+    /// For how long pushes begin.
+    pub duration: Duration,
+    /// Pushes for each second over all connections, on a schedule that does not wait for answers; none: as fast as
+    /// answers come.
+    pub rate: Option<u32>,
+    /// Of 100 pushes, how many repeat an earlier event: the same body with a new timestamp, nonce and signature.
+    pub repeats: u8,
+    /// The id of the first event; the others count up from it.
+    pub first_msg_id: MsgId,
+    /// Whom the events are addressed to, where the account insists on it.
+    pub original_id: Option<String>,
+}
+
+/// Load could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Only `http:` URLs are pushed to: what TLS costs would be measured otherwise.
+    #[error("load goes to `http:` URLs only")]
+    NotHttp,
+    /// The host has no address.
+    #[error("the host of the URL has no address")]
+    NoAddress(#[source] io::Error),
+}
+
+/// What the workers share.
+struct Shared {
+    load: Load,
+    sender: Sender,
+    template: Template,
+    addresses: Vec<SocketAddr>,
+    /// The value of `Host`.
+    host: String,
+    path: String,
+    started: Instant,
+    /// Pushes of the schedule that a worker has taken.
+    taken: AtomicU64,
+    stop: CancellationToken,
+    state: Mutex<State>,
+}
+
+struct State {
+    plan: Plan,
+    tally: Tally,
+}
+
+impl Load {
+    /// Pushes to `url` until the time is over or `stop` is done; pushes under way are waited for, 5 s at most.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it could not begin. Whatever happens later is in the report.
+    pub async fn run(
+        self,
+        url: &Url,
+        sender: Sender,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Report, LoadError> {
+        if url.scheme() != "http" {
+            return Err(LoadError::NotHttp);
+        }
+        let shared = Arc::new(Shared {
+            sender,
+            template: Template::new(self.original_id.as_deref()),
+            addresses: addresses(url.clone()).await?,
+            host: url[Position::BeforeHost..Position::AfterPort].to_owned(),
+            path: url.path().to_owned(),
+            started: Instant::now(),
+            taken: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            state: Mutex::new(State {
+                plan: Plan::new(self.first_msg_id, self.repeats),
+                tally: Tally::default(),
+            }),
+            load: self,
+        });
+        let mut workers = JoinSet::new();
+        for _ in 0..shared.load.connections {
+            workers.spawn(worker::run(Arc::clone(&shared)));
+        }
+        let mut pushed_for = shared.load.duration;
+        tokio::select! {
+            () = finished(&mut workers) => {}
+            () = stop => {
+                pushed_for = pushed_for.min(shared.started.elapsed());
+                shared.stop.cancel();
+                finished(&mut workers).await;
+            }
+        }
+        let took = shared.started.elapsed();
+        let due = shared.due(pushed_for);
+        let shared = Arc::into_inner(shared).expect("the workers are gone");
+        let State { plan, tally } = shared
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(Report::new(tally, plan, due, took))
+    }
+}
+
+impl Shared {
+    /// How many pushes the schedule has for a run of that length.
+    fn due(&self, pushed_for: Duration) -> u64 {
+        let nanoseconds = pushed_for.as_nanos() * u128::from(self.load.rate.unwrap_or(0));
+        u64::try_from(nanoseconds.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+async fn finished(workers: &mut JoinSet<()>) {
+    while let Some(ended) = workers.join_next().await {
+        ended.expect("a worker does not panic");
+    }
+}
+
+async fn addresses(url: Url) -> Result<Vec<SocketAddr>, LoadError> {
+    let looked_up = tokio::task::spawn_blocking(move || url.socket_addrs(|| None)).await;
+    looked_up
+        .expect("the look-up does not panic")
+        .map_err(LoadError::NoAddress)
+}

@@ -1,0 +1,111 @@
+//! One connection's work: wait for its turn, make an event, push it, note the answer.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HOST};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::connection::{Answer, Connection, Trouble};
+use super::plan::Event;
+use super::{Shared, State};
+use crate::domain::Time;
+use crate::simulator::{PATIENCE, SignedPush, is_legal};
+
+/// After an error: a server that is away is not asked as fast as it refuses.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Timers are that coarse, and late rather than early.
+const TICK: Duration = Duration::from_millis(1);
+/// How much later than the end a push may begin that was due before.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// One push may go out.
+struct Turn {
+    /// From when its latency counts, where a schedule says that; else that is its sending.
+    due: Option<Instant>,
+}
+
+/// Pushes until the time is over.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut connection = Connection::new(&shared.addresses);
+    while let Some(Turn { due }) = shared.turn().await {
+        let now = Time::now();
+        let Some(event) = shared.state().plan.next(now) else {
+            break;
+        };
+        let request = shared.request(event, now);
+        let since = due.unwrap_or_else(Instant::now);
+        let answer = match request {
+            Ok(request) => timeout(PATIENCE, connection.answer(request))
+                .await
+                .unwrap_or(Err(Trouble::TooLate)),
+            Err(trouble) => Err(trouble),
+        };
+        let failed = answer.is_err();
+        shared.note(event, answer, since.elapsed());
+        if failed {
+            shared.stop.run_until_cancelled(sleep(PAUSE)).await;
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a push is due; none when the time is over.
+    async fn turn(&self) -> Option<Turn> {
+        let end = self.started + self.load.duration;
+        let Some(rate) = self.load.rate else {
+            let over = self.stop.is_cancelled() || Instant::now() >= end;
+            return (!over).then_some(Turn { due: None });
+        };
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        let after = u128::from(number) * 1_000_000_000 / u128::from(rate);
+        let intended = self.started + Duration::from_nanos(u64::try_from(after).ok()?);
+        if intended >= end {
+            return None;
+        }
+        // A push may be a moment early, and then counts from its sending: late timers are no latency.
+        let waited = sleep_until(intended - TICK);
+        self.stop.run_until_cancelled(waited).await?;
+        let now = Instant::now();
+        let due = Some(intended.min(now));
+        (now < end + GRACE).then_some(Turn { due })
+    }
+
+    fn request(&self, event: Event, now: Time) -> Result<Request<Full<Bytes>>, Trouble> {
+        let message = self.template.message(event);
+        // At thousands of pushes a second, WeChat's nonces of 32 bits would meet.
+        let SignedPush { query, body } = getrandom::u64()
+            .and_then(|nonce| self.sender.sign_with_nonce(message.as_bytes(), now, nonce))
+            .map_err(|_| Trouble::NoRandomBytes)?;
+        let request = Request::post(format!("{}?{query}", self.path))
+            .header(HOST, &self.host)
+            .header(CONTENT_TYPE, "text/xml")
+            .body(Full::from(body));
+        Ok(request.expect("a URL's parts and a signed query are good"))
+    }
+
+    fn note(&self, event: Event, answer: Result<Answer, Trouble>, latency: Duration) {
+        let mut state = self.state();
+        let State { plan, tally } = &mut *state;
+        match answer {
+            Ok((status, body)) => {
+                tally.latency.record(latency);
+                if is_legal(status, &body) {
+                    tally.acknowledged += 1;
+                    plan.acknowledge(event);
+                } else {
+                    *tally.others.entry(status).or_default() += 1;
+                }
+            }
+            Err(trouble) => *tally.troubles.entry(trouble).or_default() += 1,
+        }
+    }
+}
