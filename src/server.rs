@@ -34,6 +34,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const HEAD_LIMIT: usize = 16 * 1024;
 /// How long a connection that has to go may still take to send out an answer.
 const PARTING: Duration = Duration::from_millis(50);
+/// How long an answer that is made may take to go out after the stop. An idle connection is closed at once.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// How long requests under way may take after the stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// The pause after the system has refused a connection, for want of file descriptors as a rule.
@@ -125,7 +127,7 @@ async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: Can
             if seat.waiting.in_request.load(Relaxed) {
                 connection.await
             } else {
-                let _ = tokio::time::timeout(PARTING, connection).await;
+                let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
                 return;
             }
         }
