@@ -112,11 +112,11 @@ impl<'d> Node<'d> {
         self.children().filter(move |child| child.name() == name)
     }
 
-    /// The child of that name.
+    /// The one child of that name, if there is any.
     ///
     /// # Errors
     /// In words, when there are two: elements that we know may stand once at most.
-    pub(super) fn only(self, name: &'static str) -> Result<Option<Node<'d>>, String> {
+    pub(super) fn sole(self, name: &'static str) -> Result<Option<Node<'d>>, String> {
         let mut found = self.named(name);
         match (found.next(), found.next()) {
             (_, Some(_)) => Err(format!("`{name}` stands twice")),
@@ -129,7 +129,7 @@ impl<'d> Node<'d> {
     /// # Errors
     /// In words, when there are two, none, or one without text.
     pub(super) fn required(self, name: &'static str) -> Result<&'d str, String> {
-        self.only(name)?
+        self.sole(name)?
             .and_then(Node::value)
             .ok_or_else(|| format!("`{name}` is missing"))
     }

@@ -142,10 +142,10 @@ fn unparsed(error: String, event: Option<String>, msg_id: Option<MsgId>) -> Push
 
 fn understand(root: Node<'_>) -> Result<Reading, String> {
     for name in ["ToUserName", "FromUserName", "CreateTime"] {
-        root.only(name)?;
+        root.sole(name)?;
     }
     let msg_type = root.required("MsgType")?;
-    let event = root.only("Event")?.and_then(Node::value).map(str::to_owned);
+    let event = root.sole("Event")?.and_then(Node::value).map(str::to_owned);
     if !msg_type.eq_ignore_ascii_case("event") {
         return Ok(Reading::Other {
             event: None,
@@ -168,7 +168,7 @@ fn understand(root: Node<'_>) -> Result<Reading, String> {
 }
 
 fn sole_text(root: Node<'_>, name: &'static str) -> Option<String> {
-    let node = root.only(name).ok().flatten()?;
+    let node = root.sole(name).ok().flatten()?;
     node.value().map(str::to_owned)
 }
 

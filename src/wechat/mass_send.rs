@@ -19,7 +19,7 @@ pub(super) fn read(root: Node<'_>) -> Result<(MassSendFinished, Option<String>),
 }
 
 fn mass_send_finished(root: Node<'_>, notes: &mut Notes) -> Result<MassSendFinished, Reason> {
-    let msg_id = match (root.only("MsgID")?, root.only("MsgId")?) {
+    let msg_id = match (root.sole("MsgID")?, root.sole("MsgId")?) {
         (Some(_), Some(_)) => return Err("both `MsgID` and `MsgId` are there".to_owned()),
         (id, alias) => id.or(alias).and_then(Node::value),
     };
@@ -30,12 +30,12 @@ fn mass_send_finished(root: Node<'_>, notes: &mut Notes) -> Result<MassSendFinis
     let finished_at = whole_number(root.required("CreateTime")?)
         .and_then(Time::from_create_time)
         .ok_or("`CreateTime` is not a number from 0 to 253402300799")?;
-    let status = root.only("Status")?;
+    let status = root.sole("Status")?;
     if status.and_then(Node::value).is_none() {
         notes.add("`Status` is missing".to_owned());
     }
-    let copyright = root.only("CopyrightCheckResult")?;
-    let article_urls = root.only("ArticleUrlResult")?;
+    let copyright = root.sole("CopyrightCheckResult")?;
+    let article_urls = root.sole("ArticleUrlResult")?;
     Ok(MassSendFinished {
         msg_id,
         finished_at,
@@ -60,11 +60,11 @@ fn mass_send_finished(root: Node<'_>, notes: &mut Notes) -> Result<MassSendFinis
         },
         articles: articles(copyright, article_urls, notes)?,
         to_user_name: root
-            .only("ToUserName")?
+            .sole("ToUserName")?
             .and_then(Node::value)
             .map(str::to_owned),
         from_user_name: root
-            .only("FromUserName")?
+            .sole("FromUserName")?
             .and_then(Node::value)
             .map(str::to_owned),
     })
@@ -84,7 +84,7 @@ fn articles(
     let mut linked = BTreeMap::new();
     for item in article_urls.into_iter().flat_map(items) {
         let url = item
-            .only("ArticleUrl")?
+            .sole("ArticleUrl")?
             .and_then(Node::value)
             .map(str::to_owned);
         notes.file(&mut linked, "ArticleUrlResult", item, url)?;
@@ -109,7 +109,7 @@ fn copyright_of(item: Node<'_>, notes: &mut Notes) -> Result<Copyright, Reason> 
         user_declare_state: notes.integer(item, "UserDeclareState")?,
         audit_state: notes.integer(item, "AuditState")?,
         original_url: item
-            .only("OriginalArticleUrl")?
+            .sole("OriginalArticleUrl")?
             .and_then(Node::value)
             .map(str::to_owned),
         original_type: notes.integer(item, "OriginalArticleType")?,
@@ -170,7 +170,7 @@ impl Notes {
         kind: &str,
         convert: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, Reason> {
-        let converted = match parent.only(name)?.map(Node::text) {
+        let converted = match parent.sole(name)?.map(Node::text) {
             None | Some(Text::Empty) => return Ok(None),
             Some(Text::Value(text)) => convert(text),
             Some(Text::Nested) => None,
@@ -190,7 +190,7 @@ impl Notes {
         entry: T,
     ) -> Result<(), Reason> {
         match item
-            .only("ArticleIdx")?
+            .sole("ArticleIdx")?
             .and_then(Node::value)
             .and_then(whole_number)
         {
