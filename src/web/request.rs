@@ -51,7 +51,8 @@ pub(super) async fn trace(request: Request, next: Next) -> Response {
 
     let _entered = span.entered();
     let status = response.status().as_u16();
-    let duration_ms = started.elapsed().as_millis();
+    // A wider number would be a text in JSON.
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if is_routine && status < 500 {
         debug!(status, duration_ms, "answered");
     } else {

@@ -19,6 +19,7 @@
 //! - `unreadable`: the same for what is well-formed but cannot be filed.
 //! - `readable`: what is less than perfect is a job with nulls and a note.
 //! - `any_bytes`: the parser and the verification are fed anything, and never panic.
+//! - `logs`: one JSON object a line, with the request that it belongs to.
 //! - `secrets`: nothing secret or private is logged, answered or stored.
 //! - `command_line`: help, usage and exit codes of every command; keys, the health check, migrations.
 //! - `configuration`: where the configuration comes from, what wins, and what is shown of it.
@@ -51,6 +52,7 @@ mod hostile;
 mod kept;
 mod layers;
 mod load;
+mod logs;
 mod mistakes;
 mod outage;
 mod outcome;
