@@ -32,17 +32,24 @@ impl Sender {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn sign(&self, message: &[u8], now: Time) -> Result<SignedPush, getrandom::Error> {
-        self.sign_with_nonce(message, now, getrandom::u32()?.into())
+        let to_user_name = wechat::read(message).to_user_name.unwrap_or_default();
+        let nonce = getrandom::u32()?.into();
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        Ok(self.sign_with(message, &to_user_name, now, nonce, random))
     }
 
-    /// The same with that nonce. In plain mode the signature covers no more than the second and the nonce, so a receiver
-    /// must take another message with both for a forgery.
-    pub(super) fn sign_with_nonce(
+    /// The same for a message whose addressee is known, with that nonce and those bytes before the encrypted message. In
+    /// plain mode the signature covers no more than the second and the nonce, so a receiver must take another message
+    /// with both for a forgery.
+    pub(super) fn sign_with(
         &self,
         message: &[u8],
+        to_user_name: &str,
         now: Time,
         nonce: u64,
-    ) -> Result<SignedPush, getrandom::Error> {
+        random: [u8; 16],
+    ) -> SignedPush {
         let timestamp = now.seconds().to_string();
         let nonce = nonce.to_string();
         let signature = self.token.sign(timestamp.as_bytes(), nonce.as_bytes());
@@ -51,13 +58,11 @@ impl Sender {
             signature.to_hex()
         );
         let Some(encryption) = self.mode.encryption() else {
-            return Ok(SignedPush {
+            return SignedPush {
                 query,
                 body: message.to_owned(),
-            });
+            };
         };
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
         let encrypt = encryption.key.seal(message, &encryption.app_id, random);
         let msg_signature =
             self.token
@@ -71,12 +76,12 @@ impl Sender {
             Mode::Compatible(_) => beside(message, &encrypt),
             Mode::Safe(_) | Mode::Plain => None,
         };
-        Ok(SignedPush {
+        SignedPush {
             query,
             body: body
-                .unwrap_or_else(|| envelope(message, &encrypt))
+                .unwrap_or_else(|| envelope(message, to_user_name, &encrypt))
                 .into_bytes(),
-        })
+        }
     }
 }
 
@@ -96,8 +101,7 @@ fn beside(message: &[u8], encrypt: &str) -> Option<String> {
 }
 
 /// `ToUserName` and `Encrypt` only, as safe mode sends it.
-fn envelope(message: &[u8], encrypt: &str) -> String {
-    let to_user_name = wechat::read(message).to_user_name.unwrap_or_default();
+fn envelope(message: &[u8], to_user_name: &str, encrypt: &str) -> String {
     if std::str::from_utf8(message).is_ok_and(is_json) {
         let envelope = serde_json::json!({"ToUserName": to_user_name, "Encrypt": encrypt});
         return envelope.to_string();

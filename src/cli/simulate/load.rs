@@ -83,7 +83,7 @@ pub(in crate::cli) async fn load(
         .await
         .map_err(|error| match error {
             LoadError::NotHttp => Failure::usage(error),
-            LoadError::NoAddress(_) => anyhow::Error::from(error).into(),
+            LoadError::NoAddress(_) | LoadError::Random(_) => anyhow::Error::from(error).into(),
         })?;
     // The ids first: they are what cannot be had again.
     if let Some(file) = file {

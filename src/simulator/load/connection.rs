@@ -22,8 +22,6 @@ pub enum Trouble {
     BrokenOff,
     /// Nothing within the time that WeChat waits, 5 s.
     TooLate,
-    /// The system gave no random bytes to sign with.
-    NoRandomBytes,
 }
 
 impl Trouble {
@@ -33,7 +31,6 @@ impl Trouble {
             Self::NotConnected => "not_connected",
             Self::BrokenOff => "broken_off",
             Self::TooLate => "too_late",
-            Self::NoRandomBytes => "no_random_bytes",
         }
     }
 }

@@ -10,6 +10,7 @@ const ADDRESSEE: &str = "gh_0a1b2c3d4e5f";
 /// The event with gaps for `CreateTime` and `MsgID`.
 #[derive(Debug)]
 pub(super) struct Template {
+    to_user_name: String,
     before: String,
     between: &'static str,
     after: &'static str,
@@ -20,11 +21,18 @@ impl Template {
     pub(super) fn new(original_id: Option<&str>) -> Self {
         let (before, rest) = around(FULL, "CreateTime");
         let (between, after) = around(rest, "MsgID");
+        let to_user_name = original_id.unwrap_or(ADDRESSEE);
         Self {
-            before: before.replace(ADDRESSEE, original_id.unwrap_or(ADDRESSEE)),
+            to_user_name: to_user_name.to_owned(),
+            before: before.replace(ADDRESSEE, to_user_name),
             between,
             after,
         }
+    }
+
+    /// Whom the events are addressed to.
+    pub(super) fn to_user_name(&self) -> &str {
+        &self.to_user_name
     }
 
     /// The body of an event.
@@ -41,6 +49,7 @@ impl Template {
             before,
             between,
             after,
+            ..
         } = self;
         let _ = write!(message, "{before}{create_time}{between}{msg_id}{after}");
         message
@@ -69,9 +78,10 @@ mod tests {
             msg_id: MsgId::new(i64::MAX).unwrap(),
             create_time: 1_800_000_000,
         };
-        let message = Template::new(Some("gh_x")).message(event);
-        let push = wechat::read(message.as_bytes());
+        let template = Template::new(Some("gh_x"));
+        let push = wechat::read(template.message(event).as_bytes());
         assert_eq!(push.to_user_name.as_deref(), Some("gh_x"));
+        assert_eq!(template.to_user_name(), "gh_x");
         let Reading::Result {
             result, note: None, ..
         } = push.reading

@@ -55,6 +55,9 @@ pub enum LoadError {
     /// The host has no address.
     #[error("the host of the URL has no address")]
     NoAddress(#[source] io::Error),
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random(#[from] getrandom::Error),
 }
 
 /// What the workers share.
@@ -69,6 +72,9 @@ struct Shared {
     started: Instant,
     /// Pushes of the schedule that a worker has taken.
     taken: AtomicU64,
+    /// The next nonce. They count up from a random number: at thousands of pushes a second, WeChat's, of 32 random bits,
+    /// would meet.
+    nonce: AtomicU64,
     stop: CancellationToken,
     state: Mutex<State>,
 }
@@ -100,6 +106,7 @@ impl Load {
             path: url.path().to_owned(),
             started: Instant::now(),
             taken: AtomicU64::new(0),
+            nonce: AtomicU64::new(getrandom::u64()?),
             stop: CancellationToken::new(),
             state: Mutex::new(State {
                 plan: Plan::new(self.first_msg_id, self.repeats),

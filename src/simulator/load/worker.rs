@@ -39,12 +39,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         let request = shared.request(event, now);
         let since = due.unwrap_or_else(Instant::now);
-        let answer = match request {
-            Ok(request) => timeout(PATIENCE, connection.answer(request))
-                .await
-                .unwrap_or(Err(Trouble::TooLate)),
-            Err(trouble) => Err(trouble),
-        };
+        let answer = timeout(PATIENCE, connection.answer(request))
+            .await
+            .unwrap_or(Err(Trouble::TooLate));
         let failed = answer.is_err();
         shared.note(event, answer, since.elapsed());
         if failed {
@@ -79,17 +76,23 @@ impl Shared {
         (now < end + GRACE).then_some(Turn { due })
     }
 
-    fn request(&self, event: Event, now: Time) -> Result<Request<Full<Bytes>>, Trouble> {
+    fn request(&self, event: Event, now: Time) -> Request<Full<Bytes>> {
         let message = self.template.message(event);
-        // At thousands of pushes a second, WeChat's nonces of 32 bits would meet.
-        let SignedPush { query, body } = getrandom::u64()
-            .and_then(|nonce| self.sender.sign_with_nonce(message.as_bytes(), now, nonce))
-            .map_err(|_| Trouble::NoRandomBytes)?;
-        let request = Request::post(format!("{}?{query}", self.path))
+        let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
+        // WeChat's bytes before the message are random; these only differ, as that is all that matters under load.
+        let differing = u128::from(nonce).to_be_bytes();
+        let SignedPush { query, body } = self.sender.sign_with(
+            message.as_bytes(),
+            self.template.to_user_name(),
+            now,
+            nonce,
+            differing,
+        );
+        Request::post(format!("{}?{query}", self.path))
             .header(HOST, &self.host)
             .header(CONTENT_TYPE, "text/xml")
-            .body(Full::from(body));
-        Ok(request.expect("a URL's parts and a signed query are good"))
+            .body(Full::from(body))
+            .expect("a URL's parts and a signed query are good")
     }
 
     fn note(&self, event: Event, answer: Result<Answer, Trouble>, latency: Duration) {
