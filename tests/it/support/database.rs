@@ -24,16 +24,41 @@ pub(crate) struct Database {
 impl Backend {
     /// A new, empty database.
     pub(crate) async fn database(self) -> Database {
-        let directory = tempfile::tempdir().unwrap();
-        let url = match self {
-            Self::Sqlite => format!("sqlite://{}", directory.path().join("qunfa.db").display()),
-            Self::Postgres => create_postgres().await,
-        };
-        Database { url, directory }
+        match self {
+            Self::Sqlite => {
+                let directory = tempfile::tempdir().unwrap();
+                let url = format!("sqlite://{}", directory.path().join("qunfa.db").display());
+                Database { url, directory }
+            }
+            Self::Postgres => Database::on(&cluster_url()).await,
+        }
     }
 }
 
 impl Database {
+    /// A new, empty database in the cluster of that superuser's URL.
+    #[allow(clippy::disallowed_methods, reason = "the name is made of numbers")]
+    pub(crate) async fn on(cluster: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "qunfa_{}_{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let mut connection = PgConnection::connect(cluster).await.unwrap();
+        connection
+            .execute(sqlx::AssertSqlSafe(format!("create database {name}")))
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        let mut url: url::Url = cluster.parse().unwrap();
+        url.set_path(&name);
+        Self {
+            url: url.to_string(),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
     /// The store on it, migrated.
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
         match self.url.strip_prefix("sqlite://") {
@@ -72,24 +97,4 @@ pub(crate) fn cluster_url() -> String {
     std::env::var("TEST_POSTGRES_URL").expect(
         "the tests need PostgreSQL: run `scripts/test`, which starts one, or set TEST_POSTGRES_URL",
     )
-}
-
-#[allow(clippy::disallowed_methods, reason = "the name is made of numbers")]
-async fn create_postgres() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!(
-        "qunfa_{}_{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
-    let cluster = cluster_url();
-    let mut connection = PgConnection::connect(&cluster).await.unwrap();
-    connection
-        .execute(sqlx::AssertSqlSafe(format!("create database {name}")))
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
-    let mut url: url::Url = cluster.parse().unwrap();
-    url.set_path(&name);
-    url.to_string()
 }
