@@ -1,11 +1,12 @@
 //! The accept loop: HTTP/1 only, a deadline for every request's head, a limit on connections, and a stop that finishes
-//! what has begun.
+//! what has begun or is on its way.
 //!
 //! `axum::serve` sets no deadline for the head, so a silent client would hold its connection for ever. Deadlines for
 //! bodies are the handlers' business, as they alone read them.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -34,8 +35,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const HEAD_LIMIT: usize = 16 * 1024;
 /// How long a connection that has to go may still take to send out an answer.
 const PARTING: Duration = Duration::from_millis(50);
-/// How long an answer that is made may take to go out after the stop. An idle connection is closed at once.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
+/// How long after the stop an answer that is made may take to go out, and a request that is on its way to come in.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// How long requests under way may take after the stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// The pause after the system has refused a connection, for want of file descriptors as a rule.
@@ -43,7 +44,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The least time between two warnings of that, which outsiders can cause.
 const WARNING_PAUSE: Duration = Duration::from_mins(1);
 
-/// Serves until `shutdown`, then closes idle connections and finishes requests that have begun.
+/// Serves until `shutdown`, then takes no new connections, finishes requests that have begun, and closes connections that
+/// bring none within a second.
 ///
 /// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way.
 pub async fn serve(
@@ -123,12 +125,22 @@ async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: Can
             return;
         }
         () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            if seat.waiting.in_request.load(Relaxed) {
-                connection.await
+            // Told at once, hyper would close a connection that has brought nothing yet, although a request is on its way.
+            let begun = poll_fn(|context| match connection.as_mut().poll(context) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending if seat.waiting.in_request.load(Relaxed) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            let begun = tokio::time::timeout(LAST_CHANCE, begun).await;
+            if let Ok(Some(outcome)) = begun {
+                outcome
             } else {
-                let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
-                return;
+                connection.as_mut().graceful_shutdown();
+                if begun.is_err() {
+                    let _ = tokio::time::timeout(PARTING, connection).await;
+                    return;
+                }
+                connection.await
             }
         }
     };

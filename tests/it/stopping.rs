@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::wire::{Wire, push};
-use crate::support::{Backend, PLAIN, Server, eventually, fixture};
+use crate::support::{Backend, Event, PLAIN, Server, eventually, fixture};
 
 /// Idle clients, and a stop, take far less than any deadline.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ async fn stopping(signal: Signal) {
     }
     assert!(
         signalled.elapsed() < AT_ONCE,
-        "idle connections are closed at once"
+        "idle connections are closed soon"
     );
     eventually("new connections are refused", async || {
         Wire::try_connect(server.address).await.is_err()
@@ -67,6 +67,28 @@ async fn sigterm_finishes_what_has_begun() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigint_does_the_same() {
     stopping(Signal::INT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_on_its_way_is_answered_when_the_stop_overtakes_it() {
+    let mut server = Server::start(Backend::Sqlite).await;
+    let mut pushes = Vec::new();
+    for msg_id in 1..=50 {
+        let (head, body) = push(&PLAIN, Event::new(msg_id, 10).xml());
+        pushes.push((Wire::connect(server.address).await, [head, body].concat()));
+    }
+    // Connections are taken in their order, so by this answer all are.
+    server.accepts(&PLAIN, Event::new(51, 10).xml()).await;
+    server.signal(Signal::TERM);
+    for (wire, bytes) in &mut pushes {
+        wire.send(bytes).await;
+    }
+    for (wire, _) in &mut pushes {
+        assert!(wire.reply().await.expect("an answer").is_success());
+    }
+    assert_eq!(server.wait().await.code(), Some(0), "{}", server.log());
+    server.restart();
+    assert_eq!(server.ok("/api/v1/stats").await["jobs"], 51);
 }
 
 #[tokio::test(flavor = "multi_thread")]
