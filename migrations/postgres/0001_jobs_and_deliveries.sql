@@ -1,27 +1,8 @@
 -- What WeChat pushed, raw, and what it adds up to per job. Table, column and view names are public: people query them.
 
-create table deliveries (
-    id bigint generated always as identity primary key,
-    account text collate "C" not null,
-    -- SHA-256 of body: the same bytes again count in `times`.
-    body_sha256 bytea not null,
-    body bytea not null,
-    state text not null check (state in ('stored', 'unparsed')),
-    event text collate "C",
-    msg_id bigint,
-    error text,
-    -- CreateTime; set exactly when the delivery is a job result that was understood.
-    finished_at timestamptz,
-    received_at timestamptz not null,
-    last_received_at timestamptz not null,
-    times bigint not null check (times >= 1),
-    unique (account, body_sha256)
-);
+create sequence delivery_ids;
 
-create index deliveries_by_time on deliveries (received_at, id);
-create index deliveries_unparsed on deliveries (received_at, id) where state = 'unparsed';
-create index deliveries_by_job on deliveries (account, msg_id, received_at, id) where finished_at is not null;
-
+-- A job, and the delivery whose content it shows. Nearly every job has one content alone, so that a job result is one row.
 create table jobs (
     account text collate "C" not null,
     msg_id bigint not null check (msg_id >= 1),
@@ -44,11 +25,65 @@ create table jobs (
     updated_at timestamptz not null,
     deliveries bigint not null,
     revision bigint not null,
+    shown_id bigint not null,
+    shown_event text collate "C" not null,
+    shown_error text,
+    -- Null once it was pruned.
+    shown_body bytea,
+    -- SHA-256 of the body: the same bytes again are one more copy.
+    shown_sha256 bytea not null,
+    shown_received_at timestamptz not null,
+    shown_last_received_at timestamptz not null,
+    shown_times bigint not null check (shown_times >= 1),
     primary key (account, msg_id)
-);
+-- A row of usual size stays whole and is not compressed, which would take longer than all else.
+) with (toast_tuple_target = 8160);
 
 create index jobs_by_finish on jobs (finished_at, account, msg_id);
 create index jobs_by_account on jobs (account, finished_at, msg_id);
+create index jobs_by_receipt on jobs (shown_received_at, shown_id);
+
+-- Deliveries that no job shows: older or later contents of a job, what was not understood, and other events that are kept.
+create table other_deliveries (
+    id bigint primary key default nextval('delivery_ids'),
+    account text collate "C" not null,
+    body_sha256 bytea not null,
+    body bytea not null,
+    state text not null check (state in ('stored', 'unparsed')),
+    event text collate "C",
+    msg_id bigint,
+    error text,
+    -- CreateTime; set exactly when the delivery is a job result that was understood.
+    finished_at timestamptz,
+    -- The job that it counts in; 0: in none.
+    job bigint not null generated always as (case when finished_at is null then 0 else msg_id end) stored,
+    received_at timestamptz not null,
+    last_received_at timestamptz not null,
+    times bigint not null check (times >= 1),
+    unique (account, body_sha256, job)
+);
+
+create index other_deliveries_by_receipt on other_deliveries (received_at, id);
+create index other_deliveries_unparsed on other_deliveries (received_at, id) where state = 'unparsed';
+create index other_deliveries_by_job on other_deliveries (account, job) where job > 0;
+
+-- Every kept delivery.
+create view deliveries as
+select id, account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times
+from other_deliveries
+union all
+select
+    shown_id, account, shown_sha256, shown_body, 'stored', shown_event, msg_id, shown_error, finished_at,
+    shown_received_at, shown_last_received_at, shown_times
+from jobs
+where shown_body is not null;
+
+-- The last batch that each writer has filed: one that comes again, after an answer got lost, is not filed twice.
+create table writers (
+    id bytea primary key,
+    last_batch bigint not null,
+    wrote_at timestamptz not null
+);
 
 create view job_articles as
 select

@@ -8,25 +8,24 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, StoreUrl};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, SpoolSettings};
 use crate::server;
-use crate::store::{Migrations, OpenStoreError, PostgresStore, SqliteStore, Store};
+use crate::store::{Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store};
 use crate::web::{self, Limits, State};
-use crate::wechat::{Account, Mode, Token};
+use crate::wechat::{self, Account, Mode, Token};
 
 pub use demo::{DEMO, Demo};
 
-/// How long `serve` tries to reach a database that is away at start.
-const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+const SPOOL_FILE: &str = "spool.db";
 /// How long the stop waits for a database that does not answer.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
-const OPENING_PAUSE: Duration = Duration::from_millis(500);
 
 /// A receiver that is ready to serve.
 pub struct App {
@@ -38,12 +37,12 @@ pub struct App {
 
 impl App {
     /// Opens the store of a configuration and wires everything to it. `accounts` are those to serve: the configured ones
-    /// or the demo account.
+    /// or the demo account. A PostgreSQL server that is away is waited for with the spool in its place.
     ///
     /// # Errors
-    /// When the database cannot be opened within 10 s.
+    /// When the database or the spool cannot be opened.
     pub async fn open(config: &Config, accounts: Vec<Account>) -> anyhow::Result<Self> {
-        let store = open_patiently(&config.store.url, migrations(config)).await?;
+        let (store, spool) = open_to_serve(config).await?;
         let keep_events: HashMap<_, _> = config
             .accounts
             .iter()
@@ -54,7 +53,8 @@ impl App {
                 )
             })
             .collect();
-        let ingest = Arc::new(Ingest::new(Arc::clone(&store), keep_events));
+        let ingest = Ingest::start(&store, config.store.budget, spool, keep_events);
+        let ingest = Arc::new(ingest);
         let limits = Limits {
             body: config.server.body_limit,
             timestamp_tolerance: config.server.timestamp_tolerance,
@@ -81,6 +81,7 @@ impl App {
         open_files::raise_limit(self.max_connections);
         let router = web::router(self.state);
         server::serve(listener, router, self.max_connections, shutdown).await;
+        self.ingest.stop().await;
         if tokio::time::timeout(CLOSING_PATIENCE, self.store.close())
             .await
             .is_err()
@@ -93,6 +94,7 @@ impl App {
             duplicates = counts.duplicates,
             unparsed = counts.unparsed,
             other_kept = counts.other_kept,
+            spooled = counts.spooled,
             events = counts.events,
             messages = counts.messages,
             failed = counts.failed,
@@ -102,7 +104,7 @@ impl App {
     }
 }
 
-/// Opens a store once.
+/// Opens a store.
 ///
 /// # Errors
 /// [`OpenStoreError`] when it cannot be opened.
@@ -113,37 +115,44 @@ pub async fn open_store(
     Ok(match url {
         StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(path, migrations).await?),
         StoreUrl::Postgres(url) => {
-            use secrecy::ExposeSecret;
             Arc::new(PostgresStore::open(url.expose_secret(), migrations).await?)
         }
     })
 }
 
-/// Opens a store; while the database is away, tries again for 10 s.
-async fn open_patiently(url: &StoreUrl, migrations: Migrations) -> anyhow::Result<Arc<dyn Store>> {
-    let mut away = None;
-    let trying = async {
-        loop {
-            match open_store(url, migrations).await {
-                Err(error) if error.is_passing() => {
-                    if away.is_none() {
-                        let cause = error.source().map(ToString::to_string);
-                        warn!(cause, "the database is away; trying again for 10 s");
-                    }
-                    away = Some(error);
-                    tokio::time::sleep(OPENING_PAUSE).await;
-                }
-                outcome => return outcome,
-            }
-        }
+/// Opens the store and, for PostgreSQL, the spool.
+async fn open_to_serve(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Option<SpoolSettings>)> {
+    let url = &config.store.url;
+    let cannot_open = || format!("cannot open {url}");
+    let migrations = migrations(config);
+    let StoreUrl::Postgres(secret) = url else {
+        return Ok((
+            open_store(url, migrations)
+                .await
+                .with_context(cannot_open)?,
+            None,
+        ));
     };
-    match (tokio::time::timeout(OPENING_PATIENCE, trying).await, away) {
-        (Ok(outcome), _) => Ok(outcome?),
-        (Err(_), Some(error)) => {
-            Err(error).with_context(|| format!("gave up on the database {url} after 10 s"))
+    let path = config.data_dir.join(SPOOL_FILE);
+    let spool = Spool::open(&path)
+        .await
+        .with_context(|| format!("cannot open the spool {}", path.display()))?;
+    let store = PostgresStore::new(secret.expose_secret(), migrations).with_context(cannot_open)?;
+    let is_away = match store.prepare().await {
+        Ok(()) => false,
+        Err(error) if error.is_passing() => {
+            let cause = error.source().map(ToString::to_string);
+            warn!(%error, cause, "the database is away; starting on the spool");
+            true
         }
-        (Err(_), None) => Err(anyhow!("the database {url} did not answer within 10 s")),
-    }
+        Err(error) => return Err(error).with_context(cannot_open),
+    };
+    let spool = SpoolSettings {
+        spool,
+        is_away,
+        read: |body| wechat::read(body).reading,
+    };
+    Ok((Arc::new(store), Some(spool)))
 }
 
 /// What `store.migrate` says.

@@ -85,7 +85,7 @@ async fn reread_all(
         for delivery in &deliveries {
             let reread = store
                 .reread(
-                    delivery.id,
+                    &DeliveryKey::from(delivery),
                     |body| wechat::read(body).reading,
                     Time::now(),
                     dry_run,

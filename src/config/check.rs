@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
@@ -93,9 +94,11 @@ impl Checker<'_> {
     fn store(&mut self, data_dir: Option<&Path>) -> Result<StoreConfig, Noted> {
         let migrate = self.boolean(&Address::general(Key::Migrate));
         let url = self.store_url(data_dir);
+        let budget = self.integer(&Address::general(Key::Budget));
         Ok(StoreConfig {
             migrate: migrate?,
             url: url?,
+            budget: Duration::from_millis(budget?),
         })
     }
 

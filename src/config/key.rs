@@ -26,6 +26,7 @@ pub(super) enum Key {
     MaxConnections,
     Migrate,
     StoreUrl,
+    Budget,
     ApiKeys,
     LogFormat,
     LogLevel,
@@ -69,7 +70,7 @@ pub(super) struct Address {
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
@@ -78,6 +79,7 @@ impl Key {
         Self::MaxConnections,
         Self::Migrate,
         Self::StoreUrl,
+        Self::Budget,
         Self::ApiKeys,
         Self::LogFormat,
         Self::LogLevel,
@@ -106,6 +108,7 @@ impl Key {
             Self::MaxConnections => ("server", "max_connections", Kind::Integer(1, 1_000_000)),
             Self::Migrate => ("store", "migrate", Kind::Boolean),
             Self::StoreUrl => ("store", "url", Kind::Secret),
+            Self::Budget => ("store", "budget_ms", Kind::Integer(100, 4000)),
             Self::ApiKeys => ("api", "keys", Kind::List),
             Self::LogFormat => ("log", "format", Kind::Text),
             Self::LogLevel => ("log", "level", Kind::Text),

@@ -23,6 +23,7 @@ mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use mistake::{ConfigError, Mistake};
 pub use public_url::PublicUrl;
@@ -76,6 +77,8 @@ pub struct StoreConfig {
     pub migrate: bool,
     /// Where the database is.
     pub url: StoreUrl,
+    /// How long it may take to keep a delivery.
+    pub budget: Duration,
 }
 
 /// What is logged, and how.

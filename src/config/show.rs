@@ -125,6 +125,7 @@ mod tests {
              server.max_connections = 10000  # default\n\
              store.migrate = true  # default\n\
              store.url = \"postgres://user:***@host/db\"  # QUNFA_STORE__URL\n\
+             store.budget_ms = 1500  # default\n\
              api.keys = [\"sha256:0f0f0f0f…\"]  # config.toml\n\
              log.format = \"text\"  # default\n\
              log.level = \"info\"  # default\n\

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::domain::Reading;
 use crate::store::Recorded;
 
+use super::Kept;
+use super::queue::Outcome;
+
 /// Counts pushes. Each push counts once.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -12,6 +15,7 @@ pub struct Counters {
     duplicates: AtomicU64,
     unparsed: AtomicU64,
     other_kept: AtomicU64,
+    spooled: AtomicU64,
     events: AtomicU64,
     messages: AtomicU64,
     failed: AtomicU64,
@@ -29,6 +33,8 @@ pub struct Counts {
     pub unparsed: u64,
     /// Other events that an account keeps.
     pub other_kept: u64,
+    /// What was put into the spool, of whatever kind.
+    pub spooled: u64,
     /// Other events, answered and forgotten.
     pub events: u64,
     /// Users' messages, answered and forgotten.
@@ -52,6 +58,7 @@ impl Counters {
             duplicates: self.duplicates.load(Relaxed),
             unparsed: self.unparsed.load(Relaxed),
             other_kept: self.other_kept.load(Relaxed),
+            spooled: self.spooled.load(Relaxed),
             events: self.events.load(Relaxed),
             messages: self.messages.load(Relaxed),
             failed: self.failed.load(Relaxed),
@@ -59,12 +66,14 @@ impl Counters {
         }
     }
 
-    pub(super) fn kept(&self, reading: &Reading, recorded: Recorded) {
-        let counter = match (recorded, reading) {
-            (Recorded::Duplicate, _) => &self.duplicates,
-            (Recorded::New, Reading::Result { .. }) => &self.results,
-            (Recorded::New, Reading::Unparsed { .. }) => &self.unparsed,
-            (Recorded::New, Reading::Other { .. }) => &self.other_kept,
+    pub(super) fn note(&self, kind: Kind, outcome: Outcome) {
+        let counter = match (outcome, kind) {
+            (Err(_), _) => &self.failed,
+            (Ok(Kept::Spooled), _) => &self.spooled,
+            (Ok(Kept::Filed(Recorded::Duplicate)), _) => &self.duplicates,
+            (Ok(Kept::Filed(Recorded::New)), Kind::Result) => &self.results,
+            (Ok(Kept::Filed(Recorded::New)), Kind::Unparsed) => &self.unparsed,
+            (Ok(Kept::Filed(Recorded::New)), Kind::Other) => &self.other_kept,
         };
         counter.fetch_add(1, Relaxed);
     }
@@ -76,8 +85,22 @@ impl Counters {
         };
         counter.fetch_add(1, Relaxed);
     }
+}
 
-    pub(super) fn failed(&self) {
-        self.failed.fetch_add(1, Relaxed);
+/// What kind of push is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Result,
+    Unparsed,
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(reading: &Reading) -> Self {
+        match reading {
+            Reading::Result { .. } => Self::Result,
+            Reading::Unparsed { .. } => Self::Unparsed,
+            Reading::Other { .. } => Self::Other,
+        }
     }
 }

@@ -1,54 +1,125 @@
 //! Durable acceptance: an authentic push is acknowledged only after what must be kept is on disk.
+//!
+//! [`Ingest::accept`] puts it into a queue; committers file what waits there together, one transaction for all. While
+//! PostgreSQL is away they put it into the spool instead, from where a drainer moves it when the database is back.
 
+mod backup;
+mod committer;
 mod counters;
+mod drainer;
+mod queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use crate::domain::{AccountName, NewDelivery, Reading};
-use crate::store::{Recorded, Store, StoreError};
+use crate::store::{Depth, Reader, Recorded, Spool, Store, StoreError, Ticket};
+
+use backup::{Backup, Gate};
+use committer::Committer;
+use drainer::Drainer;
+use queue::Queue;
 
 pub use counters::{Counters, Counts};
 
-/// How long the store may take. WeChat waits 5 s, so an answer is certain well before that.
-const BUDGET: Duration = Duration::from_millis(1500);
+/// How many batches are filed at once. More make batches smaller, and nothing faster.
+const COMMITTERS: usize = 2;
 
 /// Decides what is kept, and keeps it.
 pub struct Ingest {
-    store: Arc<dyn Store>,
+    queue: Arc<Queue>,
+    backup: Option<Arc<Backup>>,
     /// Per account, the events that are kept raw beside job results; compared without case.
     keep_events: HashMap<AccountName, Vec<String>>,
     counters: Counters,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Where deliveries are kept while the database is away.
+pub struct SpoolSettings {
+    /// The spool.
+    pub spool: Spool,
+    /// Whether the database is away already.
+    pub is_away: bool,
+    /// Turns a body in the spool into what it says.
+    pub read: Reader,
 }
 
 /// What became of an authentic push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// It is on disk.
-    Kept(Recorded),
+    Kept(Kept),
     /// A user's message or an event that nobody asked to keep: counted, and forgotten.
     NotKept,
 }
 
+/// Where a push is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In the database.
+    Filed(Recorded),
+    /// In the spool, on its way to the database.
+    Spooled,
+}
+
 /// Nothing could keep the push; it must not be acknowledged.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IngestError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store did not answer in time. It may still have kept the push, which a retry then finds.
-    #[error("the database did not answer within {} ms", BUDGET.as_millis())]
-    TimedOut,
+    /// More waits already than may.
+    #[error("too many pushes wait to be kept")]
+    Full,
+    /// Neither the database nor, where there is one, the spool took it.
+    #[error("nothing could keep the push")]
+    NotKept,
 }
 
 impl Ingest {
-    /// Accepts into `store`. Accounts that `keep_events` does not name keep job results only.
-    pub fn new(store: Arc<dyn Store>, keep_events: HashMap<AccountName, Vec<String>>) -> Self {
+    /// Accepts into `store`, which may take `budget` for a push; with a spool, that takes over then. Accounts that
+    /// `keep_events` does not name keep job results only. Runs until [`Ingest::stop`].
+    pub fn start(
+        store: &Arc<dyn Store>,
+        budget: Duration,
+        spool: Option<SpoolSettings>,
+        keep_events: HashMap<AccountName, Vec<String>>,
+    ) -> Self {
+        let queue = Arc::new(Queue::default());
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let backup = spool.map(|settings| {
+            let backup = Arc::new(Backup::new(settings.spool, Gate::new(settings.is_away)));
+            let drainer = Drainer {
+                store: Arc::clone(store),
+                backup: Arc::clone(&backup),
+                read: settings.read,
+                stop: stop.clone(),
+            };
+            tasks.spawn(drainer.run());
+            backup
+        });
+        for _ in 0..COMMITTERS {
+            let committer = Committer {
+                queue: Arc::clone(&queue),
+                store: Arc::clone(store),
+                backup: backup.clone(),
+                budget,
+                ticket: Ticket::new_writer(),
+            };
+            tasks.spawn(committer.run());
+        }
+        tasks.close();
         Self {
-            store,
+            queue,
+            backup,
             keep_events,
             counters: Counters::default(),
+            tasks,
+            stop,
         }
     }
 
@@ -61,24 +132,46 @@ impl Ingest {
     ///
     /// # Errors
     /// [`IngestError`] when it could not be kept: then WeChat must try again.
-    pub async fn accept(&self, delivery: &NewDelivery) -> Result<Accepted, IngestError> {
-        if !self.is_kept(delivery) {
+    pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, IngestError> {
+        if !self.is_kept(&delivery) {
             self.counters.not_kept(&delivery.reading);
             return Ok(Accepted::NotKept);
         }
-        let recorded = tokio::time::timeout(BUDGET, self.store.record(delivery))
-            .await
-            .map_err(|_| IngestError::TimedOut)
-            .and_then(|recorded| Ok(recorded?));
-        match recorded {
-            Ok(recorded) => {
-                self.counters.kept(&delivery.reading, recorded);
-                Ok(Accepted::Kept(recorded))
-            }
-            Err(error) => {
-                self.counters.failed();
-                Err(error)
-            }
+        let kind = counters::Kind::of(&delivery.reading);
+        let outcome = match self.queue.push(delivery) {
+            // The sender is dropped without a word only while the program stops.
+            Ok(answer) => answer.await.unwrap_or(Err(IngestError::NotKept)),
+            Err(error) => Err(error),
+        };
+        self.counters.note(kind, outcome);
+        Ok(Accepted::Kept(outcome?))
+    }
+
+    /// Whether the database is known to be away, so that deliveries go to the spool.
+    pub fn is_away(&self) -> bool {
+        self.backup
+            .as_ref()
+            .is_some_and(|backup| backup.gate.is_shut())
+    }
+
+    /// How much is in the spool; none where there is no spool.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read, so that nothing can be put in either.
+    pub async fn depth(&self) -> Result<Option<Depth>, StoreError> {
+        match &self.backup {
+            Some(backup) => backup.spool.depth().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes no more, keeps what waits, and closes the spool.
+    pub async fn stop(&self) {
+        self.queue.close();
+        self.stop.cancel();
+        self.tasks.wait().await;
+        if let Some(backup) = &self.backup {
+            backup.spool.close().await;
         }
     }
 
@@ -94,4 +187,14 @@ impl Ingest {
                 .is_some_and(|names| names.iter().any(|name| name.eq_ignore_ascii_case(event))),
         }
     }
+}
+
+/// The outcome of a call, or [`StoreError::TimedOut`].
+async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(patience, call)
+        .await
+        .unwrap_or(Err(StoreError::TimedOut))
 }

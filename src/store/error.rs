@@ -6,9 +6,50 @@ pub enum StoreError {
     /// The database is away, busy, full or stopping: the same call may work later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The database was not met yet, and cannot be opened.
+    #[error("the database cannot be opened")]
+    NotOpen(#[source] OpenStoreError),
+    /// It took too long; whether it was done is not known.
+    #[error("the database did not answer in time")]
+    TimedOut,
+    /// Others change the same rows time and again: the same call may work later.
+    #[error("others write to the same job at the same moment")]
+    Contended,
+    /// The database refuses what was to be written, and will not take it later either.
+    #[error("the database refuses the content")]
+    Refused(#[source] sqlx::Error),
     /// The database answered something that it should not: a defect of ours or of the data.
     #[error("the database answered unexpectedly")]
     Unexpected(#[source] sqlx::Error),
+}
+
+/// PostgreSQL's codes for a transaction that it has rolled back so that others can go on.
+const CONTENTION: [&str; 2] = ["40001", "40P01"];
+/// What PostgreSQL calls errors that lie in the content: data exception, integrity constraint violation, program limit
+/// exceeded.
+const CONTENT: [&str; 3] = ["22", "23", "54"];
+/// SQLite's for the same: too big, constraint, mismatch.
+const SQLITE_CONTENT: [i32; 3] = [18, 19, 20];
+
+impl StoreError {
+    /// Whether the database is away, so that the next call will fail as well.
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::NotOpen(_) | Self::TimedOut
+        )
+    }
+
+    /// Whether what was to be written is to blame, so that trying it again is no use.
+    pub fn lies_in_content(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Unexpected(_))
+    }
+}
+
+impl From<OpenStoreError> for StoreError {
+    fn from(error: OpenStoreError) -> Self {
+        Self::NotOpen(error)
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -17,15 +58,30 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::Decode(_)
-            | sqlx::Error::Encode(_)
             | sqlx::Error::TypeNotFound { .. } => Self::Unexpected(error),
+            sqlx::Error::Encode(_) => Self::Refused(error),
             sqlx::Error::Database(database)
-                if database.is_check_violation() || database.is_unique_violation() =>
+                if database
+                    .code()
+                    .is_some_and(|code| CONTENTION.contains(&&*code)) =>
             {
-                Self::Unexpected(error)
+                Self::Contended
+            }
+            sqlx::Error::Database(database)
+                if database.code().is_some_and(|code| is_content(&code)) =>
+            {
+                Self::Refused(error)
             }
             _ => Self::Unavailable(error),
         }
+    }
+}
+
+fn is_content(code: &str) -> bool {
+    // PostgreSQL's codes have five characters, SQLite's are numbers: the last eight bits are the kind.
+    match code.parse::<i32>() {
+        Ok(number) if code.len() < 5 => SQLITE_CONTENT.contains(&(number & 0xff)),
+        _ => CONTENT.iter().any(|class| code.starts_with(class)),
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! [`Store`] is the contract. PostgreSQL and SQLite keep it alike: one suite of tests judges both.
 
+mod batch;
 mod error;
 mod migrate;
 mod postgres;
 mod query;
+mod rebuild;
 mod row;
+mod spool;
 mod sqlite;
 mod tally;
 mod time;
@@ -20,6 +23,7 @@ use crate::domain::{
 pub use error::{OpenStoreError, StoreError};
 pub use migrate::Migrations;
 pub use postgres::PostgresStore;
+pub use spool::{Depth, Spool, Spooled, Unit};
 pub use sqlite::SqliteStore;
 
 /// Keeps deliveries and the jobs they add up to.
@@ -28,13 +32,22 @@ pub use sqlite::SqliteStore;
 /// call is one transaction: it happens whole or not at all.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Keeps a delivery; when this returns, it is on disk.
+    /// Keeps deliveries; when this returns, all of them are on disk, as if they had come one by one. On an error, none is,
+    /// unless the database could not tell.
     ///
     /// The same bytes again are one more copy: `times`, `deliveries` and `last_received_at` move, nothing else. Other
     /// bytes for the same job are a new revision. The job shows the content with the latest `CreateTime`; on a tie, the
     /// one first received last, so a late retry of old content never flips it back. Only job results that were
-    /// understood count in a job.
-    async fn record(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError>;
+    /// understood count in a job. A copy that was received before the first, but is filed after it, moves the first time
+    /// of a job with one content; with more, it does not, lest it change what a tie shows.
+    ///
+    /// With a ticket, a batch that is filed already is not filed again: so one whose answer got lost can be tried again,
+    /// even while the first try is still under way.
+    async fn record(
+        &self,
+        batch: &[NewDelivery],
+        ticket: Option<Ticket>,
+    ) -> Result<Filed, StoreError>;
 
     /// Jobs in descending order of (`finished_at`, account, `msg_id` as a number), those after `page.after`.
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError>;
@@ -64,7 +77,7 @@ pub trait Store: Send + Sync {
     /// A delivery that was understood and no longer is stays as it was. None when there is no such delivery.
     async fn reread(
         &self,
-        id: i64,
+        key: &DeliveryKey,
         read: Reader,
         now: Time,
         dry_run: bool,
@@ -79,6 +92,34 @@ pub trait Store: Send + Sync {
 
 /// Turns the body of a kept delivery into what it says.
 pub type Reader = fn(&[u8]) -> Reading;
+
+/// Whose batch it is, and which: each writer files its batches one after the other, with rising numbers. A batch that may or may
+/// not be filed is the last of its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// A random id.
+    pub writer: [u8; 16],
+    /// From 1; 0 before the first.
+    pub number: i64,
+}
+
+impl Ticket {
+    /// A writer that has filed nothing yet.
+    pub fn new_writer() -> Self {
+        let mut writer = [0; 16];
+        getrandom::fill(&mut writer).expect("the system gives random bytes once it has started");
+        Self { writer, number: 0 }
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filed {
+    /// It is filed; what became of each delivery, in the order of the batch.
+    Now(Vec<Recorded>),
+    /// Its ticket, or a later one of the same writer, was used before.
+    Before,
+}
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +226,14 @@ pub struct Reread {
 }
 
 impl Reread {
+    fn unchanged(delivery: Delivery) -> Self {
+        Self {
+            before: delivery.clone(),
+            after: delivery,
+            job_changed: false,
+        }
+    }
+
     /// Whether anything has changed.
     pub fn changed(&self) -> bool {
         self.before != self.after || self.job_changed

@@ -5,16 +5,94 @@ use sqlx::{Database, Encode, QueryBuilder, Row, Type};
 use super::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page};
 use crate::domain::{Stats, Time};
 
-pub(super) const JOB: &str = "select * from jobs where account = $1 and msg_id = $2";
+/// What a job shows: all columns but those of the delivery that it shows.
+macro_rules! job_columns {
+    () => {
+        "account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, check_state, \
+         copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, first_received_at, \
+         last_received_at, updated_at, deliveries, revision"
+    };
+}
 
-pub(super) const DELIVERY: &str = "select * from deliveries where id = $1";
+/// The delivery that a job shows, but its body.
+macro_rules! shown_columns {
+    () => {
+        "shown_id, shown_sha256, shown_received_at, shown_last_received_at, shown_times, shown_body is null as is_pruned"
+    };
+}
+pub(super) use {job_columns, shown_columns};
+
+pub(super) const JOB: &str = concat!(
+    "select ",
+    job_columns!(),
+    " from jobs where account = $1 and msg_id = $2"
+);
+
+/// By the time of receipt, too, because the index is on that.
+pub(super) const DELIVERY: &str = "select * from deliveries where id = $1 and received_at = $2";
 
 pub(super) const JOB_DELIVERIES: &str = "select * from deliveries \
      where account = $1 and msg_id = $2 and finished_at is not null order by received_at, id";
 
-/// The deliveries that make up a job, without their bodies.
-pub(super) const JOB_CONTENTS: &str = "select id, finished_at, received_at, last_received_at, times from deliveries \
-     where account = $1 and msg_id = $2 and finished_at is not null";
+/// The deliveries that make up a job but are not shown, without their bodies.
+pub(super) const OTHER_CONTENTS: &str = "select id, finished_at, received_at, last_received_at, times \
+     from other_deliveries where account = $1 and job = $2";
+
+/// Moves the delivery that a job shows to the others, where that was not pruned.
+pub(super) const DEMOTE: &str = "insert into other_deliveries \
+         (id, account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
+     select shown_id, account, shown_sha256, shown_body, 'stored', shown_event, msg_id, shown_error, finished_at, \
+         shown_received_at, shown_last_received_at, shown_times \
+     from jobs where account = $1 and msg_id = $2 and shown_body is not null";
+
+/// Makes a job, or lets it show another content. `$30`: whether it may be there already.
+pub(super) const SHOW: &str = concat!(
+    "insert into jobs (",
+    job_columns!(),
+    ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
+         shown_times) \
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
+         $24, $25, $26, $27, $28, $29) \
+     on conflict (account, msg_id) do update set \
+         outcome = excluded.outcome, status = excluded.status, code = excluded.code, total_count = excluded.total_count, \
+         filter_count = excluded.filter_count, sent_count = excluded.sent_count, error_count = excluded.error_count, \
+         check_state = excluded.check_state, copyright_count = excluded.copyright_count, \
+         article_url_count = excluded.article_url_count, articles = excluded.articles, \
+         to_user_name = excluded.to_user_name, from_user_name = excluded.from_user_name, \
+         finished_at = excluded.finished_at, first_received_at = excluded.first_received_at, \
+         last_received_at = excluded.last_received_at, updated_at = excluded.updated_at, \
+         deliveries = excluded.deliveries, revision = excluded.revision, shown_id = excluded.shown_id, \
+         shown_event = excluded.shown_event, shown_error = excluded.shown_error, shown_body = excluded.shown_body, \
+         shown_sha256 = excluded.shown_sha256, shown_received_at = excluded.shown_received_at, \
+         shown_last_received_at = excluded.shown_last_received_at, shown_times = excluded.shown_times \
+     where $30"
+);
+
+/// Changes what a job counts, and not what it shows.
+pub(super) const COUNT: &str = "update jobs set first_received_at = $3, last_received_at = $4, deliveries = $5, \
+     revision = $6, updated_at = $7 where account = $1 and msg_id = $2";
+
+pub(super) const DELETE_JOB: &str = "delete from jobs where account = $1 and msg_id = $2";
+
+pub(super) const DELETE_OTHER: &str = "delete from other_deliveries where id = $1";
+
+/// Keeps a delivery that no job shows, or adds its copies to those of the same bytes that are there.
+pub(super) const KEEP_OTHER: &str = "insert into other_deliveries \
+         (id, account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+     on conflict (account, body_sha256, job) do update set \
+         times = other_deliveries.times + excluded.times, \
+         received_at = case when excluded.received_at < other_deliveries.received_at \
+             then excluded.received_at else other_deliveries.received_at end, \
+         last_received_at = case when excluded.last_received_at > other_deliveries.last_received_at \
+             then excluded.last_received_at else other_deliveries.last_received_at end \
+     returning *";
+
+/// Counts copies of a content that its job does not show.
+pub(super) const COUNT_OTHER: &str = "update other_deliveries set \
+         times = times + $4, \
+         last_received_at = case when $5 > last_received_at then $5 else last_received_at end \
+     where account = $1 and body_sha256 = $2 and job = $3";
 
 /// Counts may be any i64, so each sum is taken in halves that cannot overflow.
 const STATS: &str = "select count(*) as jobs, \
@@ -41,7 +119,7 @@ where
     for<'e> String: Encode<'e, DB> + Type<DB>,
     for<'e> Time: Encode<'e, DB> + Type<DB>,
 {
-    let mut query = QueryBuilder::new("select * from jobs where true");
+    let mut query = QueryBuilder::new(concat!("select ", job_columns!(), " from jobs where true"));
     filter_jobs(&mut query, filter);
     if let Some(after) = &page.after {
         query.push(" and (finished_at, account, msg_id) < (");

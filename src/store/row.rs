@@ -3,7 +3,7 @@
 use sqlx::types::Json;
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
-use super::tally::Content;
+use super::tally::{Content, Tally};
 use crate::domain::{Article, Counts, Delivery, Job, MassSendFinished, MsgId, Status, Time};
 
 /// A row of `jobs`.
@@ -42,6 +42,42 @@ where
         updated_at: row.try_get("updated_at")?,
         deliveries: row.try_get("deliveries")?,
         revision: row.try_get("revision")?,
+    })
+}
+
+/// A row of `jobs` with the delivery that it shows, but its body.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) job: Job,
+    pub(super) shown: Content,
+    pub(super) shown_sha256: Vec<u8>,
+    /// The body of what it shows is no longer kept.
+    pub(super) is_pruned: bool,
+}
+
+/// A row of `jobs` with the columns of the delivery that it shows.
+pub(super) fn standing<R>(row: &R) -> Result<Standing, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> bool: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(Standing {
+        job: job(row)?,
+        shown: Content {
+            id: row.try_get("shown_id")?,
+            finished_at: row.try_get("finished_at")?,
+            received_at: row.try_get("shown_received_at")?,
+            last_received_at: row.try_get("shown_last_received_at")?,
+            times: row.try_get("shown_times")?,
+        },
+        shown_sha256: row.try_get("shown_sha256")?,
+        is_pruned: row.try_get("is_pruned")?,
     })
 }
 
@@ -108,26 +144,42 @@ fn required<T>(value: Option<T>, column: &'static str) -> Result<T, sqlx::Error>
     })
 }
 
-/// Binds the values of a job result in the order of the columns that both stores name: `msg_id` to `finished_at`.
+/// A job as it is to stand, and the delivery that it shows.
+pub(super) struct Showing<'s> {
+    pub(super) result: &'s MassSendFinished,
+    pub(super) tally: Tally,
+    pub(super) updated_at: Time,
+    pub(super) shown: &'s Delivery,
+}
+
+/// Binds the values of a job in the order of [`query::SHOW`](super::query::SHOW).
 ///
 /// Kept beside the reading of rows, so that the two lists are compared at a glance.
-pub(super) fn bind_result<'q, DB>(
+pub(super) fn bind_showing<'q, DB>(
     query: sqlx::query::Query<'q, DB, DB::Arguments>,
-    result: &MassSendFinished,
+    showing: &Showing<'_>,
 ) -> sqlx::query::Query<'q, DB, DB::Arguments>
 where
     DB: Database,
     for<'e> i64: sqlx::Encode<'e, DB> + Type<DB>,
     for<'e> Option<i64>: sqlx::Encode<'e, DB> + Type<DB>,
     for<'e> Option<i32>: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> &'e str: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> String: sqlx::Encode<'e, DB> + Type<DB>,
     for<'e> Option<String>: sqlx::Encode<'e, DB> + Type<DB>,
+    for<'e> Vec<u8>: sqlx::Encode<'e, DB> + Type<DB>,
     for<'e> Time: sqlx::Encode<'e, DB> + Type<DB>,
     for<'e> Json<Vec<Article>>: sqlx::Encode<'e, DB> + Type<DB>,
 {
+    let Showing {
+        result,
+        tally,
+        updated_at,
+        shown,
+    } = showing;
     query
+        .bind(shown.account.to_string())
         .bind(result.msg_id.get())
-        .bind(result.status.outcome.as_str())
+        .bind(result.status.outcome.as_str().to_owned())
         .bind(result.status.text.clone())
         .bind(result.status.code)
         .bind(result.counts.total)
@@ -141,4 +193,17 @@ where
         .bind(result.to_user_name.clone())
         .bind(result.from_user_name.clone())
         .bind(result.finished_at)
+        .bind(tally.first_received_at)
+        .bind(tally.last_received_at)
+        .bind(*updated_at)
+        .bind(tally.deliveries)
+        .bind(tally.revision)
+        .bind(shown.id)
+        .bind(shown.event.clone().unwrap_or_default())
+        .bind(shown.error.clone())
+        .bind(shown.body.clone())
+        .bind(shown.body_sha256.to_vec())
+        .bind(shown.received_at)
+        .bind(shown.last_received_at)
+        .bind(shown.times)
 }

@@ -12,17 +12,6 @@ pub(super) struct Content {
     pub(super) times: i64,
 }
 
-/// How a kept delivery stands after one more copy of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has just been filed: its bytes are new, or they were kept unparsed and are understood now.
-    New,
-    /// It was filed before, as a job result.
-    Result,
-    /// It was filed before, as anything else.
-    Other,
-}
-
 /// The sums over all contents of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tally {

@@ -13,8 +13,8 @@ use tracing::{debug, error, info, warn};
 
 use super::State;
 use super::warnings::Subject;
-use crate::domain::{NewDelivery, Reading, Time};
-use crate::ingest::{Accepted, IngestError};
+use crate::domain::{AccountName, MsgId, NewDelivery, Reading, Time};
+use crate::ingest::{Accepted, IngestError, Kept};
 use crate::store::Recorded;
 use crate::wechat::{Account, OpenError, Query};
 
@@ -100,48 +100,59 @@ pub(super) async fn push(FromState(state): FromState<State>, request: Request) -
         received_at,
         reading: opened.reading,
     };
-    accept(&state, &delivery).await
+    accept(&state, delivery).await
 }
 
 /// Says `success` only after what must be kept is on disk.
-async fn accept(state: &State, delivery: &NewDelivery) -> Response {
-    let account = &delivery.account;
+async fn accept(state: &State, delivery: NewDelivery) -> Response {
+    let account = delivery.account.clone();
+    let told = Told::of(&delivery.reading);
     match state.0.ingest.accept(delivery).await {
-        Ok(accepted) => {
-            match accepted {
-                Accepted::Kept(recorded) => log_kept(delivery, recorded),
-                Accepted::NotKept => debug!(%account, "a push that is not kept"),
-            }
-            text(StatusCode::OK, "success")
-        }
+        Ok(Accepted::Kept(kept)) => told.log(&account, kept),
+        Ok(Accepted::NotKept) => debug!(%account, "a push that is not kept"),
         Err(error) => {
-            let source = match &error {
-                IngestError::Store(store) => {
-                    std::error::Error::source(store).map(ToString::to_string)
-                }
-                IngestError::TimedOut => None,
-            };
-            error!(%account, %error, source, "a push could not be kept; WeChat will try again");
+            if error == IngestError::Full && state.0.warnings.is_due(Subject::Full, None) {
+                error!(%error, "pushes are refused; WeChat will try again");
+            }
             let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-            response
+            return response;
         }
     }
+    text(StatusCode::OK, "success")
 }
 
-fn log_kept(delivery: &NewDelivery, recorded: Recorded) {
-    let account = &delivery.account;
-    let is_copy = recorded == Recorded::Duplicate;
-    match &delivery.reading {
-        Reading::Result { result, note, .. } => {
-            let outcome = result.status.outcome.as_str();
-            info!(%account, msg_id = %result.msg_id, outcome, is_copy, note, "a job result is kept");
+/// What the log tells of a push that is kept.
+enum Told {
+    Result(MsgId, &'static str, Option<String>),
+    Other,
+    Unparsed(String),
+}
+
+impl Told {
+    fn of(reading: &Reading) -> Self {
+        match reading {
+            Reading::Result { result, note, .. } => {
+                Self::Result(result.msg_id, result.status.outcome.as_str(), note.clone())
+            }
+            Reading::Other { .. } => Self::Other,
+            Reading::Unparsed { error, .. } => Self::Unparsed(error.clone()),
         }
-        Reading::Other { .. } => info!(%account, is_copy, "an event is kept"),
-        Reading::Unparsed { error, .. } => {
-            warn!(%account, is_copy, error, "a push could not be understood; it is kept raw");
+    }
+
+    fn log(&self, account: &AccountName, kept: Kept) {
+        let is_copy = (kept != Kept::Spooled).then_some(kept == Kept::Filed(Recorded::Duplicate));
+        let is_spooled = (kept == Kept::Spooled).then_some(true);
+        match self {
+            Self::Result(msg_id, outcome, note) => {
+                info!(%account, %msg_id, outcome, is_copy, is_spooled, note, "a job result is kept");
+            }
+            Self::Other => info!(%account, is_copy, is_spooled, "an event is kept"),
+            Self::Unparsed(error) => {
+                warn!(%account, is_copy, is_spooled, error, "a push could not be understood; it is kept raw");
+            }
         }
     }
 }

@@ -1,55 +1,140 @@
 //! Health: open to all, and nothing private in it.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::{StatusCode, Uri};
 use serde::Serialize;
+use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::State;
 use super::warnings::Subject;
+use crate::domain::Time;
+use crate::store::{Depth, StoreError};
 
-/// How long the database may take to answer.
+/// How long the database and the spool may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer holds: however many ask, the database is asked this often at most.
+const SHELF_LIFE: Duration = Duration::from_secs(1);
 
 /// Whether events can be accepted.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct ReadyOut {
     status: &'static str,
     database: &'static str,
     detail: &'static str,
+    /// Where there is a spool that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spool: Option<SpoolOut>,
 }
+
+#[derive(Clone, Serialize)]
+struct SpoolOut {
+    /// Deliveries that wait for the database.
+    waiting: i64,
+    /// How long the oldest of them has waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_age_seconds: Option<i64>,
+    /// Deliveries that the database refuses for their content.
+    refused: i64,
+}
+
+/// The last answer of [`readyz`], and when it was found.
+pub(super) type LastAnswer = Mutex<Option<(Instant, StatusCode, ReadyOut)>>;
 
 /// The process runs.
 pub(super) async fn livez() -> &'static str {
     "ok"
 }
 
-/// The database answers, so an event would be kept.
+/// Whether an event would be kept: in the database, or else in the spool.
 pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, Json<ReadyOut>) {
-    let database = state.0.database;
-    let out = |status, detail| ReadyOut {
-        status,
-        database,
-        detail,
-    };
-    let answer = tokio::time::timeout(PATIENCE, state.0.store.ping()).await;
-    let (detail, source) = match answer {
-        Ok(Ok(())) => return (StatusCode::OK, Json(out("ready", "the database answers"))),
-        Ok(Err(error)) => {
-            let source = error.source().map(ToString::to_string);
-            ("the database is not available", source)
-        }
-        Err(_) => ("the database did not answer in time", None),
-    };
-    if state.0.warnings.is_due(Subject::Ready, None) {
-        warn!(detail, source, "not ready to keep events");
+    let mut last = state.0.last_answer.lock().await;
+    if let Some((found, code, out)) = &*last
+        && found.elapsed() < SHELF_LIFE
+    {
+        return (*code, Json(out.clone()));
     }
-    let code = StatusCode::SERVICE_UNAVAILABLE;
-    (code, Json(out("unavailable", detail)))
+    let (code, out) = find_out(&state).await;
+    *last = Some((Instant::now(), code, out.clone()));
+    (code, Json(out))
+}
+
+async fn find_out(state: &State) -> (StatusCode, ReadyOut) {
+    let (pinged, depth) = tokio::join!(
+        tokio::time::timeout(PATIENCE, state.0.store.ping()),
+        tokio::time::timeout(PATIENCE, state.0.ingest.depth()),
+    );
+    let depth = depth.unwrap_or(Err(StoreError::TimedOut));
+    let failure = pinged.unwrap_or(Err(StoreError::TimedOut)).err();
+    let waiting = match &depth {
+        Ok(Some(depth)) => depth.waiting,
+        Ok(None) | Err(_) => 0,
+    };
+    let (code, status, detail) = match (&failure, &depth) {
+        (None, Err(_)) => (
+            StatusCode::OK,
+            "degraded",
+            "the database answers; the spool does not",
+        ),
+        (None, Ok(_)) if waiting > 0 => (
+            StatusCode::OK,
+            "degraded",
+            "the database answers; deliveries are on their way to it from the spool",
+        ),
+        (None, Ok(_)) => (StatusCode::OK, "ready", "the database answers"),
+        (Some(_), Ok(Some(_))) => (
+            StatusCode::OK,
+            "degraded",
+            "the database does not work; deliveries are kept in the spool",
+        ),
+        (Some(StoreError::TimedOut), _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the database did not answer in time",
+        ),
+        (Some(_), _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the database is not available",
+        ),
+    };
+    let error = failure.as_ref().or(depth.as_ref().err());
+    if let Some(error) = error
+        && state.0.warnings.is_due(Subject::Ready, None)
+    {
+        let source = error.source().map(ToString::to_string);
+        warn!(
+            status,
+            detail, source, "not ready to keep events as they should be"
+        );
+    }
+    let out = ReadyOut {
+        status,
+        database: state.0.database,
+        detail,
+        spool: depth.ok().flatten().map(SpoolOut::new),
+    };
+    (code, out)
+}
+
+impl SpoolOut {
+    fn new(depth: Depth) -> Self {
+        let age = |oldest: Time| {
+            Time::now()
+                .seconds()
+                .saturating_sub(oldest.seconds())
+                .max(0)
+        };
+        Self {
+            waiting: depth.waiting,
+            oldest_age_seconds: depth.oldest.map(age),
+            refused: depth.refused,
+        }
+    }
 }
 
 /// Outside of every route. A path near the callback's may be a slip in WeChat's console, where nobody sees it.

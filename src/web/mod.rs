@@ -26,6 +26,7 @@ use crate::ingest::Ingest;
 use crate::store::Store;
 use crate::wechat::Account;
 
+use health::LastAnswer;
 use replay::ReplayMemory;
 use warnings::Warnings;
 
@@ -45,6 +46,7 @@ struct Shared {
     limits: Limits,
     api_keys: Vec<ApiKeyHash>,
     replay: ReplayMemory,
+    last_answer: LastAnswer,
     warnings: Warnings,
 }
 
@@ -81,6 +83,7 @@ impl State {
             limits,
             api_keys,
             replay: ReplayMemory::default(),
+            last_answer: LastAnswer::default(),
             warnings: Warnings::default(),
         }))
     }

@@ -1,6 +1,7 @@
 //! Errors of the API as `application/problem+json` (RFC 9457): a closed list of ids.
 
 use std::any::Any;
+use std::error::Error;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -85,13 +86,17 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(store_error: StoreError) -> Self {
+        let cause = store_error.source().map(ToString::to_string);
         match &store_error {
-            StoreError::Unavailable(source) => {
-                warn!(error = %source, "the database is not available");
+            StoreError::Unavailable(_)
+            | StoreError::NotOpen(_)
+            | StoreError::TimedOut
+            | StoreError::Contended => {
+                warn!(error = %store_error, cause, "the database is not available");
                 Self::Unavailable
             }
-            StoreError::Unexpected(source) => {
-                error!(error = %source, "the database answered unexpectedly");
+            StoreError::Unexpected(_) | StoreError::Refused(_) => {
+                error!(error = %store_error, cause, "the database answered unexpectedly");
                 Self::Internal
             }
         }

@@ -15,6 +15,8 @@ pub(super) enum Subject {
     Refused,
     /// A body could not be taken in.
     Body,
+    /// The queue is full.
+    Full,
     /// WeChat's clock and ours differ.
     Skew,
     /// A path near the callback's that is none.

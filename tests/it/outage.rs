@@ -1,10 +1,14 @@
-//! The database is away: WeChat and dashboards get an honest answer in time, and all is well once it is back.
+//! PostgreSQL is away: pushes go to the spool and are acknowledged in time, dashboards get an honest answer, and once it is
+//! back every event is in it, counted once.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::load::jobs;
 use crate::support::{Backend, Event, PLAIN, Proxy, SAFE, Server, Setup, Way, eventually};
 
 async fn server_behind_a_proxy() -> (Server, Proxy) {
@@ -13,22 +17,18 @@ async fn server_behind_a_proxy() -> (Server, Proxy) {
     (Setup::default().start_on(database), proxy)
 }
 
-/// Pushes and expects 503, never `success`, within 2 s.
-async fn refuses_in_time(server: &Server, msg_id: i64) {
+/// Pushes and expects `success` within 2 s.
+async fn takes_in_time(server: &Server, msg_id: i64) {
     let started = Instant::now();
-    let push = SAFE.sign(Event::new(msg_id, 10).xml());
-    let response = server.post("safe", &push.query, push.body).await;
+    server.accepts(&SAFE, Event::new(msg_id, 10).xml()).await;
     assert!(
         started.elapsed() < Duration::from_secs(2),
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(response.status(), 503);
-    assert!(response.headers().contains_key("retry-after"));
-    assert!(!response.text().await.unwrap().contains("success"));
 }
 
-async fn says_unavailable_in_time(server: &Server) {
+async fn the_api_says_unavailable_in_time(server: &Server) {
     let paths = [
         "jobs",
         "jobs/safe/1",
@@ -48,73 +48,98 @@ async fn says_unavailable_in_time(server: &Server) {
         assert_eq!(body["type"], "urn:qunfa:problem:unavailable");
     });
     at_once(answers).await;
-    let asked = Instant::now();
-    let (status, body) = server.json("/readyz").await;
-    assert!(asked.elapsed() < Duration::from_secs(5));
-    assert_eq!(
-        (status, &body["status"]),
-        (503, &Value::from("unavailable"))
-    );
-    assert!(!body.to_string().contains("postgres@"), "{body}");
     assert_eq!(server.get("/livez").await.status(), 200);
     server.ok("/api/v1/reasons").await;
 }
 
+/// The answer of `/readyz` once it says that.
+async fn readiness(server: &Server, status: &str) -> Value {
+    let mut last = Value::Null;
+    eventually(&format!("readyz says {status}"), async || {
+        let asked = Instant::now();
+        last = server.json("/readyz").await.1;
+        assert!(asked.elapsed() < Duration::from_secs(5));
+        last["status"] == status
+    })
+    .await;
+    assert!(!last.to_string().contains("postgres@"), "{last}");
+    last
+}
+
 async fn outage(way: Way) {
     let (server, proxy) = server_behind_a_proxy().await;
-    let mut kept = 0;
+    let mut copies = HashMap::new();
     // What an outage leaves behind must not add up.
     for round in 1..=3 {
-        kept += one_outage(&server, &proxy, way, round * 10_000_000).await;
-        assert_eq!(server.ok("/api/v1/stats").await["jobs"], kept);
+        copies.extend(one_outage(&server, &proxy, way, round * 10_000_000).await);
+        let jobs = jobs(&server, &PLAIN).await;
+        assert_eq!(jobs.len(), copies.len());
+        for job in jobs {
+            let msg_id = job["msg_id"].as_str().unwrap().parse::<i64>().unwrap();
+            assert_eq!(
+                (job["deliveries"].as_i64(), job["revision"].as_i64()),
+                (Some(copies[&msg_id]), Some(1)),
+                "job {msg_id}"
+            );
+        }
     }
 }
 
-/// Cuts the way under load and opens it again; how many new jobs were kept. Their ids are above `base`.
-async fn one_outage(server: &Server, proxy: &Proxy, way: Way, base: i64) -> i64 {
-    let push = async |msg_id: i64| server.push(&PLAIN, Event::new(msg_id, 10).xml()).await;
-    // Twenty push one event after the other, so that the way is cut with every connection in use.
+/// Cuts the way under load and opens it again; how many copies of each job were acknowledged. Their ids are above `base`.
+async fn one_outage(server: &Server, proxy: &Proxy, way: Way, base: i64) -> HashMap<i64, i64> {
+    let copies = Mutex::new(HashMap::new());
     let acknowledged = AtomicI64::new(0);
+    let is_over = AtomicBool::new(false);
+    // Twenty push one event after the other, some twice, so that the way is cut with every connection in use.
     let pushers = (1..=20).map(|pusher| {
-        let (push, acknowledged) = (&push, &acknowledged);
+        let (copies, acknowledged, is_over) = (&copies, &acknowledged, &is_over);
         async move {
             for msg_id in (base + pusher * 100_000).. {
-                let (status, body) = push(msg_id).await;
-                if status == 503 {
-                    assert!(!body.contains("success"));
-                    return msg_id;
+                for _ in 0..=(msg_id % 2) {
+                    let pushed = Instant::now();
+                    server.accepts(&PLAIN, Event::new(msg_id, 10).xml()).await;
+                    let taken = pushed.elapsed();
+                    assert!(taken < Duration::from_secs(5), "{taken:?}");
+                    *copies.lock().unwrap().entry(msg_id).or_default() += 1;
+                    acknowledged.fetch_add(1, Relaxed);
                 }
-                assert_eq!((status, &*body), (200, "success"));
-                acknowledged.fetch_add(1, Relaxed);
+                if is_over.load(Relaxed) {
+                    return;
+                }
             }
-            unreachable!("the way is cut long before");
         }
     });
-    let cut = async {
-        eventually("the load is on", async || acknowledged.load(Relaxed) > 200).await;
-        proxy.set(way);
+    let more = async |count: i64| {
+        let goal = acknowledged.load(Relaxed) + count;
+        eventually("the load goes on", async || {
+            acknowledged.load(Relaxed) > goal
+        })
+        .await;
     };
-    let (unkept, ()) = tokio::join!(at_once(pushers), cut);
-    refuses_in_time(server, base).await;
-    says_unavailable_in_time(server).await;
-
-    proxy.set(Way::Open);
-    eventually("the server is ready again", async || {
-        server.json("/readyz").await.0 == 200
-    })
-    .await;
-    eventually("events are accepted again", async || {
-        server.push(&SAFE, Event::new(base, 10).xml()).await.0 == 200
-    })
-    .await;
-    // WeChat's retries: an event that had been kept before the answer got lost is a copy.
-    for (status, body) in at_once(unkept.iter().map(|msg_id| push(*msg_id))).await {
-        assert_eq!((status, &*body), (200, "success"));
-    }
-    for msg_id in unkept {
-        assert_eq!(server.job(&PLAIN, &msg_id.to_string()).await["revision"], 1);
-    }
-    acknowledged.into_inner() + 21
+    let cut = async {
+        more(200).await;
+        proxy.set(way);
+        more(200).await;
+        takes_in_time(server, base).await;
+        let readiness = readiness(server, "degraded").await;
+        assert!(
+            readiness["spool"]["waiting"].as_i64() > Some(0),
+            "{readiness}"
+        );
+        assert!(
+            readiness["spool"]["oldest_age_seconds"].is_i64(),
+            "{readiness}"
+        );
+        the_api_says_unavailable_in_time(server).await;
+        proxy.set(Way::Open);
+        more(200).await;
+        is_over.store(true, Relaxed);
+    };
+    tokio::join!(at_once(pushers), cut);
+    let readiness = readiness(server, "ready").await;
+    assert_eq!(readiness["spool"]["waiting"], 0);
+    assert_eq!(server.job(&SAFE, &base.to_string()).await["deliveries"], 1);
+    copies.into_inner().unwrap()
 }
 
 /// All of them at once.
@@ -152,24 +177,46 @@ async fn a_database_that_falls_silent_costs_nothing_but_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_takes_no_writes_is_not_ready() {
+async fn a_database_that_takes_no_writes_is_not_ready_and_gets_the_events_later() {
     let database = Backend::Postgres.database().await;
     let store = database.store().await;
     store.ping().await.unwrap();
     store.close().await;
 
     let server = Setup::default().start_on(database);
-    server.database.execute("do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$").await;
-    let (status, body) = server.json("/readyz").await;
-    assert_eq!(
-        (status, &body["status"]),
-        (503, &Value::from("unavailable")),
-        "{body}"
-    );
+    let read_only = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$";
+    server.database.execute(read_only).await;
+    assert_eq!(server.json("/readyz").await.1["status"], "degraded");
     assert!(
         server.log().contains("not ready to keep events"),
         "{}",
         server.log()
     );
-    assert_eq!(server.push(&SAFE, Event::new(1, 10).xml()).await.0, 503);
+    server.accepts(&SAFE, Event::new(1, 10).xml()).await;
+    let (status, _) = server.json("/api/v1/jobs/safe/1").await;
+    assert_eq!(status, 404);
+
+    let writable = "begin read write; do $$ begin \
+         execute format('alter database %I set default_transaction_read_only = off', current_database()); end $$; commit";
+    server.database.execute(writable).await;
+    eventually("the job is in the database", async || {
+        server.json("/api/v1/jobs/safe/1").await.0 == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_starts_without_its_database_and_fills_it_later() {
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    proxy.set(Way::Refused);
+    let server = Setup::default().start_on(database);
+    assert_eq!(server.json("/readyz").await.1["status"], "degraded");
+    for msg_id in 1..=3 {
+        server.accepts(&SAFE, Event::new(msg_id, 10).xml()).await;
+    }
+    the_api_says_unavailable_in_time(&server).await;
+    proxy.set(Way::Open);
+    readiness(&server, "ready").await;
+    assert_eq!(server.ok("/api/v1/stats").await["jobs"], 3);
 }

@@ -1,10 +1,10 @@
-//! When `serve` cannot start: what it says, its exit code, and how long it tries.
+//! When `serve` cannot start: what it says, and its exit code; and when it starts without its database.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::support::workplace::{Ended, MOMENT, Workplace, ended, unused_address};
-use crate::support::{Backend, Database, Proxy, Way, eventually, on_both_stores};
+use crate::support::workplace::{Ended, MOMENT, Workplace, unused_address};
+use crate::support::{Backend, Database, on_both_stores};
 
 const FREE_PORT: (&str, &str) = ("QUNFA_SERVER__LISTEN", "127.0.0.1:0");
 
@@ -87,70 +87,31 @@ fn a_database_file_that_cannot_be_is_told_at_once() {
     }
 }
 
-#[test]
-fn a_database_that_is_away_is_tried_for_10_seconds() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_database_is_away_starts_on_its_spool_and_stops_again() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let urls = [unused_address(), silent.local_addr().unwrap()]
-        .map(|address| format!("postgres://user:CANARY@{address}/db"));
-    let tries = urls.map(|url| {
-        std::thread::spawn(move || {
-            let place = Workplace::new();
-            let mut command = place.program();
-            let url = [("QUNFA_STORE__URL", url.as_str()), FREE_PORT];
-            command.arg("serve").envs(url);
-            let started = Instant::now();
-            (ended(command).with_code(1), started.elapsed())
-        })
-    });
-    for tried in tries {
-        let (ended, took) = tried.join().unwrap();
-        assert!(ended.talk.contains("10 s"), "{ended:?}");
-        assert!(!ended.talk.contains("CANARY"), "{ended:?}");
-        assert_eq!(ended.output, "");
-        let expected = Duration::from_secs(8)..Duration::from_secs(20);
-        assert!(expected.contains(&took), "{took:?}");
+    for address in [unused_address(), silent.local_addr().unwrap()] {
+        let place = Workplace::new();
+        let url = format!("postgres://user:CANARY@{address}/db");
+        let started = Instant::now();
+        let serving = place.serve(&[("QUNFA_STORE__URL", &url)], &[]).await;
+        assert!(started.elapsed() < Duration::from_secs(8));
+        let log = place.read("serve.err");
+        assert!(log.contains("starting on the spool"), "{log}");
+        assert!(!log.contains("CANARY"), "{log}");
+        let stopped = Instant::now();
+        assert_eq!(serving.stop().await, Some(0));
+        assert!(stopped.elapsed() < Duration::from_secs(8));
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_comes_back_in_time_is_used() {
-    let mut database = Backend::Postgres.database().await;
-    let proxy = Proxy::before(&mut database).await;
-    proxy.set(Way::Refused);
+#[test]
+fn a_database_that_is_away_cannot_be_migrated() {
     let place = Workplace::new();
-    let variables = [("QUNFA_STORE__URL", database.url.as_str())];
-    let database_returns = async {
-        eventually("it is noticed", async || {
-            place.read("serve.err").contains("trying again")
-        })
-        .await;
-        proxy.set(Way::Open);
-    };
-    let (serving, ()) = tokio::join!(place.serve(&variables, &[]), database_returns);
-    assert_eq!(serving.stop().await, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_stops_at_once_while_it_waits_for_the_database() {
-    use rustix::process::{Pid, Signal, kill_process};
-    let place = Workplace::new();
-    let url = format!("postgres://{}/db", unused_address());
-    let mut command = place.program();
-    command
-        .arg("serve")
-        .envs([FREE_PORT, ("QUNFA_STORE__URL", &url)]);
-    let log = place.path("log");
-    let mut child = command
-        .stderr(std::fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    eventually("it waits", async || {
-        place.read("log").contains("trying again")
-    })
-    .await;
-    let stopped = Instant::now();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(0), "{}", place.read("log"));
-    assert!(stopped.elapsed() < Duration::from_secs(5));
+    let url = format!("postgres://user:CANARY@{}/db", unused_address());
+    let ended = place
+        .run_with(&[("QUNFA_STORE__URL", &url)], &["migrate"])
+        .with_code(1);
+    assert!(ended.talk.contains("cannot be opened"), "{ended:?}");
+    assert!(!ended.talk.contains("CANARY"), "{ended:?}");
 }

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use qunfa::domain::{Delivery, DeliveryState, MsgId, Outcome, Reading};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Reader, Store};
 
-use crate::support::events::{arrival_as, at, not_understood, understood};
+use crate::support::events::{arrival_as, at, not_understood, record, understood};
 use crate::support::{Backend, Event};
 
 const ACCOUNTS: [&str; 2] = ["a-", "a"];
@@ -182,7 +182,7 @@ async fn answer(store: &dyn Store, call: &Call) -> String {
             reader,
         } => {
             let delivery = arrival_as(ACCOUNTS[*account], event.xml(), *received, READERS[*reader]);
-            format!("{:?}", store.record(&delivery).await.unwrap())
+            format!("{:?}", record(store, delivery).await.unwrap())
         }
         Call::Reread {
             place,
@@ -196,7 +196,9 @@ async fn answer(store: &dyn Store, call: &Call) -> String {
             };
             let read = READERS[*reader];
             let call = async |dry_run| {
-                let reread = store.reread(delivery.id, read, at(*now), dry_run).await;
+                let reread = store
+                    .reread(&DeliveryKey::from(delivery), read, at(*now), dry_run)
+                    .await;
                 let reread = reread.unwrap().unwrap();
                 let job_changed = reread.job_changed;
                 let deliveries = (without_id(reread.before), without_id(reread.after));

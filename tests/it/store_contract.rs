@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use qunfa::domain::{DeliveryState, Job, MsgId, NewDelivery, Reading};
-use qunfa::store::{DeliveryFilter, Page, Recorded, Reread, Store};
+use qunfa::store::{DeliveryFilter, DeliveryKey, Page, Recorded, Reread, Store};
 
-use crate::support::events::{arrival, arrival_as, at, not_understood, understood};
+use crate::support::events::{self, arrival, arrival_as, at, not_understood, understood};
 use crate::support::{Backend, Event, on_both_stores};
 
 async fn job(store: &dyn Store, account: &str, msg_id: i64) -> Option<Job> {
@@ -26,7 +26,7 @@ async fn tally(store: &dyn Store, account: &str, msg_id: i64) -> (i64, i64, [i64
 }
 
 async fn record(store: &dyn Store, delivery: NewDelivery) -> Recorded {
-    store.record(&delivery).await.unwrap()
+    events::record(store, delivery).await.unwrap()
 }
 
 /// An event whose `SentCount` names it.
@@ -36,22 +36,26 @@ fn named(name: i64, create_time: i64) -> String {
         .xml()
 }
 
-async fn ids(store: &dyn Store) -> Vec<i64> {
+/// Of every delivery, in the order of acceptance.
+async fn keys(store: &dyn Store) -> Vec<DeliveryKey> {
     let page = Page {
         after: None,
         limit: 1000,
     };
     let all = store.deliveries(&DeliveryFilter::default(), &page).await;
-    all.unwrap()
-        .iter()
-        .map(|delivery| delivery.id)
-        .rev()
-        .collect()
+    let mut keys: Vec<_> = all.unwrap().iter().map(DeliveryKey::from).collect();
+    keys.sort_by_key(|key| key.id);
+    keys
 }
 
-async fn reread(store: &dyn Store, id: i64, read: fn(&[u8]) -> Reading, now: i64) -> Reread {
+async fn reread(
+    store: &dyn Store,
+    key: &DeliveryKey,
+    read: fn(&[u8]) -> Reading,
+    now: i64,
+) -> Reread {
     store
-        .reread(id, read, at(now), false)
+        .reread(key, read, at(now), false)
         .await
         .unwrap()
         .unwrap()
@@ -151,16 +155,15 @@ on_both_stores! {
         record(&*store, arrival("a", named(2, 40), 2500)).await;
         assert_eq!(tally(&*store, "a", 42).await, (1, 1, [2500, 2500, 2500], 2));
 
-        // A copy comes to a parser that understands it: all copies count from now on.
-        assert_eq!(record(&*store, arrival("a", named(1, 50), 3000)).await, Recorded::Duplicate);
-        assert_eq!(tally(&*store, "a", 42).await, (4, 2, [1000, 3000, 3000], 1));
+        // A copy comes to a parser that understands it: it counts, and those of before do once they are read again.
+        assert_eq!(record(&*store, arrival("a", named(1, 50), 3000)).await, Recorded::New);
+        assert_eq!(tally(&*store, "a", 42).await, (2, 2, [2500, 3000, 3000], 1));
+        let old_ones = keys(&*store).await.remove(0);
+        assert!(reread(&*store, &old_ones, understood, 9000).await.job_changed);
+        assert_eq!(tally(&*store, "a", 42).await, (4, 2, [1000, 3000, 9000], 1));
         let deliveries = store.job_deliveries(&"a".parse().unwrap(), MsgId::new(42).unwrap()).await.unwrap();
         assert_eq!(deliveries[0].state, DeliveryState::Stored);
         assert_eq!((deliveries[0].error.as_deref(), deliveries[0].times), (None, 3));
-
-        // And one comes to an old replica: a copy is a copy.
-        assert_eq!(record(&*store, old(4000)).await, Recorded::Duplicate);
-        assert_eq!(tally(&*store, "a", 42).await, (5, 2, [1000, 4000, 3000], 1));
     }
 
     async fn other_events_with_the_id_of_a_job_leave_it_alone(backend: Backend) {
@@ -213,7 +216,7 @@ on_both_stores! {
         let at_once = |deliveries: Vec<NewDelivery>| {
             let tasks: Vec<_> = deliveries.into_iter().enumerate().map(|(index, delivery)| {
                 let store = Arc::clone(&stores[index % 2]);
-                tokio::spawn(async move { store.record(&delivery).await.unwrap() })
+                tokio::spawn(async move { record(&*store, delivery).await })
             }).collect();
             async move {
                 let mut new = 0;
@@ -239,17 +242,17 @@ on_both_stores! {
         for millisecond in [1000, 2000] {
             record(&*store, arrival_as("a", named(1, 50), millisecond, not_understood)).await;
         }
-        let id = ids(&*store).await[0];
-        let dry = store.reread(id, understood, at(9000), true).await.unwrap().unwrap();
+        let key = keys(&*store).await.remove(0);
+        let dry = store.reread(&key, understood, at(9000), true).await.unwrap().unwrap();
         assert!(dry.changed() && dry.job_changed);
         assert_eq!((dry.before.state, dry.after.state), (DeliveryState::Unparsed, DeliveryState::Stored));
         assert_eq!(job(&*store, "a", 42).await, None);
 
-        assert_eq!(reread(&*store, id, understood, 9000).await, dry);
+        assert_eq!(reread(&*store, &key, understood, 9000).await, dry);
         assert_eq!(tally(&*store, "a", 42).await, (2, 1, [1000, 2000, 9000], 1));
-        assert!(!reread(&*store, id, understood, 9500).await.changed());
+        assert!(!reread(&*store, &key, understood, 9500).await.changed());
         assert_eq!(tally(&*store, "a", 42).await, (2, 1, [1000, 2000, 9000], 1));
-        assert_eq!(store.reread(id + 1, understood, at(9000), false).await.unwrap(), None);
+        assert_eq!(store.reread(&DeliveryKey { id: key.id + 1, ..key }, understood, at(9000), false).await.unwrap(), None);
     }
 
     async fn what_was_understood_and_no_longer_is_stays(backend: Backend) {
@@ -259,9 +262,9 @@ on_both_stores! {
         record(&*store, arrival("a", named(2, 60), 2000)).await;
         let before = job(&*store, "a", 42).await;
         // The first is still understood, the second shows and no longer is: nothing changes, time after time.
-        for id in ids(&*store).await {
+        for key in keys(&*store).await {
             for read in [not_understood, all_but_two] {
-                let reread = reread(&*store, id, read, 9000).await;
+                let reread = reread(&*store, &key, read, 9000).await;
                 assert!(!reread.changed(), "{reread:?}");
             }
         }
@@ -273,18 +276,18 @@ on_both_stores! {
         let store = database.store().await;
         record(&*store, arrival("a", named(1, 50), 1000)).await;
         record(&*store, arrival("a", named(2, 60), 2000)).await;
-        let ids = ids(&*store).await;
-        assert!(reread(&*store, ids[1], shifted, 9000).await.job_changed);
+        let keys = keys(&*store).await;
+        assert!(reread(&*store, &keys[1], shifted, 9000).await.job_changed);
         assert_eq!(tally(&*store, "a", 142).await, (1, 1, [2000, 2000, 9000], 2));
         let (deliveries, revision, times, _) = tally(&*store, "a", 42).await;
         assert_eq!((deliveries, revision, times), (1, 1, [1000, 1000, 9000]));
 
-        reread(&*store, ids[0], shifted, 9100).await;
+        reread(&*store, &keys[0], shifted, 9100).await;
         assert_eq!(job(&*store, "a", 42).await, None);
         assert_eq!(tally(&*store, "a", 142).await, (2, 2, [1000, 2000, 9100], 2));
 
         // Back again: from the larger id to the smaller one.
-        reread(&*store, ids[0], understood, 9200).await;
+        reread(&*store, &keys[0], understood, 9200).await;
         let (deliveries, revision, times, _) = tally(&*store, "a", 142).await;
         assert_eq!((deliveries, revision, times), (1, 1, [2000, 2000, 9200]));
         assert_eq!(tally(&*store, "a", 42).await, (1, 1, [1000, 1000, 9200], 1));
@@ -296,11 +299,11 @@ on_both_stores! {
         for round in 1..=20 {
             let event = |rest: &str| Event::new(round, 50).rest(rest).xml();
             record(&*store, arrival_as("a", event(""), round, not_understood)).await;
-            let id = *ids(&*store).await.last().unwrap();
+            let key = keys(&*store).await.pop().unwrap();
             let coming = arrival("a", event("<x/>"), round);
             let (reread, recorded) = tokio::join!(
-                store.reread(id, understood, at(9000), false),
-                other.record(&coming),
+                store.reread(&key, understood, at(9000), false),
+                events::record(&*other, coming),
             );
             assert!(reread.unwrap().unwrap().changed());
             assert_eq!(recorded.unwrap(), Recorded::New);
@@ -315,6 +318,6 @@ on_both_stores! {
         store.ping().await.unwrap();
         store.close().await;
         assert!(store.ping().await.is_err());
-        assert!(store.record(&arrival("a", named(1, 50), 1000)).await.is_err());
+        assert!(events::record(&*store, arrival("a", named(1, 50), 1000)).await.is_err());
     }
 }

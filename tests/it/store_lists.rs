@@ -3,7 +3,7 @@
 use qunfa::domain::{DeliveryState, Job, MsgId, Outcome, Stats};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Store};
 
-use crate::support::events::{arrival, arrival_as, at, not_understood};
+use crate::support::events::{self, arrival, arrival_as, at, not_understood};
 use crate::support::{Backend, Event, on_both_stores};
 
 /// The first millisecond that a time can hold; no row and not every calendar goes back that far.
@@ -28,7 +28,7 @@ async fn keys(store: &dyn Store, filter: &JobFilter) -> Vec<(String, i64)> {
 
 async fn record(store: &dyn Store, account: &str, event: &Event, millisecond: i64) {
     store
-        .record(&arrival(account, event.xml(), millisecond))
+        .record(&[arrival(account, event.xml(), millisecond)], None)
         .await
         .unwrap();
 }
@@ -140,9 +140,9 @@ on_both_stores! {
         let store = database.store().await;
         let other = |name: &str| Event::new(9, 10).xml().replace("MASSSENDJOBFINISH", name);
         record(&*store, "a", &Event::new(1, 10), 1000).await;
-        store.record(&arrival("a", other("PublishJobFinish"), 2000)).await.unwrap();
-        store.record(&arrival("b", other("PUBLISHJOBFINISH"), 3000)).await.unwrap();
-        store.record(&arrival_as("b", [0xff, 0x00], 4000, not_understood)).await.unwrap();
+        events::record(&*store, arrival("a", other("PublishJobFinish"), 2000)).await.unwrap();
+        events::record(&*store, arrival("b", other("PUBLISHJOBFINISH"), 3000)).await.unwrap();
+        events::record(&*store, arrival_as("b", [0xff, 0x00], 4000, not_understood)).await.unwrap();
         // One more copy does not make it newer.
         record(&*store, "a", &Event::new(1, 10), 9000).await;
         let any = DeliveryFilter::default;
@@ -196,7 +196,7 @@ on_both_stores! {
         }
         // Counts that are missing add nothing.
         let bare = Event::new(7, 10).xml().replace("Count>", "Other>");
-        store.record(&arrival("a", bare, 1000)).await.unwrap();
+        events::record(&*store, arrival("a", bare, 1000)).await.unwrap();
         let max = i128::from(i64::MAX);
         assert_eq!(
             store.stats(&JobFilter::default()).await.unwrap(),

@@ -9,7 +9,7 @@ use qunfa::store::{
 };
 use sqlx::{Connection, Row};
 
-use crate::support::events::arrival;
+use crate::support::events::{self, arrival};
 use crate::support::{Backend, Database, Event, fixture, on_both_stores};
 
 async fn open(
@@ -78,7 +78,7 @@ on_both_stores! {
     async fn opening_again_keeps_what_is_there(backend: Backend) {
         let database = backend.database().await;
         let store = open(&database, Migrations::Apply).await.unwrap();
-        store.record(&arrival("a", Event::new(1, 10).xml(), 1000)).await.unwrap();
+        events::record(&*store, arrival("a", Event::new(1, 10).xml(), 1000)).await.unwrap();
         store.close().await;
         let store = open(&database, Migrations::Apply).await.unwrap();
         let page = Page { after: None, limit: 10 };
@@ -102,9 +102,9 @@ on_both_stores! {
         let database = backend.database().await;
         let store = open(&database, Migrations::Apply).await.unwrap();
         for file in ["documentation/documentation-current.xml", "events/articles.xml"] {
-            store.record(&arrival("a", fixture(file), 1000)).await.unwrap();
+            events::record(&*store, arrival("a", fixture(file), 1000)).await.unwrap();
         }
-        store.record(&arrival("a", Event::new(1, 10).xml(), 1000)).await.unwrap();
+        events::record(&*store, arrival("a", Event::new(1, 10).xml(), 1000)).await.unwrap();
         let expected: &[ArticleRow] = &[
             (1_000_001_625, 1, Some("Url"), Some(2), Some("Url_1"), Some(true)),
             (1_000_001_625, 2, None, Some(2), Some("Url_2"), Some(true)),
@@ -139,7 +139,7 @@ async fn sqlites_files_are_for_the_user_alone() {
     let file = new.join("qunfa.db");
     let store = SqliteStore::open(&file, Migrations::Apply).await.unwrap();
     store
-        .record(&arrival("a", Event::new(1, 10).xml(), 1000))
+        .record(&[arrival("a", Event::new(1, 10).xml(), 1000)], None)
         .await
         .unwrap();
     assert_eq!(mode(&new), 0o700);

@@ -1,261 +1,453 @@
-//! The steps of a transaction that files a delivery and its job.
+//! The steps of a transaction that files a batch.
 
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection, Row};
 
-use crate::domain::{
-    AccountName, Delivery, DeliveryState, Job, MassSendFinished, MsgId, NewDelivery, Reading, Time,
-};
-use crate::store::tally::{Standing, Tally};
-use crate::store::{Reader, StoreError, query, row};
+use crate::domain::{AccountName, Delivery, Job, MassSendFinished, MsgId, Time};
+use crate::store::batch::{Bundle, Sorted};
+use crate::store::query::{self, job_columns, shown_columns};
+use crate::store::row::{self, Showing, Standing};
+use crate::store::tally::Tally;
+use crate::store::{Filed, StoreError, Ticket};
 
-const KEEP: &str = "insert into deliveries \
-         (account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 1) \
-     on conflict (account, body_sha256) do update set \
-         times = deliveries.times + 1, \
-         last_received_at = greatest(deliveries.last_received_at, excluded.last_received_at) \
-     returning *";
+/// Files one content for each job, all or, where `$4` says so, none: unless each is new or a copy of what its job shows,
+/// the statement then fails. `$1` to `$3` are the ticket; where that was used before, nothing is done.
+const FILE: &str = concat!(
+    "with admitted as ( \
+         insert into writers (id, last_batch, wrote_at) select $1, $2, $3 where $1::bytea is not null \
+         on conflict (id) do update set last_batch = excluded.last_batch, wrote_at = excluded.wrote_at \
+             where writers.last_batch < excluded.last_batch \
+         returning id \
+     ), \
+     filed as ( \
+         insert into jobs (",
+    job_columns!(),
+    ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
+             shown_times) \
+         select new.account, new.msg_id, new.outcome, new.status, new.code, new.total_count, new.filter_count, \
+             new.sent_count, new.error_count, new.check_state, new.copyright_count, new.article_url_count, \
+             new.articles::jsonb, new.to_user_name, new.from_user_name, new.finished_at, new.received_at, \
+             new.last_received_at, new.received_at, new.times, 1, nextval('delivery_ids'), new.event, new.error, new.body, \
+             new.sha256, new.received_at, new.last_received_at, new.times \
+         from unnest($5::text[], $6::bigint[], $7::text[], $8::text[], $9::integer[], $10::bigint[], $11::bigint[], \
+             $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], \
+             $19::text[], $20::timestamptz[], $21::timestamptz[], $22::timestamptz[], $23::bigint[], $24::text[], \
+             $25::text[], $26::bytea[], $27::bytea[]) \
+             as new (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, \
+                 check_state, copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
+                 received_at, last_received_at, times, event, error, body, sha256) \
+         where $1::bytea is null or exists (select from admitted) \
+         on conflict (account, msg_id) do update set \
+             deliveries = jobs.deliveries + excluded.deliveries, \
+             shown_times = jobs.shown_times + excluded.shown_times, \
+             first_received_at = case when jobs.revision = 1 \
+                 then least(jobs.first_received_at, excluded.first_received_at) else jobs.first_received_at end, \
+             last_received_at = greatest(jobs.last_received_at, excluded.last_received_at), \
+             shown_received_at = case when jobs.revision = 1 \
+                 then least(jobs.shown_received_at, excluded.shown_received_at) else jobs.shown_received_at end, \
+             shown_last_received_at = greatest(jobs.shown_last_received_at, excluded.shown_last_received_at) \
+         where jobs.shown_sha256 = excluded.shown_sha256 \
+         returning account, msg_id, shown_times \
+     ) \
+     select $1::bytea is null or exists (select from admitted) as is_admitted, \
+         case when $4 and count(*) < cardinality($5) and ($1::bytea is null or exists (select from admitted)) \
+             then ('qunfa files this batch again, one by one, as it has a revision; not new are all but ' || count(*))::integer \
+         end as failure, \
+         array_agg(account) filter (where not $4 or shown_times > 1) as accounts, \
+         array_agg(msg_id) filter (where not $4 or shown_times > 1) as msg_ids, \
+         array_agg(shown_times) filter (where not $4 or shown_times > 1) as times \
+     from filed"
+);
 
-const FILE: &str = "update deliveries set \
-         state = $2, event = $3, msg_id = $4, error = $5, finished_at = $6 \
-     where id = $1 returning *";
+const ADMIT: &str = "insert into writers (id, last_batch, wrote_at) values ($1, $2, $3) \
+     on conflict (id) do update set last_batch = excluded.last_batch, wrote_at = excluded.wrote_at \
+         where writers.last_batch < excluded.last_batch";
 
-const COUNT_COPY: &str = "update jobs set \
-         deliveries = deliveries + 1, last_received_at = greatest(last_received_at, $3) \
-     where account = $1 and msg_id = $2";
+const FILE_OTHERS: &str = "insert into other_deliveries \
+         (account, body_sha256, body, state, event, msg_id, error, received_at, last_received_at, times) \
+     select * from unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::text[], \
+         $8::timestamptz[], $9::timestamptz[], $10::bigint[]) \
+     on conflict (account, body_sha256, job) do update set \
+         times = other_deliveries.times + excluded.times, \
+         received_at = least(other_deliveries.received_at, excluded.received_at), \
+         last_received_at = greatest(other_deliveries.last_received_at, excluded.last_received_at) \
+     returning account, body_sha256, times";
 
-const INSERT_JOB: &str = "insert into jobs \
-         (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, check_state, \
-          copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
-          first_received_at, last_received_at, deliveries, revision, updated_at) \
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
-     on conflict do nothing";
+const LOCK_JOB: &str = concat!(
+    "select ",
+    job_columns!(),
+    ", ",
+    shown_columns!(),
+    " from jobs where account = $1 and msg_id = $2 for update"
+);
 
-const SHOW_RESULT: &str = "update jobs set \
-         outcome = $3, status = $4, code = $5, total_count = $6, filter_count = $7, sent_count = $8, error_count = $9, \
-         check_state = $10, copyright_count = $11, article_url_count = $12, articles = $13, to_user_name = $14, \
-         from_user_name = $15, finished_at = $16, first_received_at = $17, last_received_at = $18, deliveries = $19, \
-         revision = $20, updated_at = greatest(updated_at, $21) \
-     where account = $1 and msg_id = $2";
+const NEXT_ID: &str = "select nextval('delivery_ids')";
 
-const SHOW_TALLY: &str = "update jobs set \
-         first_received_at = $3, last_received_at = $4, deliveries = $5, revision = $6, \
-         updated_at = greatest(updated_at, $7) \
-     where account = $1 and msg_id = $2";
+/// How often a job that others make and delete at the same moment is tried again.
+const TRIES: usize = 10;
 
-const LOCK_JOB: &str = "select * from jobs where account = $1 and msg_id = $2 for update";
-
-const DELETE_JOB: &str = "delete from jobs where account = $1 and msg_id = $2";
-
-pub(super) type Tx<'c> = Transaction<'c, Postgres>;
-
-/// Keeps the bytes, or counts one more copy of them.
-pub(super) async fn keep(
-    transaction: &mut Tx<'_>,
-    delivery: &NewDelivery,
-) -> Result<(Delivery, Standing), StoreError> {
-    let reading = &delivery.reading;
-    let row = sqlx::query(KEEP)
-        .bind(delivery.account.as_str())
-        .bind(&delivery.body_sha256[..])
-        .bind(&delivery.body)
-        .bind(reading.state().as_str())
-        .bind(reading.event())
-        .bind(reading.msg_id().map(MsgId::get))
-        .bind(reading.error())
-        .bind(reading.result().map(|result| result.finished_at))
-        .bind(delivery.received_at)
-        .fetch_one(&mut **transaction)
-        .await?;
-    let kept = row::delivery(&row)?;
-    if kept.times == 1 {
-        return Ok((kept, Standing::New));
+/// Files a batch in one statement, which is a transaction of its own. None when it needs more than that; then nothing was done.
+pub(super) async fn file_plain(
+    connection: &mut PgConnection,
+    sorted: &mut Sorted<'_>,
+    ticket: Option<Ticket>,
+) -> Result<Option<bool>, StoreError> {
+    if !sorted.is_plain() {
+        return Ok(None);
     }
-    if kept.state == DeliveryState::Unparsed && reading.state() == DeliveryState::Stored {
-        let kept = file(transaction, kept.id, reading).await?;
-        return Ok((kept, Standing::New));
+    match file(connection, &sorted.contents, ticket, true).await {
+        Ok(filed) => {
+            if filed.is_admitted {
+                for bundle in sorted.contents.clone() {
+                    if filed.is_new(&bundle, true) {
+                        sorted.note_new(&bundle);
+                    }
+                }
+            }
+            Ok(Some(filed.is_admitted))
+        }
+        // Ours, or one that the other way will meet again.
+        Err(StoreError::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
     }
-    let is_result = row.try_get::<Option<Time>, _>("finished_at")?.is_some();
-    let standing = if is_result {
-        Standing::Result
-    } else {
-        Standing::Other
-    };
-    Ok((kept, standing))
 }
 
-/// Writes how a kept delivery was read.
-pub(super) async fn file(
-    transaction: &mut Tx<'_>,
-    id: i64,
-    reading: &Reading,
-) -> Result<Delivery, StoreError> {
+/// Files a batch of any kind in a transaction.
+pub(super) async fn file_any(
+    connection: &mut PgConnection,
+    mut sorted: Sorted<'_>,
+    ticket: Option<Ticket>,
+) -> Result<Filed, StoreError> {
+    let mut transaction = connection.begin().await?;
+    if let Some(ticket) = ticket
+        && !admit(&mut transaction, ticket, sorted.last_received_at()).await?
+    {
+        return Ok(Filed::Before);
+    }
+    let filed = file(&mut transaction, &sorted.contents, None, false).await?;
+    for bundle in sorted.contents.clone() {
+        let is_new = if filed.has(&bundle) {
+            filed.is_new(&bundle, false)
+        } else {
+            add_content(&mut transaction, &bundle).await?
+        };
+        if is_new {
+            sorted.note_new(&bundle);
+        }
+    }
+    for bundle in sorted.further.clone() {
+        if add_content(&mut transaction, &bundle).await? {
+            sorted.note_new(&bundle);
+        }
+    }
+    for bundle in file_others(&mut transaction, &sorted.others).await? {
+        sorted.note_new(&bundle);
+    }
+    transaction.commit().await?;
+    Ok(Filed::Now(sorted.into_recorded()))
+}
+
+async fn admit(
+    connection: &mut PgConnection,
+    ticket: Ticket,
+    written_at: Time,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(ADMIT)
+        .bind(&ticket.writer[..])
+        .bind(ticket.number)
+        .bind(written_at)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What [`FILE`] did.
+struct FiledJobs {
+    is_admitted: bool,
+    /// (account, `msg_id`, copies of what shows now): of all that were filed, or of those with more than one copy.
+    jobs: Vec<(String, i64, i64)>,
+}
+
+impl FiledJobs {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let accounts: Option<Vec<String>> = row.try_get("accounts")?;
+        let msg_ids: Option<Vec<i64>> = row.try_get("msg_ids")?;
+        let times: Option<Vec<i64>> = row.try_get("times")?;
+        let ids = msg_ids.unwrap_or_default().into_iter();
+        let mut jobs: Vec<_> = accounts
+            .unwrap_or_default()
+            .into_iter()
+            .zip(ids)
+            .zip(times.unwrap_or_default())
+            .map(|((account, msg_id), times)| (account, msg_id, times))
+            .collect();
+        jobs.sort_unstable();
+        Ok(Self {
+            is_admitted: row.try_get("is_admitted")?,
+            jobs,
+        })
+    }
+
+    fn times(&self, bundle: &Bundle<'_>) -> Option<i64> {
+        let found = self
+            .jobs
+            .binary_search_by_key(&bundle.key(), |(account, msg_id, _)| (account, *msg_id));
+        found.ok().map(|place| self.jobs[place].2)
+    }
+
+    fn has(&self, bundle: &Bundle<'_>) -> bool {
+        self.times(bundle).is_some()
+    }
+
+    /// Whether there are no more copies than the bundle brought; `otherwise` for one that is not told of.
+    fn is_new(&self, bundle: &Bundle<'_>, otherwise: bool) -> bool {
+        self.times(bundle)
+            .map_or(otherwise, |times| times == bundle.times)
+    }
+}
+
+async fn file(
+    connection: &mut PgConnection,
+    bundles: &[Bundle<'_>],
+    ticket: Option<Ticket>,
+    or_none: bool,
+) -> Result<FiledJobs, StoreError> {
+    let deliveries = || bundles.iter().map(|bundle| bundle.delivery);
+    let results = || bundles.iter().filter_map(Bundle::result);
+    let articles: Result<Vec<_>, _> = results()
+        .map(|result| serde_json::to_string(&result.articles))
+        .collect();
+    let articles = articles.map_err(|error| sqlx::Error::Encode(error.into()))?;
     let row = sqlx::query(FILE)
-        .bind(id)
-        .bind(reading.state().as_str())
-        .bind(reading.event())
-        .bind(reading.msg_id().map(MsgId::get))
-        .bind(reading.error())
-        .bind(reading.result().map(|result| result.finished_at))
-        .fetch_one(&mut **transaction)
+        .bind(ticket.as_ref().map(|ticket| &ticket.writer[..]))
+        .bind(ticket.map(|ticket| ticket.number))
+        .bind(bundles.iter().map(|bundle| bundle.last_received_at).max())
+        .bind(or_none)
+        .bind(column(deliveries(), |new| new.account.as_str()))
+        .bind(column(results(), |result| result.msg_id.get()))
+        .bind(column(results(), |result| result.status.outcome.as_str()))
+        .bind(column(results(), |result| result.status.text.as_deref()))
+        .bind(column(results(), |result| result.status.code))
+        .bind(column(results(), |result| result.counts.total))
+        .bind(column(results(), |result| result.counts.filter))
+        .bind(column(results(), |result| result.counts.sent))
+        .bind(column(results(), |result| result.counts.error))
+        .bind(column(results(), |result| result.check_state))
+        .bind(column(results(), |result| result.copyright_count))
+        .bind(column(results(), |result| result.article_url_count))
+        .bind(articles)
+        .bind(column(results(), |result| result.to_user_name.as_deref()))
+        .bind(column(results(), |result| result.from_user_name.as_deref()))
+        .bind(column(results(), |result| result.finished_at))
+        .bind(column(bundles, |bundle| bundle.first_received_at))
+        .bind(column(bundles, |bundle| bundle.last_received_at))
+        .bind(column(bundles, |bundle| bundle.times))
+        .bind(column(deliveries(), |new| new.reading.event()))
+        .bind(column(deliveries(), |new| new.reading.error()))
+        .bind(column(deliveries(), |new| &new.body[..]))
+        .bind(column(deliveries(), |new| &new.body_sha256[..]))
+        .fetch_one(connection)
+        .await?;
+    Ok(FiledJobs::read(&row)?)
+}
+
+fn column<T, V>(items: impl IntoIterator<Item = T>, value: impl Fn(T) -> V) -> Vec<V> {
+    items.into_iter().map(value).collect()
+}
+
+/// Keeps what is no job result; those whose bytes are new.
+async fn file_others<'b>(
+    connection: &mut PgConnection,
+    others: &[Bundle<'b>],
+) -> Result<Vec<Bundle<'b>>, StoreError> {
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let deliveries = || others.iter().map(|bundle| bundle.delivery);
+    let rows = sqlx::query(FILE_OTHERS)
+        .bind(column(deliveries(), |new| new.account.as_str()))
+        .bind(column(deliveries(), |new| &new.body_sha256[..]))
+        .bind(column(deliveries(), |new| &new.body[..]))
+        .bind(column(deliveries(), |new| new.reading.state().as_str()))
+        .bind(column(deliveries(), |new| new.reading.event()))
+        .bind(column(deliveries(), |new| {
+            new.reading.msg_id().map(MsgId::get)
+        }))
+        .bind(column(deliveries(), |new| new.reading.error()))
+        .bind(column(others, |bundle| bundle.first_received_at))
+        .bind(column(others, |bundle| bundle.last_received_at))
+        .bind(column(others, |bundle| bundle.times))
+        .fetch_all(connection)
+        .await?;
+    let mut new = Vec::new();
+    for row in rows {
+        let account: String = row.try_get("account")?;
+        let sha256: Vec<u8> = row.try_get("body_sha256")?;
+        let times: i64 = row.try_get("times")?;
+        let found = others.binary_search_by_key(&(&account[..], &sha256[..]), |bundle| {
+            (bundle.key().0, &bundle.delivery.body_sha256[..])
+        });
+        new.extend(
+            found
+                .ok()
+                .map(|place| others[place])
+                .filter(|bundle| bundle.times == times),
+        );
+    }
+    Ok(new)
+}
+
+/// Adds a content to a job that shows another one; true when its bytes are new.
+async fn add_content(
+    connection: &mut PgConnection,
+    bundle: &Bundle<'_>,
+) -> Result<bool, StoreError> {
+    let delivery = bundle.delivery;
+    let Some(result) = bundle.result() else {
+        return Ok(false);
+    };
+    for _ in 0..TRIES {
+        let Some(standing) = lock_job(connection, &delivery.account, result.msg_id).await? else {
+            // A rereading moved its last content away and deleted it: it is to be made after all.
+            let filed = file(connection, &[*bundle], None, false).await?;
+            if filed.has(bundle) {
+                return Ok(filed.is_new(bundle, false));
+            }
+            continue;
+        };
+        if standing.shown_sha256 == delivery.body_sha256 {
+            let filed = file(connection, &[*bundle], None, false).await?;
+            return Ok(filed.is_new(bundle, false));
+        }
+        return revise(connection, bundle, &standing, result).await;
+    }
+    Err(StoreError::Contended)
+}
+
+/// Counts copies of a content that a job does not show, or adds that content to it; true when its bytes are new.
+async fn revise(
+    connection: &mut PgConnection,
+    bundle: &Bundle<'_>,
+    standing: &Standing,
+    result: &MassSendFinished,
+) -> Result<bool, StoreError> {
+    let Standing { job, shown, .. } = standing;
+    let counted = sqlx::query(query::COUNT_OTHER)
+        .bind(job.account.as_str())
+        .bind(&bundle.delivery.body_sha256[..])
+        .bind(result.msg_id.get())
+        .bind(bundle.times)
+        .bind(bundle.last_received_at)
+        .execute(&mut *connection)
+        .await?;
+    let mut tally = Tally {
+        shown: shown.id,
+        first_received_at: job.first_received_at,
+        last_received_at: job.last_received_at.max(bundle.last_received_at),
+        deliveries: job.deliveries + bundle.times,
+        revision: job.revision,
+    };
+    if counted.rows_affected() == 1 {
+        count(connection, job, &tally, job.updated_at).await?;
+        return Ok(false);
+    }
+    let id = sqlx::query_scalar(NEXT_ID)
+        .fetch_one(&mut *connection)
+        .await?;
+    let delivery = bundle.as_delivery(id);
+    tally.first_received_at = job.first_received_at.min(delivery.received_at);
+    tally.revision += 1;
+    let updated_at = job.updated_at.max(delivery.received_at);
+    if (result.finished_at, delivery.received_at) >= (shown.finished_at, shown.received_at) {
+        demote(connection, job).await?;
+        let showing = Showing {
+            result,
+            tally,
+            updated_at,
+            shown: &delivery,
+        };
+        show(connection, &showing, true).await?;
+    } else {
+        keep_other(connection, &delivery, Some(result.finished_at)).await?;
+        count(connection, job, &tally, updated_at).await?;
+    }
+    Ok(true)
+}
+
+pub(super) async fn lock_job(
+    connection: &mut PgConnection,
+    account: &AccountName,
+    msg_id: MsgId,
+) -> Result<Option<Standing>, StoreError> {
+    let row = sqlx::query(LOCK_JOB)
+        .bind(account.as_str())
+        .bind(msg_id.get())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.as_ref().map(row::standing).transpose()?)
+}
+
+/// Makes a job or changes what it shows; false when it may not be there and is.
+pub(super) async fn show(
+    connection: &mut PgConnection,
+    showing: &Showing<'_>,
+    may_be_there: bool,
+) -> Result<bool, StoreError> {
+    let done = row::bind_showing(sqlx::query(query::SHOW), showing)
+        .bind(may_be_there)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn demote(connection: &mut PgConnection, job: &Job) -> Result<(), StoreError> {
+    sqlx::query(query::DEMOTE)
+        .bind(job.account.as_str())
+        .bind(job.result.msg_id.get())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Keeps a delivery that no job shows; as it stands then, its copies and those that were there put together.
+pub(super) async fn keep_other(
+    connection: &mut PgConnection,
+    delivery: &Delivery,
+    finished_at: Option<Time>,
+) -> Result<Delivery, StoreError> {
+    let row = sqlx::query(query::KEEP_OTHER)
+        .bind(delivery.id)
+        .bind(delivery.account.as_str())
+        .bind(&delivery.body_sha256[..])
+        .bind(&delivery.body[..])
+        .bind(delivery.state.as_str())
+        .bind(delivery.event.as_deref())
+        .bind(delivery.msg_id.map(MsgId::get))
+        .bind(delivery.error.as_deref())
+        .bind(finished_at)
+        .bind(delivery.received_at)
+        .bind(delivery.last_received_at)
+        .bind(delivery.times)
+        .fetch_one(connection)
         .await?;
     Ok(row::delivery(&row)?)
 }
 
-/// Counts one more copy of a content in its job; false when the job is not there.
-pub(super) async fn count_copy(
-    transaction: &mut Tx<'_>,
-    kept: &Delivery,
-    received_at: Time,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(COUNT_COPY)
-        .bind(kept.account.as_str())
-        .bind(kept.msg_id.map(MsgId::get))
-        .bind(received_at)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Adds a content to its job: the first makes the job, any other is a revision.
-pub(super) async fn add_content(
-    transaction: &mut Tx<'_>,
-    kept: &Delivery,
-    result: &MassSendFinished,
-    now: Time,
+pub(super) async fn count(
+    connection: &mut PgConnection,
+    job: &Job,
+    tally: &Tally,
+    updated_at: Time,
 ) -> Result<(), StoreError> {
-    let tally = Tally {
-        shown: kept.id,
-        first_received_at: kept.received_at,
-        last_received_at: kept.last_received_at,
-        deliveries: kept.times,
-        revision: 1,
-    };
-    loop {
-        if write_job(transaction, INSERT_JOB, &kept.account, result, &tally, now).await? {
-            return Ok(());
-        }
-        let job = lock_job(transaction, &kept.account, result.msg_id).await?;
-        if job.is_some() {
-            break;
-        }
-        // A rereading moved its last content away and deleted it while we waited for the lock: it is to be made after all.
-    }
-    let tally = tally_up(transaction, &kept.account, result.msg_id)
-        .await?
-        .unwrap_or(tally);
-    if tally.shown == kept.id {
-        write_job(transaction, SHOW_RESULT, &kept.account, result, &tally, now).await?;
-    } else {
-        write_tally(transaction, &kept.account, result.msg_id, &tally, now).await?;
-    }
+    sqlx::query(query::COUNT)
+        .bind(job.account.as_str())
+        .bind(job.result.msg_id.get())
+        .bind(tally.first_received_at)
+        .bind(tally.last_received_at)
+        .bind(tally.deliveries)
+        .bind(tally.revision)
+        .bind(updated_at)
+        .execute(connection)
+        .await?;
     Ok(())
-}
-
-/// Makes a job anew from its deliveries; tells whether it changed.
-pub(super) async fn rebuild(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-    read: Reader,
-    now: Time,
-) -> Result<bool, StoreError> {
-    let before = lock_job(transaction, account, msg_id).await?;
-    let Some(tally) = tally_up(transaction, account, msg_id).await? else {
-        let done = sqlx::query(DELETE_JOB)
-            .bind(account.as_str())
-            .bind(msg_id.get())
-            .execute(&mut **transaction)
-            .await?;
-        return Ok(done.rows_affected() == 1);
-    };
-    let row = sqlx::query(query::DELIVERY)
-        .bind(tally.shown)
-        .fetch_one(&mut **transaction)
-        .await?;
-    let reading = read(&row::delivery(&row)?.body);
-    // What shows may not be read as this job's any more; it counts here, and shows what it did, until it is filed anew.
-    let result = reading.result().filter(|result| result.msg_id == msg_id);
-    match (before, result) {
-        (Some(job), Some(result)) if tally.shows(&job, result) => Ok(false),
-        (Some(job), None) if tally.counts(&job) => Ok(false),
-        (Some(_), Some(result)) => {
-            write_job(transaction, SHOW_RESULT, account, result, &tally, now).await
-        }
-        (Some(_), None) => write_tally(transaction, account, msg_id, &tally, now).await,
-        (None, Some(result)) => {
-            if write_job(transaction, INSERT_JOB, account, result, &tally, now).await? {
-                return Ok(true);
-            }
-            // Another transaction has just made it, of other contents: once more, with all of them.
-            Box::pin(rebuild(transaction, account, msg_id, read, now)).await
-        }
-        (None, None) => Ok(false),
-    }
-}
-
-async fn lock_job(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-) -> Result<Option<Job>, StoreError> {
-    let row = sqlx::query(LOCK_JOB)
-        .bind(account.as_str())
-        .bind(msg_id.get())
-        .fetch_optional(&mut **transaction)
-        .await?;
-    Ok(row.as_ref().map(row::job).transpose()?)
-}
-
-async fn tally_up(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-) -> Result<Option<Tally>, StoreError> {
-    let rows = sqlx::query(query::JOB_CONTENTS)
-        .bind(account.as_str())
-        .bind(msg_id.get())
-        .fetch_all(&mut **transaction)
-        .await?;
-    let contents: Vec<_> = rows.iter().map(row::content).collect::<Result<_, _>>()?;
-    Ok(Tally::of(&contents))
-}
-
-async fn write_job(
-    transaction: &mut Tx<'_>,
-    sql: &'static str,
-    account: &AccountName,
-    result: &MassSendFinished,
-    tally: &Tally,
-    now: Time,
-) -> Result<bool, StoreError> {
-    let done = row::bind_result(sqlx::query(sql).bind(account.as_str()), result)
-        .bind(tally.first_received_at)
-        .bind(tally.last_received_at)
-        .bind(tally.deliveries)
-        .bind(tally.revision)
-        .bind(now)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-async fn write_tally(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-    tally: &Tally,
-    now: Time,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(SHOW_TALLY)
-        .bind(account.as_str())
-        .bind(msg_id.get())
-        .bind(tally.first_received_at)
-        .bind(tally.last_received_at)
-        .bind(tally.deliveries)
-        .bind(tally.revision)
-        .bind(now)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(done.rows_affected() == 1)
 }

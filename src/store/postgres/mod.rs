@@ -2,56 +2,59 @@
 
 mod filing;
 mod open;
+mod rereading;
+mod writers;
 
 use async_trait::async_trait;
-use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Row};
+use sqlx::Postgres;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use tokio::sync::OnceCell;
 
-use super::tally::Standing;
+use super::batch::Sorted;
 use super::{
-    DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Reader, Recorded, Reread, Store,
-    StoreError, query, row,
+    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Migrations, Page, Reader, Reread, Store,
+    StoreError, Ticket, query, row,
 };
-use crate::domain::{AccountName, Delivery, DeliveryState, Job, MsgId, NewDelivery, Stats, Time};
-use filing::{add_content, count_copy, file, keep, rebuild};
-
-const LOCK_DELIVERY: &str = "select * from deliveries where id = $1 for update";
+use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
+use filing::{file_any, file_plain};
+use writers::Writers;
 
 /// Changes nothing; refused, like every write, by a replica and by whoever lacks the right.
-const TRY_WRITE: &str = "update deliveries set times = times where false";
+const TRY_WRITE: &str = "update jobs set deliveries = deliveries where false";
 
-/// PostgreSQL, through a pool of connections.
+/// How often a batch is tried again that the server has rolled back to end a deadlock.
+const TRIES: usize = 3;
+
+/// PostgreSQL: connections that file batches, and a pool for all else.
 #[derive(Debug)]
 pub struct PostgresStore {
+    writers: Writers,
     pool: PgPool,
+    options: PgConnectOptions,
+    migrations: Migrations,
+    prepared: OnceCell<()>,
 }
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn record(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let (kept, standing) = keep(&mut transaction, delivery).await?;
-        let is_counted = match standing {
-            Standing::New => false,
-            // However this copy was read: an older replica may not understand what a newer one has.
-            Standing::Result => count_copy(&mut transaction, &kept, delivery.received_at).await?,
-            Standing::Other => true,
-        };
-        if let Some(result) = delivery.reading.result().filter(|_| !is_counted) {
-            add_content(&mut transaction, &kept, result, delivery.received_at).await?;
+    async fn record(
+        &self,
+        batch: &[NewDelivery],
+        ticket: Option<Ticket>,
+    ) -> Result<Filed, StoreError> {
+        for _ in 1..TRIES {
+            match self.try_record(batch, ticket).await {
+                Err(StoreError::Contended) => {}
+                outcome => return outcome,
+            }
         }
-        transaction.commit().await?;
-        Ok(if kept.times == 1 {
-            Recorded::New
-        } else {
-            Recorded::Duplicate
-        })
+        self.try_record(batch, ticket).await
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError> {
         let rows = query::jobs::<Postgres>(filter, page)
             .build()
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool().await?)
             .await?;
         Ok(rows.iter().map(row::job).collect::<Result<_, _>>()?)
     }
@@ -60,7 +63,7 @@ impl Store for PostgresStore {
         let row = sqlx::query(query::JOB)
             .bind(account.as_str())
             .bind(msg_id.get())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool().await?)
             .await?;
         Ok(row.as_ref().map(row::job).transpose()?)
     }
@@ -73,7 +76,7 @@ impl Store for PostgresStore {
         let rows = sqlx::query(query::JOB_DELIVERIES)
             .bind(account.as_str())
             .bind(msg_id.get())
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool().await?)
             .await?;
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
@@ -85,7 +88,7 @@ impl Store for PostgresStore {
     ) -> Result<Vec<Delivery>, StoreError> {
         let rows = query::deliveries::<Postgres>(filter, page)
             .build()
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool().await?)
             .await?;
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
@@ -93,65 +96,79 @@ impl Store for PostgresStore {
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
         let row = query::stats::<Postgres>(filter)
             .build()
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool().await?)
             .await?;
         Ok(query::stats_of(&row)?)
     }
 
     async fn reread(
         &self,
-        id: i64,
+        key: &DeliveryKey,
         read: Reader,
         now: Time,
         dry_run: bool,
     ) -> Result<Option<Reread>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let Some(row) = sqlx::query(LOCK_DELIVERY)
-            .bind(id)
-            .fetch_optional(&mut *transaction)
-            .await?
-        else {
-            return Ok(None);
-        };
-        let before = row::delivery(&row)?;
-        let was_result = row.try_get::<Option<Time>, _>("finished_at")?.is_some();
-        let reading = read(&before.body);
-        if before.state == DeliveryState::Stored && reading.state() == DeliveryState::Unparsed {
-            let after = before.clone();
-            return Ok(Some(Reread {
-                before,
-                after,
-                job_changed: false,
-            }));
-        }
-        let after = file(&mut transaction, id, &reading).await?;
-        let mut jobs: Vec<MsgId> = Vec::new();
-        jobs.extend(before.msg_id.filter(|_| was_result));
-        jobs.extend(reading.result().map(|result| result.msg_id));
-        jobs.sort_unstable();
-        jobs.dedup();
-        let mut job_changed = false;
-        for msg_id in jobs {
-            job_changed |= rebuild(&mut transaction, &before.account, msg_id, read, now).await?;
-        }
-        if dry_run {
-            transaction.rollback().await?;
-        } else {
-            transaction.commit().await?;
-        }
-        Ok(Some(Reread {
-            before,
-            after,
-            job_changed,
-        }))
+        let mut connection = self.pool().await?.acquire().await?;
+        rereading::reread(&mut connection, key, read, now, dry_run).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query(TRY_WRITE).execute(&self.pool).await?;
+        self.prepare().await?;
+        let mut writer = self.writers.lend().await?;
+        let mut pinged = sqlx::query(TRY_WRITE).execute(writer.connection()).await;
+        if pinged.is_err() && writer.lay_idle {
+            writer = self.writers.open().await?;
+            pinged = sqlx::query(TRY_WRITE).execute(writer.connection()).await;
+        }
+        pinged?;
+        self.writers.give_back(writer);
         Ok(())
     }
 
     async fn close(&self) {
+        self.writers.close().await;
         self.pool.close().await;
+    }
+}
+
+impl PostgresStore {
+    async fn pool(&self) -> Result<&PgPool, StoreError> {
+        self.prepare().await?;
+        Ok(&self.pool)
+    }
+
+    async fn try_record(
+        &self,
+        batch: &[NewDelivery],
+        ticket: Option<Ticket>,
+    ) -> Result<Filed, StoreError> {
+        self.prepare().await?;
+        let mut writer = self.writers.lend().await?;
+        let mut filed = file(writer.connection(), batch, ticket).await;
+        // A connection that lay idle may be dead, or from before a change. With a ticket it is safe to try again on a new one.
+        if let Err(StoreError::Unavailable(_)) = &filed
+            && writer.lay_idle
+            && ticket.is_some()
+        {
+            writer = self.writers.open().await?;
+            filed = file(writer.connection(), batch, ticket).await;
+        }
+        if filed.is_ok() {
+            self.writers.give_back(writer);
+        }
+        filed
+    }
+}
+
+async fn file(
+    connection: &mut PgConnection,
+    batch: &[NewDelivery],
+    ticket: Option<Ticket>,
+) -> Result<Filed, StoreError> {
+    let mut sorted = Sorted::new(batch);
+    match file_plain(connection, &mut sorted, ticket).await? {
+        Some(true) => Ok(Filed::Now(sorted.into_recorded())),
+        Some(false) => Ok(Filed::Before),
+        None => file_any(connection, sorted, ticket).await,
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Row};
+use tokio::sync::OnceCell;
 
 use super::PostgresStore;
+use super::writers::Writers;
 use crate::store::{Migrations, OpenStoreError, migrate};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -16,6 +18,8 @@ const MAX_CONNECTIONS: u32 = 10;
 /// How long a call waits for a connection before it gives up.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long the server may take to let us in for the first time. A migration takes as long as it takes.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a connection may take to answer before it is lent, and after it came back, perhaps from a call that was given
 /// up half-way. One that does not is closed: where packets get lost, as after a failover, it would otherwise hold its place
 /// in the pool for as long as TCP tries, a quarter of an hour.
@@ -29,26 +33,26 @@ const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
          when 'off' then 'on' else current_setting('synchronous_commit') end, false)";
 
 impl PostgresStore {
-    /// Checks the server, brings the schema up to date and opens the pool. Several replicas may do so at once: an
-    /// advisory lock lets one migrate while the others wait.
+    /// A store on a server that is there.
     ///
     /// # Errors
-    /// [`OpenStoreError`] when the server is away, too old, not in UTF-8, or its schema is not ours.
+    /// As [`PostgresStore::prepare`].
     pub async fn open(url: &str, migrations: Migrations) -> Result<Self, OpenStoreError> {
+        let store = Self::new(url, migrations)?;
+        store.prepare().await?;
+        Ok(store)
+    }
+
+    /// A store that has not met its server yet. It is checked, and its schema brought up to date, before the first call
+    /// gets through, or by [`PostgresStore::prepare`].
+    ///
+    /// # Errors
+    /// [`OpenStoreError`] when the URL cannot be understood.
+    pub fn new(url: &str, migrations: Migrations) -> Result<Self, OpenStoreError> {
         let options = PgConnectOptions::from_str(url)
             .map_err(OpenStoreError::Unreachable)?
             .application_name("qunfa")
             .disable_statement_logging();
-        let mut connection = PgConnection::connect_with(&options)
-            .await
-            .map_err(OpenStoreError::Unreachable)?;
-        check_server(&mut connection).await?;
-        migrate::run(&MIGRATOR, &mut connection, migrations).await?;
-        connection
-            .close()
-            .await
-            .map_err(OpenStoreError::Unreachable)?;
-
         let pool = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -58,9 +62,44 @@ impl PostgresStore {
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(answers_within(connection, PING_BEFORE)))
             .after_release(|connection, _| Box::pin(answers_within(connection, PING_AFTER)))
-            .connect_lazy_with(options);
-        Ok(Self { pool })
+            .connect_lazy_with(options.clone());
+        Ok(Self {
+            writers: Writers::new(options.clone()),
+            pool,
+            options,
+            migrations,
+            prepared: OnceCell::new(),
+        })
     }
+
+    /// Checks the server and brings the schema up to date. Several replicas may do so at once: an advisory lock lets one
+    /// migrate while the others wait.
+    ///
+    /// # Errors
+    /// [`OpenStoreError`] when the server is away, too old, not in UTF-8, or its schema is not ours.
+    pub async fn prepare(&self) -> Result<(), OpenStoreError> {
+        let prepare = || async {
+            let connecting = PgConnection::connect_with(&self.options);
+            let connection = tokio::time::timeout(CONNECT_PATIENCE, connecting).await;
+            let mut connection = connection
+                .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+                .map_err(OpenStoreError::Unreachable)?;
+            check_server(&mut connection).await?;
+            migrate::run(&MIGRATOR, &mut connection, self.migrations).await?;
+            connection
+                .close()
+                .await
+                .map_err(OpenStoreError::Unreachable)
+        };
+        self.prepared.get_or_try_init(prepare).await.copied()
+    }
+}
+
+/// A connection outside of the pool.
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    sqlx::query(SESSION).execute(&mut connection).await?;
+    Ok(connection)
 }
 
 /// Whether the connection answers; an error closes it at once.

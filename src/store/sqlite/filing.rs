@@ -1,249 +1,286 @@
-//! The steps of a transaction that files a delivery and its job.
+//! The steps of a transaction that files a batch.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::types::Json;
 
-use crate::domain::{
-    AccountName, Delivery, DeliveryState, Job, MassSendFinished, MsgId, NewDelivery, Reading, Time,
-};
-use crate::store::tally::{Standing, Tally};
-use crate::store::{Reader, StoreError, query, row};
+use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
+use crate::store::batch::{Bundle, Sorted};
+use crate::store::query::{self, job_columns, shown_columns};
+use crate::store::row::{self, Showing, Standing};
+use crate::store::tally::Tally;
+use crate::store::{Filed, StoreError, Ticket};
 
-const KEEP: &str = "insert into deliveries \
-         (account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 1) \
-     on conflict (account, body_sha256) do update set \
-         times = times + 1, \
-         last_received_at = max(last_received_at, excluded.last_received_at) \
-     returning *";
+/// Files a content that is new or a copy of what its job shows; any other is left alone.
+const FILE: &str = concat!(
+    "insert into jobs (",
+    job_columns!(),
+    ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
+         shown_times) \
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $17, $19, 1, $20, $21, $22, \
+         $23, $24, $17, $18, $19) \
+     on conflict (account, msg_id) do update set \
+         deliveries = deliveries + excluded.deliveries, \
+         shown_times = shown_times + excluded.shown_times, \
+         first_received_at = case when revision = 1 \
+             then min(first_received_at, excluded.first_received_at) else first_received_at end, \
+         last_received_at = max(last_received_at, excluded.last_received_at), \
+         shown_received_at = case when revision = 1 \
+             then min(shown_received_at, excluded.shown_received_at) else shown_received_at end, \
+         shown_last_received_at = max(shown_last_received_at, excluded.shown_last_received_at) \
+     where shown_sha256 = excluded.shown_sha256 \
+     returning shown_times"
+);
 
-const FILE: &str = "update deliveries set \
-         state = $2, event = $3, msg_id = $4, error = $5, finished_at = $6 \
-     where id = $1 returning *";
+const ADMIT: &str = "insert into writers (id, last_batch, wrote_at) values ($1, $2, $3) \
+     on conflict (id) do update set last_batch = excluded.last_batch, wrote_at = excluded.wrote_at \
+         where last_batch < excluded.last_batch";
 
-const COUNT_COPY: &str = "update jobs set \
-         deliveries = deliveries + 1, last_received_at = max(last_received_at, $3) \
-     where account = $1 and msg_id = $2";
+const TAKE_IDS: &str = "update delivery_ids set last = last + $1 returning last";
 
-const INSERT_JOB: &str = "insert into jobs \
-         (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, check_state, \
-          copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
-          first_received_at, last_received_at, deliveries, revision, updated_at) \
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
-     on conflict do nothing";
+const JOB: &str = concat!(
+    "select ",
+    job_columns!(),
+    ", ",
+    shown_columns!(),
+    " from jobs where account = $1 and msg_id = $2"
+);
 
-const SHOW_RESULT: &str = "update jobs set \
-         outcome = $3, status = $4, code = $5, total_count = $6, filter_count = $7, sent_count = $8, error_count = $9, \
-         check_state = $10, copyright_count = $11, article_url_count = $12, articles = $13, to_user_name = $14, \
-         from_user_name = $15, finished_at = $16, first_received_at = $17, last_received_at = $18, deliveries = $19, \
-         revision = $20, updated_at = max(updated_at, $21) \
-     where account = $1 and msg_id = $2";
-
-const SHOW_TALLY: &str = "update jobs set \
-         first_received_at = $3, last_received_at = $4, deliveries = $5, revision = $6, \
-         updated_at = max(updated_at, $7) \
-     where account = $1 and msg_id = $2";
-
-const DELETE_JOB: &str = "delete from jobs where account = $1 and msg_id = $2";
-
-pub(super) type Tx<'c> = Transaction<'c, Sqlite>;
-
-/// Keeps the bytes, or counts one more copy of them.
-pub(super) async fn keep(
-    transaction: &mut Tx<'_>,
-    delivery: &NewDelivery,
-) -> Result<(Delivery, Standing), StoreError> {
-    let reading = &delivery.reading;
-    let row = sqlx::query(KEEP)
-        .bind(delivery.account.as_str())
-        .bind(&delivery.body_sha256[..])
-        .bind(&delivery.body)
-        .bind(reading.state().as_str())
-        .bind(reading.event())
-        .bind(reading.msg_id().map(MsgId::get))
-        .bind(reading.error())
-        .bind(reading.result().map(|result| result.finished_at))
-        .bind(delivery.received_at)
-        .fetch_one(&mut **transaction)
-        .await?;
-    let kept = row::delivery(&row)?;
-    if kept.times == 1 {
-        return Ok((kept, Standing::New));
+/// Files a batch.
+pub(super) async fn file(
+    connection: &mut SqliteConnection,
+    mut sorted: Sorted<'_>,
+    ticket: Option<Ticket>,
+) -> Result<Filed, StoreError> {
+    if let Some(ticket) = ticket
+        && !admit(connection, ticket, sorted.last_received_at()).await?
+    {
+        return Ok(Filed::Before);
     }
-    if kept.state == DeliveryState::Unparsed && reading.state() == DeliveryState::Stored {
-        let kept = file(transaction, kept.id, reading).await?;
-        return Ok((kept, Standing::New));
+    let mut id = take_ids(connection, sorted.len()).await?;
+    for bundle in sorted.contents.clone() {
+        id += 1;
+        let is_new = match file_content(connection, id, &bundle).await? {
+            Some(is_new) => is_new,
+            None => revise(connection, id, &bundle).await?,
+        };
+        if is_new {
+            sorted.note_new(&bundle);
+        }
     }
-    let is_result = row.try_get::<Option<Time>, _>("finished_at")?.is_some();
-    let standing = if is_result {
-        Standing::Result
-    } else {
-        Standing::Other
-    };
-    Ok((kept, standing))
+    for bundle in sorted.further.clone() {
+        id += 1;
+        if revise(connection, id, &bundle).await? {
+            sorted.note_new(&bundle);
+        }
+    }
+    for bundle in sorted.others.clone() {
+        id += 1;
+        let delivery = Delivery {
+            received_at: bundle.first_received_at,
+            ..bundle.as_delivery(id)
+        };
+        let kept = keep_other(connection, &delivery, None).await?;
+        if kept.times == bundle.times {
+            sorted.note_new(&bundle);
+        }
+    }
+    Ok(Filed::Now(sorted.into_recorded()))
 }
 
-/// Writes how a kept delivery was read.
-pub(super) async fn file(
-    transaction: &mut Tx<'_>,
+async fn admit(
+    connection: &mut SqliteConnection,
+    ticket: Ticket,
+    written_at: Time,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(ADMIT)
+        .bind(&ticket.writer[..])
+        .bind(ticket.number)
+        .bind(written_at)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes that many ids; the one before the first.
+async fn take_ids(connection: &mut SqliteConnection, count: i64) -> Result<i64, StoreError> {
+    let last: i64 = sqlx::query_scalar(TAKE_IDS)
+        .bind(count)
+        .fetch_one(connection)
+        .await?;
+    Ok(last - count)
+}
+
+/// Whether the bytes are new; none when the job shows another content, and nothing was done.
+async fn file_content(
+    connection: &mut SqliteConnection,
     id: i64,
-    reading: &Reading,
-) -> Result<Delivery, StoreError> {
-    let row = sqlx::query(FILE)
+    bundle: &Bundle<'_>,
+) -> Result<Option<bool>, StoreError> {
+    let delivery = bundle.delivery;
+    let Some(result) = bundle.result() else {
+        return Ok(None);
+    };
+    let times: Option<i64> = sqlx::query_scalar(FILE)
+        .bind(delivery.account.as_str())
+        .bind(result.msg_id.get())
+        .bind(result.status.outcome.as_str())
+        .bind(result.status.text.as_deref())
+        .bind(result.status.code)
+        .bind(result.counts.total)
+        .bind(result.counts.filter)
+        .bind(result.counts.sent)
+        .bind(result.counts.error)
+        .bind(result.check_state)
+        .bind(result.copyright_count)
+        .bind(result.article_url_count)
+        .bind(Json(&result.articles))
+        .bind(result.to_user_name.as_deref())
+        .bind(result.from_user_name.as_deref())
+        .bind(result.finished_at)
+        .bind(bundle.first_received_at)
+        .bind(bundle.last_received_at)
+        .bind(bundle.times)
         .bind(id)
-        .bind(reading.state().as_str())
-        .bind(reading.event())
-        .bind(reading.msg_id().map(MsgId::get))
-        .bind(reading.error())
-        .bind(reading.result().map(|result| result.finished_at))
-        .fetch_one(&mut **transaction)
+        .bind(delivery.reading.event())
+        .bind(delivery.reading.error())
+        .bind(&delivery.body[..])
+        .bind(&delivery.body_sha256[..])
+        .fetch_optional(connection)
+        .await?;
+    Ok(times.map(|times| times == bundle.times))
+}
+
+/// Counts copies of a content that a job does not show, or adds that content to it; true when its bytes are new.
+async fn revise(
+    connection: &mut SqliteConnection,
+    id: i64,
+    bundle: &Bundle<'_>,
+) -> Result<bool, StoreError> {
+    // The content of an earlier bundle may be what its job shows by now.
+    if let Some(is_new) = file_content(connection, id, bundle).await? {
+        return Ok(is_new);
+    }
+    let Some(result) = bundle.result() else {
+        return Ok(false);
+    };
+    let account = &bundle.delivery.account;
+    let Some(standing) = load_job(connection, account, result.msg_id).await? else {
+        return Err(sqlx::Error::RowNotFound.into());
+    };
+    let Standing { job, shown, .. } = &standing;
+    let counted = sqlx::query(query::COUNT_OTHER)
+        .bind(job.account.as_str())
+        .bind(&bundle.delivery.body_sha256[..])
+        .bind(result.msg_id.get())
+        .bind(bundle.times)
+        .bind(bundle.last_received_at)
+        .execute(&mut *connection)
+        .await?;
+    let mut tally = Tally {
+        shown: shown.id,
+        first_received_at: job.first_received_at,
+        last_received_at: job.last_received_at.max(bundle.last_received_at),
+        deliveries: job.deliveries + bundle.times,
+        revision: job.revision,
+    };
+    if counted.rows_affected() == 1 {
+        count(connection, job, &tally, job.updated_at).await?;
+        return Ok(false);
+    }
+    let delivery = bundle.as_delivery(id);
+    tally.first_received_at = job.first_received_at.min(delivery.received_at);
+    tally.revision += 1;
+    let updated_at = job.updated_at.max(delivery.received_at);
+    if (result.finished_at, delivery.received_at) >= (shown.finished_at, shown.received_at) {
+        demote(connection, job).await?;
+        let showing = Showing {
+            result,
+            tally,
+            updated_at,
+            shown: &delivery,
+        };
+        show(connection, &showing, true).await?;
+    } else {
+        keep_other(connection, &delivery, Some(result.finished_at)).await?;
+        count(connection, job, &tally, updated_at).await?;
+    }
+    Ok(true)
+}
+
+pub(super) async fn load_job(
+    connection: &mut SqliteConnection,
+    account: &AccountName,
+    msg_id: MsgId,
+) -> Result<Option<Standing>, StoreError> {
+    let row = sqlx::query(JOB)
+        .bind(account.as_str())
+        .bind(msg_id.get())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.as_ref().map(row::standing).transpose()?)
+}
+
+/// Makes a job or changes what it shows; false when it may not be there and is.
+pub(super) async fn show(
+    connection: &mut SqliteConnection,
+    showing: &Showing<'_>,
+    may_be_there: bool,
+) -> Result<bool, StoreError> {
+    let done = row::bind_showing(sqlx::query(query::SHOW), showing)
+        .bind(may_be_there)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn demote(connection: &mut SqliteConnection, job: &Job) -> Result<(), StoreError> {
+    sqlx::query(query::DEMOTE)
+        .bind(job.account.as_str())
+        .bind(job.result.msg_id.get())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Keeps a delivery that no job shows; as it stands then, its copies and those that were there put together.
+pub(super) async fn keep_other(
+    connection: &mut SqliteConnection,
+    delivery: &Delivery,
+    finished_at: Option<Time>,
+) -> Result<Delivery, StoreError> {
+    let row = sqlx::query(query::KEEP_OTHER)
+        .bind(delivery.id)
+        .bind(delivery.account.as_str())
+        .bind(&delivery.body_sha256[..])
+        .bind(&delivery.body[..])
+        .bind(delivery.state.as_str())
+        .bind(delivery.event.as_deref())
+        .bind(delivery.msg_id.map(MsgId::get))
+        .bind(delivery.error.as_deref())
+        .bind(finished_at)
+        .bind(delivery.received_at)
+        .bind(delivery.last_received_at)
+        .bind(delivery.times)
+        .fetch_one(connection)
         .await?;
     Ok(row::delivery(&row)?)
 }
 
-/// Counts one more copy of a content in its job; false when the job is not there.
-pub(super) async fn count_copy(
-    transaction: &mut Tx<'_>,
-    kept: &Delivery,
-    received_at: Time,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(COUNT_COPY)
-        .bind(kept.account.as_str())
-        .bind(kept.msg_id.map(MsgId::get))
-        .bind(received_at)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Adds a content to its job: the first makes the job, any other is a revision.
-pub(super) async fn add_content(
-    transaction: &mut Tx<'_>,
-    kept: &Delivery,
-    result: &MassSendFinished,
-    now: Time,
+pub(super) async fn count(
+    connection: &mut SqliteConnection,
+    job: &Job,
+    tally: &Tally,
+    updated_at: Time,
 ) -> Result<(), StoreError> {
-    let tally = Tally {
-        shown: kept.id,
-        first_received_at: kept.received_at,
-        last_received_at: kept.last_received_at,
-        deliveries: kept.times,
-        revision: 1,
-    };
-    let made = write_job(transaction, INSERT_JOB, &kept.account, result, &tally, now).await?;
-    if made {
-        return Ok(());
-    }
-    let tally = tally_up(transaction, &kept.account, result.msg_id)
-        .await?
-        .unwrap_or(tally);
-    if tally.shown == kept.id {
-        write_job(transaction, SHOW_RESULT, &kept.account, result, &tally, now).await?;
-    } else {
-        write_tally(transaction, &kept.account, result.msg_id, &tally, now).await?;
-    }
+    sqlx::query(query::COUNT)
+        .bind(job.account.as_str())
+        .bind(job.result.msg_id.get())
+        .bind(tally.first_received_at)
+        .bind(tally.last_received_at)
+        .bind(tally.deliveries)
+        .bind(tally.revision)
+        .bind(updated_at)
+        .execute(connection)
+        .await?;
     Ok(())
-}
-
-/// Makes a job anew from its deliveries; tells whether it changed.
-pub(super) async fn rebuild(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-    read: Reader,
-    now: Time,
-) -> Result<bool, StoreError> {
-    let before = load_job(transaction, account, msg_id).await?;
-    let Some(tally) = tally_up(transaction, account, msg_id).await? else {
-        let done = sqlx::query(DELETE_JOB)
-            .bind(account.as_str())
-            .bind(msg_id.get())
-            .execute(&mut **transaction)
-            .await?;
-        return Ok(done.rows_affected() == 1);
-    };
-    let row = sqlx::query(query::DELIVERY)
-        .bind(tally.shown)
-        .fetch_one(&mut **transaction)
-        .await?;
-    let reading = read(&row::delivery(&row)?.body);
-    // What shows may not be read as this job's any more; it counts here, and shows what it did, until it is filed anew.
-    let result = reading.result().filter(|result| result.msg_id == msg_id);
-    match (before, result) {
-        (Some(job), Some(result)) if tally.shows(&job, result) => Ok(false),
-        (Some(job), None) if tally.counts(&job) => Ok(false),
-        (Some(_), Some(result)) => {
-            write_job(transaction, SHOW_RESULT, account, result, &tally, now).await
-        }
-        (Some(_), None) => write_tally(transaction, account, msg_id, &tally, now).await,
-        (None, Some(result)) => {
-            write_job(transaction, INSERT_JOB, account, result, &tally, now).await
-        }
-        (None, None) => Ok(false),
-    }
-}
-
-async fn load_job(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-) -> Result<Option<Job>, StoreError> {
-    let row = sqlx::query(query::JOB)
-        .bind(account.as_str())
-        .bind(msg_id.get())
-        .fetch_optional(&mut **transaction)
-        .await?;
-    Ok(row.as_ref().map(row::job).transpose()?)
-}
-
-async fn tally_up(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-) -> Result<Option<Tally>, StoreError> {
-    let rows = sqlx::query(query::JOB_CONTENTS)
-        .bind(account.as_str())
-        .bind(msg_id.get())
-        .fetch_all(&mut **transaction)
-        .await?;
-    let contents: Vec<_> = rows.iter().map(row::content).collect::<Result<_, _>>()?;
-    Ok(Tally::of(&contents))
-}
-
-async fn write_job(
-    transaction: &mut Tx<'_>,
-    sql: &'static str,
-    account: &AccountName,
-    result: &MassSendFinished,
-    tally: &Tally,
-    now: Time,
-) -> Result<bool, StoreError> {
-    let done = row::bind_result(sqlx::query(sql).bind(account.as_str()), result)
-        .bind(tally.first_received_at)
-        .bind(tally.last_received_at)
-        .bind(tally.deliveries)
-        .bind(tally.revision)
-        .bind(now)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-async fn write_tally(
-    transaction: &mut Tx<'_>,
-    account: &AccountName,
-    msg_id: MsgId,
-    tally: &Tally,
-    now: Time,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(SHOW_TALLY)
-        .bind(account.as_str())
-        .bind(msg_id.get())
-        .bind(tally.first_received_at)
-        .bind(tally.last_received_at)
-        .bind(tally.deliveries)
-        .bind(tally.revision)
-        .bind(now)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(done.rows_affected() == 1)
 }

@@ -2,21 +2,23 @@
 
 mod filing;
 mod open;
+mod rereading;
+
+pub(super) use open::open_file;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, Sqlite};
+use sqlx::{Sqlite, Transaction};
 
-use super::tally::Standing;
+use super::batch::Sorted;
 use super::{
-    DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Reader, Recorded, Reread, Store,
-    StoreError, query, row,
+    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Page, Reader, Reread, Store, StoreError,
+    Ticket, query, row,
 };
-use crate::domain::{AccountName, Delivery, DeliveryState, Job, MsgId, NewDelivery, Stats, Time};
-use filing::{Tx, add_content, count_copy, file, keep, rebuild};
+use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
 
 /// Takes the write lock at once, so that no transaction fails half-way because another has written.
-const BEGIN: &str = "begin immediate";
+pub(super) const BEGIN: &str = "begin immediate";
 
 /// One SQLite file: one connection that writes, and some that read.
 #[derive(Debug)]
@@ -26,31 +28,22 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    async fn begin(&self) -> Result<Tx<'static>, StoreError> {
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.writer.begin_with(BEGIN).await?)
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn record(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError> {
+    async fn record(
+        &self,
+        batch: &[NewDelivery],
+        ticket: Option<Ticket>,
+    ) -> Result<Filed, StoreError> {
         let mut transaction = self.begin().await?;
-        let (kept, standing) = keep(&mut transaction, delivery).await?;
-        let is_counted = match standing {
-            Standing::New => false,
-            // However this copy was read: an older replica may not understand what a newer one has.
-            Standing::Result => count_copy(&mut transaction, &kept, delivery.received_at).await?,
-            Standing::Other => true,
-        };
-        if let Some(result) = delivery.reading.result().filter(|_| !is_counted) {
-            add_content(&mut transaction, &kept, result, delivery.received_at).await?;
-        }
+        let filed = filing::file(&mut transaction, Sorted::new(batch), ticket).await?;
         transaction.commit().await?;
-        Ok(if kept.times == 1 {
-            Recorded::New
-        } else {
-            Recorded::Duplicate
-        })
+        Ok(filed)
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError> {
@@ -105,50 +98,19 @@ impl Store for SqliteStore {
 
     async fn reread(
         &self,
-        id: i64,
+        key: &DeliveryKey,
         read: Reader,
         now: Time,
         dry_run: bool,
     ) -> Result<Option<Reread>, StoreError> {
         let mut transaction = self.begin().await?;
-        let Some(row) = sqlx::query(query::DELIVERY)
-            .bind(id)
-            .fetch_optional(&mut *transaction)
-            .await?
-        else {
-            return Ok(None);
-        };
-        let before = row::delivery(&row)?;
-        let was_result = row.try_get::<Option<Time>, _>("finished_at")?.is_some();
-        let reading = read(&before.body);
-        if before.state == DeliveryState::Stored && reading.state() == DeliveryState::Unparsed {
-            let after = before.clone();
-            return Ok(Some(Reread {
-                before,
-                after,
-                job_changed: false,
-            }));
-        }
-        let after = file(&mut transaction, id, &reading).await?;
-        let mut jobs: Vec<MsgId> = Vec::new();
-        jobs.extend(before.msg_id.filter(|_| was_result));
-        jobs.extend(reading.result().map(|result| result.msg_id));
-        jobs.sort_unstable();
-        jobs.dedup();
-        let mut job_changed = false;
-        for msg_id in jobs {
-            job_changed |= rebuild(&mut transaction, &before.account, msg_id, read, now).await?;
-        }
+        let reread = rereading::reread(&mut transaction, key, read, now).await?;
         if dry_run {
             transaction.rollback().await?;
         } else {
             transaction.commit().await?;
         }
-        Ok(Some(Reread {
-            before,
-            after,
-            job_changed,
-        }))
+        Ok(reread)
     }
 
     /// Takes the write lock and gives it back: an event could be written.

@@ -21,6 +21,7 @@ const READERS: u32 = 4;
 /// How long a call waits for a connection, or for another process that writes, before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
 impl SqliteStore {
     /// Opens the file, makes it where it is missing, and brings its schema up to date. What is made is for the user's
     /// eyes only.
@@ -28,40 +29,50 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenStoreError`] when the file cannot be made or opened, or its schema is not ours.
     pub async fn open(path: &Path, migrations: Migrations) -> Result<Self, OpenStoreError> {
-        make_private(path).map_err(|source| OpenStoreError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging();
-        let writer = connect_writer(&options)
-            .await
-            .map_err(OpenStoreError::Unreachable)?;
-        let mut connection = writer
-            .acquire()
-            .await
-            .map_err(OpenStoreError::Unreachable)?;
-        // One process migrates while others that start wait for the lock.
-        let mut transaction = connection
-            .begin_with(BEGIN)
-            .await
-            .map_err(OpenStoreError::Unreachable)?;
-        migrate::run(&MIGRATOR, &mut *transaction, migrations).await?;
-        transaction
-            .commit()
-            .await
-            .map_err(OpenStoreError::Unreachable)?;
-        drop(connection);
+        let (writer, options) = open_file(path, &MIGRATOR, migrations).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.pragma("query_only", "on"));
         Ok(Self { writer, readers })
     }
+}
+
+/// Opens a file for writing, through one connection, and brings its schema up to date.
+pub(in crate::store) async fn open_file(
+    path: &Path,
+    migrator: &Migrator,
+    migrations: Migrations,
+) -> Result<(SqlitePool, SqliteConnectOptions), OpenStoreError> {
+    make_private(path).map_err(|source| OpenStoreError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    let writer = connect_writer(&options)
+        .await
+        .map_err(OpenStoreError::Unreachable)?;
+    let mut connection = writer
+        .acquire()
+        .await
+        .map_err(OpenStoreError::Unreachable)?;
+    // One process migrates while others that start wait for the lock.
+    let mut transaction = connection
+        .begin_with(BEGIN)
+        .await
+        .map_err(OpenStoreError::Unreachable)?;
+    migrate::run(migrator, &mut *transaction, migrations).await?;
+    transaction
+        .commit()
+        .await
+        .map_err(OpenStoreError::Unreachable)?;
+    drop(connection);
+    Ok((writer, options))
 }
 
 /// Opens the file. While another process switches it to write-ahead logging, SQLite refuses at once instead of waiting.

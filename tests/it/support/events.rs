@@ -1,6 +1,7 @@
 //! Job results in the form in which WeChat pushes them, and as the store receives them.
 
 use qunfa::domain::{NewDelivery, Reading, Time};
+use qunfa::store::{Filed, Recorded, Store, StoreError};
 use qunfa::wechat;
 use sha2::{Digest, Sha256};
 
@@ -99,4 +100,15 @@ pub(crate) fn arrival_as(
 /// That millisecond since 1970.
 pub(crate) fn at(millisecond: i64) -> Time {
     Time::from_milliseconds(millisecond).unwrap()
+}
+
+/// Files one delivery, in a batch of its own and without a ticket.
+pub(crate) async fn record(
+    store: &dyn Store,
+    delivery: NewDelivery,
+) -> Result<Recorded, StoreError> {
+    match store.record(&[delivery], None).await? {
+        Filed::Now(recorded) => Ok(recorded[0]),
+        Filed::Before => panic!("it has no ticket"),
+    }
 }

@@ -1,0 +1,24 @@
+-- What was received while PostgreSQL could not take it, on its way there. Times are milliseconds since 1970.
+
+-- The writer in whose name units are filed that were never sent before.
+create table spool (
+    writer blob not null
+) strict;
+
+insert into spool (writer) values (randomblob(16));
+
+create table spooled (
+    id integer primary key autoincrement,
+    -- The ticket of the unit that this is a part of: units are filed whole, and once.
+    writer blob not null,
+    number integer not null,
+    account text not null,
+    body blob not null,
+    body_sha256 blob not null,
+    received_at integer not null,
+    -- Why PostgreSQL refuses it for ever; null while it waits.
+    refusal text
+) strict;
+
+create index spooled_units on spooled (writer, number) where refusal is null;
+create index spooled_refused on spooled (id) where refusal is not null;

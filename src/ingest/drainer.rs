@@ -1,0 +1,127 @@
+//! The drainer: moves what is in the spool to the database, oldest first, and opens the gate when the database works again.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::backup::Backup;
+use super::within;
+use crate::domain::NewDelivery;
+use crate::store::{Reader, Store, StoreError, Unit};
+
+/// How long the database may take for a unit. One that is given up is still filed once alone: its ticket tells.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause after a failure; it doubles up to the longest.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often the spool is looked at though nothing is known to be in it: another process may have left something there.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Works until it is told to stop.
+pub(super) struct Drainer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) backup: Arc<Backup>,
+    pub(super) read: Reader,
+    pub(super) stop: CancellationToken,
+}
+
+/// What one step came to.
+enum Step {
+    /// A unit was moved; there may be more.
+    Moved,
+    /// The spool is empty, or cannot be read, and the database works.
+    Nothing,
+}
+
+impl Drainer {
+    pub(super) async fn run(self) {
+        let mut pause = PAUSE;
+        loop {
+            let wait = match self.step().await {
+                Ok(step) => {
+                    if self.backup.gate.open() {
+                        info!("the database works again");
+                    }
+                    pause = PAUSE;
+                    match step {
+                        Step::Moved => Duration::ZERO,
+                        Step::Nothing => ROUND,
+                    }
+                }
+                Err(error) => {
+                    self.backup.note_failure(&error);
+                    let wait = pause;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    wait
+                }
+            };
+            let is_failing = self.backup.gate.is_shut();
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+                () = self.backup.gate.until_shut(), if !is_failing => {}
+                () = self.backup.filled.notified(), if !is_failing => {}
+            }
+        }
+    }
+
+    /// # Errors
+    /// When the database fails. The spool's own failures are told in the log.
+    async fn step(&self) -> Result<Step, StoreError> {
+        // The database is asked first: while it is away, the spool, which may have become large, is left alone.
+        if self.backup.gate.is_shut() {
+            within(PATIENCE, self.store.ping()).await?;
+        }
+        let moved = match self.backup.spool.oldest().await {
+            Ok(Some(unit)) => self.move_unit(&unit).await?,
+            Ok(None) => return Ok(Step::Nothing),
+            Err(error) => Err(error),
+        };
+        Ok(match moved {
+            Ok(()) => Step::Moved,
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string);
+                error!(%error, cause, "the spool does not work");
+                Step::Nothing
+            }
+        })
+    }
+
+    /// Files a unit and takes it out of the spool; the inner result is the spool's.
+    async fn move_unit(&self, unit: &Unit) -> Result<Result<(), StoreError>, StoreError> {
+        let deliveries = unit.deliveries.iter().map(|spooled| NewDelivery {
+            account: spooled.account.clone(),
+            body: spooled.body.clone(),
+            body_sha256: spooled.body_sha256,
+            received_at: spooled.received_at,
+            reading: (self.read)(&spooled.body),
+        });
+        let deliveries: Vec<_> = deliveries.collect();
+        let filing = self.store.record(&deliveries, Some(unit.ticket));
+        let spool = &self.backup.spool;
+        match within(PATIENCE, filing).await {
+            Ok(_) => {
+                info!(
+                    deliveries = deliveries.len(),
+                    "moved from the spool to the database"
+                );
+                Ok(spool.remove(unit).await)
+            }
+            Err(error) if !error.lies_in_content() => Err(error),
+            Err(error) => match &unit.deliveries[..] {
+                [alone] => {
+                    let refusal = error.source().map(ToString::to_string).unwrap_or_default();
+                    error!(
+                        refusal,
+                        "the database refuses a delivery; it is set aside in the spool"
+                    );
+                    Ok(spool.refuse(alone, &refusal).await)
+                }
+                _ => Ok(spool.split(unit).await),
+            },
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A batch in the order in which it is filed, copies of the same bytes put together.
+
+use crate::domain::{Delivery, MassSendFinished, NewDelivery, Time};
+
+use super::Recorded;
+
+/// The copies of the same bytes in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bundle<'b> {
+    pub(super) delivery: &'b NewDelivery,
+    pub(super) first_received_at: Time,
+    pub(super) last_received_at: Time,
+    pub(super) times: i64,
+    /// The place in the batch of the first copy.
+    place: usize,
+}
+
+/// A batch, sorted by key: replicas that file at the same moment wait for each other in one order, and never in a circle.
+#[derive(Debug)]
+pub(super) struct Sorted<'b> {
+    /// One content for each job.
+    pub(super) contents: Vec<Bundle<'b>>,
+    /// Further contents of the same jobs.
+    pub(super) further: Vec<Bundle<'b>>,
+    /// What is no job result.
+    pub(super) others: Vec<Bundle<'b>>,
+    recorded: Vec<Recorded>,
+}
+
+impl<'b> Bundle<'b> {
+    /// What it says, where it is a job result.
+    pub(super) fn result(&self) -> Option<&'b MassSendFinished> {
+        self.delivery.reading.result()
+    }
+
+    /// The account, and the id of the job where it is a job result.
+    pub(super) fn key(&self) -> (&'b str, i64) {
+        let msg_id = self.result().map_or(0, |result| result.msg_id.get());
+        (self.delivery.account.as_str(), msg_id)
+    }
+
+    /// The delivery that it becomes, once it has an id. Its time is that of the copy that came first, not the earliest.
+    pub(super) fn as_delivery(&self, id: i64) -> Delivery {
+        let new = self.delivery;
+        Delivery {
+            id,
+            account: new.account.clone(),
+            event: new.reading.event().map(str::to_owned),
+            msg_id: new.reading.msg_id(),
+            body: new.body.clone(),
+            body_sha256: new.body_sha256,
+            state: new.reading.state(),
+            error: new.reading.error().map(str::to_owned),
+            received_at: new.received_at,
+            last_received_at: self.last_received_at,
+            times: self.times,
+        }
+    }
+
+    fn starts(place: usize, delivery: &'b NewDelivery) -> Self {
+        Self {
+            delivery,
+            first_received_at: delivery.received_at,
+            last_received_at: delivery.received_at,
+            times: 1,
+            place,
+        }
+    }
+
+    fn is_copy(&self, delivery: &'b NewDelivery) -> bool {
+        self.key() == Self::starts(0, delivery).key()
+            && self.delivery.body_sha256 == delivery.body_sha256
+            && self.delivery.reading.result().is_some() == delivery.reading.result().is_some()
+    }
+
+    fn add(&mut self, copy: &NewDelivery) {
+        self.first_received_at = self.first_received_at.min(copy.received_at);
+        self.last_received_at = self.last_received_at.max(copy.received_at);
+        self.times += 1;
+    }
+}
+
+impl<'b> Sorted<'b> {
+    pub(super) fn new(batch: &'b [NewDelivery]) -> Self {
+        let mut bundles: Vec<Bundle> = Vec::with_capacity(batch.len());
+        let mut copies: Vec<_> = batch.iter().enumerate().collect();
+        copies.sort_by_key(|(place, delivery)| {
+            (
+                Bundle::starts(*place, delivery).key(),
+                &delivery.body_sha256,
+                *place,
+            )
+        });
+        for (place, delivery) in copies {
+            match bundles.last_mut() {
+                Some(bundle) if bundle.is_copy(delivery) => bundle.add(delivery),
+                _ => bundles.push(Bundle::starts(place, delivery)),
+            }
+        }
+        let mut sorted = Self {
+            contents: Vec::with_capacity(bundles.len()),
+            further: Vec::new(),
+            others: Vec::new(),
+            recorded: vec![Recorded::Duplicate; batch.len()],
+        };
+        // The contents of one job stay in the order in which they came.
+        bundles.sort_by_key(|bundle| (bundle.key(), bundle.place));
+        for bundle in bundles {
+            if bundle.result().is_none() {
+                sorted.others.push(bundle);
+            } else if sorted.contents.last().map(Bundle::key) == Some(bundle.key()) {
+                sorted.further.push(bundle);
+            } else {
+                sorted.contents.push(bundle);
+            }
+        }
+        // By the unique key of the table.
+        sorted
+            .others
+            .sort_by_key(|bundle| (bundle.key().0, bundle.delivery.body_sha256));
+        sorted
+    }
+
+    /// How many bundles it has.
+    pub(super) fn len(&self) -> i64 {
+        let bundles = self.contents.len() + self.further.len() + self.others.len();
+        i64::try_from(bundles).unwrap_or(i64::MAX)
+    }
+
+    /// When the latest of it came.
+    pub(super) fn last_received_at(&self) -> Time {
+        let bundles = self.contents.iter().chain(&self.others);
+        let times = bundles.map(|bundle| bundle.last_received_at);
+        times.max().unwrap_or(Time::EPOCH)
+    }
+
+    /// Whether one statement can file it: it has one content for each job, and nothing else.
+    pub(super) fn is_plain(&self) -> bool {
+        self.further.is_empty() && self.others.is_empty()
+    }
+
+    /// Notes that the first copy of a bundle brought new bytes.
+    pub(super) fn note_new(&mut self, bundle: &Bundle<'_>) {
+        self.recorded[bundle.place] = Recorded::New;
+    }
+
+    /// What became of each delivery, in the order of the batch.
+    pub(super) fn into_recorded(self) -> Vec<Recorded> {
+        self.recorded
+    }
+}

@@ -1,0 +1,289 @@
+//! The spool: a SQLite file of our own that keeps what PostgreSQL cannot take, until it can.
+//!
+//! What is put in together is one unit, with one [`Ticket`]. A unit is filed whole and once, however often it is tried:
+//! PostgreSQL remembers the ticket in the same transaction.
+
+use std::path::Path;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::sqlite::{BEGIN, open_file};
+use super::{Migrations, OpenStoreError, StoreError, Ticket};
+use crate::domain::{AccountName, NewDelivery, Time};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/spool");
+
+const PUT: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at, refusal) \
+     values ($1, $2, $3, $4, $5, $6, $7)";
+
+/// The id that the next row will have; ids only rise, also after rows were deleted.
+const NEXT_ID: &str =
+    "select coalesce((select seq from sqlite_sequence where name = 'spooled'), 0) + 1";
+
+const WRITER: &str = "select writer from spool";
+
+const OLDEST: &str = "select * from spooled where refusal is null and (writer, number) = \
+     (select writer, number from spooled where refusal is null order by id limit 1) order by id";
+
+const DELETE: &str = "delete from spooled where id = $1";
+
+const RENAME: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at) \
+     select $2, $3, account, body, body_sha256, received_at from spooled where id = $1 and refusal is null";
+
+const REFUSE: &str = "update spooled set refusal = $2 where id = $1";
+
+const DEPTH: &str = "select count(*) filter (where refusal is null) as waiting, \
+     min(received_at) filter (where refusal is null) as oldest, \
+     count(*) filter (where refusal is not null) as refused from spooled";
+
+const REFUSED: &str = "select * from spooled where refusal is not null order by id";
+
+/// Keeps deliveries on this machine's disk; when a call returns, what it did is there.
+#[derive(Debug)]
+pub struct Spool {
+    file: SqlitePool,
+    writer: [u8; 16],
+}
+
+/// Deliveries that are filed together.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// To be filed with this.
+    pub ticket: Ticket,
+    /// Oldest first.
+    pub deliveries: Vec<Spooled>,
+}
+
+/// A delivery in the spool.
+#[derive(Clone, Debug)]
+pub struct Spooled {
+    /// A number of the spool's own.
+    pub id: i64,
+    /// The account that it was pushed to.
+    pub account: AccountName,
+    /// The decrypted body, byte for byte.
+    pub body: Vec<u8>,
+    /// SHA-256 of `body`.
+    pub body_sha256: [u8; 32],
+    /// When it came.
+    pub received_at: Time,
+    /// Why PostgreSQL refuses it.
+    pub refusal: Option<String>,
+}
+
+/// How much is in the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Deliveries that wait for PostgreSQL.
+    pub waiting: i64,
+    /// When the oldest of them came.
+    pub oldest: Option<Time>,
+    /// Deliveries that PostgreSQL refuses.
+    pub refused: i64,
+}
+
+impl Spool {
+    /// Opens the file, makes it where it is missing, for the user's eyes only.
+    ///
+    /// # Errors
+    /// [`OpenStoreError`] when the file cannot be made or opened, or its schema is not ours.
+    pub async fn open(path: &Path) -> Result<Self, OpenStoreError> {
+        let (file, _) = open_file(path, &MIGRATOR, Migrations::Apply).await?;
+        let writer: Vec<u8> = sqlx::query_scalar(WRITER)
+            .fetch_one(&file)
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        let writer = writer.try_into().map_err(|_| {
+            OpenStoreError::Unreachable(sqlx::Error::Decode("the spool has no writer".into()))
+        })?;
+        Ok(Self { file, writer })
+    }
+
+    /// Puts a batch in, as one unit. `ticket`: the one that it was sent with before, if it was.
+    pub async fn put(
+        &self,
+        batch: &[NewDelivery],
+        ticket: Option<Ticket>,
+    ) -> Result<(), StoreError> {
+        self.insert(batch, ticket, None).await
+    }
+
+    /// Puts in what PostgreSQL refuses for ever.
+    pub async fn put_refused(
+        &self,
+        delivery: &NewDelivery,
+        refusal: &str,
+    ) -> Result<(), StoreError> {
+        self.insert(std::slice::from_ref(delivery), None, Some(refusal))
+            .await
+    }
+
+    async fn insert(
+        &self,
+        batch: &[NewDelivery],
+        ticket: Option<Ticket>,
+        refusal: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let ticket = match ticket {
+            Some(ticket) => ticket,
+            None => self.ticket(&mut transaction).await?,
+        };
+        for delivery in batch {
+            sqlx::query(PUT)
+                .bind(&ticket.writer[..])
+                .bind(ticket.number)
+                .bind(delivery.account.as_str())
+                .bind(&delivery.body[..])
+                .bind(&delivery.body_sha256[..])
+                .bind(delivery.received_at)
+                .bind(refusal)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The unit to file next.
+    pub async fn oldest(&self) -> Result<Option<Unit>, StoreError> {
+        let rows = sqlx::query(OLDEST).fetch_all(&self.file).await?;
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let writer: Vec<u8> = first.try_get("writer")?;
+        let ticket = Ticket {
+            writer: required(writer.try_into().ok())?,
+            number: first.try_get("number")?,
+        };
+        let deliveries = rows.iter().map(spooled).collect::<Result<_, _>>()?;
+        Ok(Some(Unit { ticket, deliveries }))
+    }
+
+    /// Takes out a unit that is filed.
+    pub async fn remove(&self, unit: &Unit) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        for delivery in &unit.deliveries {
+            sqlx::query(DELETE)
+                .bind(delivery.id)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Makes a unit of each delivery of one that was refused as a whole, at the end of the queue.
+    pub async fn split(&self, unit: &Unit) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        for delivery in &unit.deliveries {
+            let ticket = self.ticket(&mut transaction).await?;
+            sqlx::query(RENAME)
+                .bind(delivery.id)
+                .bind(&ticket.writer[..])
+                .bind(ticket.number)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(DELETE)
+                .bind(delivery.id)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Sets a delivery aside that PostgreSQL refuses for ever, so that it blocks no other.
+    pub async fn refuse(&self, delivery: &Spooled, refusal: &str) -> Result<(), StoreError> {
+        sqlx::query(REFUSE)
+            .bind(delivery.id)
+            .bind(refusal)
+            .execute(&self.file)
+            .await?;
+        Ok(())
+    }
+
+    /// What PostgreSQL refuses, oldest first.
+    pub async fn refused(&self) -> Result<Vec<Spooled>, StoreError> {
+        let rows = sqlx::query(REFUSED).fetch_all(&self.file).await?;
+        Ok(rows.iter().map(spooled).collect::<Result<_, _>>()?)
+    }
+
+    /// Lets everything that was refused be tried again; how many.
+    pub async fn retry_refused(&self) -> Result<usize, StoreError> {
+        let refused = self.refused().await?;
+        let mut transaction = self.begin().await?;
+        for delivery in &refused {
+            let ticket = self.ticket(&mut transaction).await?;
+            sqlx::query(REFUSE)
+                .bind(delivery.id)
+                .bind(None::<&str>)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(RENAME)
+                .bind(delivery.id)
+                .bind(&ticket.writer[..])
+                .bind(ticket.number)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(DELETE)
+                .bind(delivery.id)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(refused.len())
+    }
+
+    /// How much there is.
+    pub async fn depth(&self) -> Result<Depth, StoreError> {
+        let row = sqlx::query(DEPTH).fetch_one(&self.file).await?;
+        Ok(Depth {
+            waiting: row.try_get("waiting")?,
+            oldest: row.try_get("oldest")?,
+            refused: row.try_get("refused")?,
+        })
+    }
+
+    /// Waits for calls that are under way, then closes the file.
+    pub async fn close(&self) {
+        self.file.close().await;
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.file.begin_with(BEGIN).await?)
+    }
+
+    /// A ticket for a unit that starts with the next row.
+    async fn ticket(
+        &self,
+        transaction: &mut Transaction<'static, Sqlite>,
+    ) -> Result<Ticket, StoreError> {
+        let number = sqlx::query_scalar(NEXT_ID)
+            .fetch_one(&mut **transaction)
+            .await?;
+        Ok(Ticket {
+            writer: self.writer,
+            number,
+        })
+    }
+}
+
+fn spooled(row: &sqlx::sqlite::SqliteRow) -> Result<Spooled, sqlx::Error> {
+    let account: String = row.try_get("account")?;
+    let body_sha256: Vec<u8> = row.try_get("body_sha256")?;
+    Ok(Spooled {
+        id: row.try_get("id")?,
+        account: required(account.parse().ok())?,
+        body: row.try_get("body")?,
+        body_sha256: required(body_sha256.try_into().ok())?,
+        received_at: row.try_get("received_at")?,
+        refusal: row.try_get("refusal")?,
+    })
+}
+
+fn required<T>(value: Option<T>) -> Result<T, sqlx::Error> {
+    value.ok_or_else(|| sqlx::Error::Decode("the spool holds what no qunfa writes".into()))
+}
