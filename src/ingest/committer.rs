@@ -80,8 +80,10 @@ impl Committer {
         deadline: Instant,
     ) -> Result<Vec<Outcome>, StoreError> {
         self.ticket.number += 1;
+        // Where there is no spool, nothing is tried again.
+        let ticket = self.backup.as_ref().map(|_| self.ticket);
         let patience = deadline.saturating_duration_since(Instant::now());
-        let filing = self.store.record(batch, Some(self.ticket));
+        let filing = self.store.record(batch, ticket);
         Ok(match within(patience, filing).await? {
             Filed::Now(recorded) => {
                 let kept = |recorded| Ok(Kept::Filed(recorded));

@@ -1,7 +1,11 @@
 //! The steps of a transaction that files a batch.
 
-use sqlx::sqlite::SqliteConnection;
+use std::collections::HashMap;
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::types::Json;
+use sqlx::{Row, Sqlite};
 
 use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
 use crate::store::batch::{Bundle, Sorted};
@@ -10,26 +14,61 @@ use crate::store::row::{self, Showing, Standing};
 use crate::store::tally::Tally;
 use crate::store::{Filed, StoreError, Ticket};
 
-/// Files a content that is new or a copy of what its job shows; any other is left alone.
-const FILE: &str = concat!(
-    "insert into jobs (",
-    job_columns!(),
-    ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
-         shown_times) \
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $17, $19, 1, $20, $21, $22, \
-         $23, $24, $17, $18, $19) \
-     on conflict (account, msg_id) do update set \
-         deliveries = deliveries + excluded.deliveries, \
-         shown_times = shown_times + excluded.shown_times, \
-         first_received_at = case when revision = 1 \
-             then min(first_received_at, excluded.first_received_at) else first_received_at end, \
-         last_received_at = max(last_received_at, excluded.last_received_at), \
-         shown_received_at = case when revision = 1 \
-             then min(shown_received_at, excluded.shown_received_at) else shown_received_at end, \
-         shown_last_received_at = max(shown_last_received_at, excluded.shown_last_received_at) \
-     where shown_sha256 = excluded.shown_sha256 \
-     returning shown_times"
-);
+/// One row's values: `updated_at` is when it came, `revision` 1.
+macro_rules! row {
+    () => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+}
+macro_rules! four_rows {
+    () => {
+        concat!(row!(), ", ", row!(), ", ", row!(), ", ", row!())
+    };
+}
+macro_rules! sixteen_rows {
+    () => {
+        concat!(
+            four_rows!(),
+            ", ",
+            four_rows!(),
+            ", ",
+            four_rows!(),
+            ", ",
+            four_rows!()
+        )
+    };
+}
+
+/// Files contents that are new or copies of what their jobs show; any other is left alone.
+macro_rules! file {
+    ($rows:ident) => {
+        concat!(
+            "insert into jobs (",
+            job_columns!(),
+            ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, \
+                 shown_last_received_at, shown_times) values ",
+            $rows!(),
+            " on conflict (account, msg_id) do update set \
+                 deliveries = deliveries + excluded.deliveries, \
+                 shown_times = shown_times + excluded.shown_times, \
+                 first_received_at = case when revision = 1 \
+                     then min(first_received_at, excluded.first_received_at) else first_received_at end, \
+                 last_received_at = max(last_received_at, excluded.last_received_at), \
+                 shown_received_at = case when revision = 1 \
+                     then min(shown_received_at, excluded.shown_received_at) else shown_received_at end, \
+                 shown_last_received_at = max(shown_last_received_at, excluded.shown_last_received_at) \
+             where shown_sha256 = excluded.shown_sha256 \
+             returning account, msg_id, shown_times"
+        )
+    };
+}
+
+/// The statements that file so many at once. Each is a way to SQLite's thread and back, which takes longer than its work.
+const FILE: [(usize, &str); 3] = [
+    (16, file!(sixteen_rows)),
+    (4, file!(four_rows)),
+    (1, file!(row)),
+];
 
 const ADMIT: &str = "insert into writers (id, last_batch, wrote_at) values ($1, $2, $3) \
      on conflict (id) do update set last_batch = excluded.last_batch, wrote_at = excluded.wrote_at \
@@ -57,14 +96,22 @@ pub(super) async fn file(
         return Ok(Filed::Before);
     }
     let mut id = take_ids(connection, sorted.len()).await?;
-    for bundle in sorted.contents.clone() {
-        id += 1;
-        let is_new = match file_content(connection, id, &bundle).await? {
-            Some(is_new) => is_new,
-            None => revise(connection, id, &bundle).await?,
-        };
-        if is_new {
-            sorted.note_new(&bundle);
+    let contents = sorted.contents.clone();
+    let mut rest = &contents[..];
+    for (size, statement) in FILE {
+        while let Some((chunk, after)) = rest.split_at_checked(size) {
+            let filed = file_contents(connection, statement, id, chunk).await?;
+            for bundle in chunk {
+                id += 1;
+                let is_new = match filed.get(&bundle.key()) {
+                    Some(times) => *times == bundle.times,
+                    None => revise(connection, id, bundle).await?,
+                };
+                if is_new {
+                    sorted.note_new(bundle);
+                }
+            }
+            rest = after;
         }
     }
     for bundle in sorted.further.clone() {
@@ -110,17 +157,40 @@ async fn take_ids(connection: &mut SqliteConnection, count: i64) -> Result<i64, 
     Ok(last - count)
 }
 
-/// Whether the bytes are new; none when the job shows another content, and nothing was done.
-async fn file_content(
+/// (account, `msg_id`) → copies of what shows now, of those that were filed. Their ids come after `id`.
+async fn file_contents<'b>(
     connection: &mut SqliteConnection,
+    statement: &'static str,
+    mut id: i64,
+    bundles: &[Bundle<'b>],
+) -> Result<HashMap<(&'b str, i64), i64>, StoreError> {
+    let mut query = sqlx::query(statement);
+    for bundle in bundles {
+        id += 1;
+        query = bind_content(query, id, bundle);
+    }
+    let rows = query.fetch_all(connection).await?;
+    let mut filed = HashMap::with_capacity(rows.len());
+    // In any order.
+    for row in rows {
+        let key: (&str, i64) = (row.try_get("account")?, row.try_get("msg_id")?);
+        let bundle = bundles.iter().find(|bundle| bundle.key() == key);
+        let times: i64 = row.try_get("shown_times")?;
+        filed.extend(bundle.map(|bundle| (bundle.key(), times)));
+    }
+    Ok(filed)
+}
+
+fn bind_content<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
     id: i64,
     bundle: &Bundle<'_>,
-) -> Result<Option<bool>, StoreError> {
+) -> Query<'q, Sqlite, SqliteArguments> {
     let delivery = bundle.delivery;
     let Some(result) = bundle.result() else {
-        return Ok(None);
+        unreachable!("contents are job results");
     };
-    let times: Option<i64> = sqlx::query_scalar(FILE)
+    query
         .bind(delivery.account.as_str())
         .bind(result.msg_id.get())
         .bind(result.status.outcome.as_str())
@@ -139,15 +209,16 @@ async fn file_content(
         .bind(result.finished_at)
         .bind(bundle.first_received_at)
         .bind(bundle.last_received_at)
+        .bind(bundle.first_received_at)
         .bind(bundle.times)
         .bind(id)
         .bind(delivery.reading.event())
         .bind(delivery.reading.error())
         .bind(&delivery.body[..])
         .bind(&delivery.body_sha256[..])
-        .fetch_optional(connection)
-        .await?;
-    Ok(times.map(|times| times == bundle.times))
+        .bind(bundle.first_received_at)
+        .bind(bundle.last_received_at)
+        .bind(bundle.times)
 }
 
 /// Counts copies of a content that a job does not show, or adds that content to it; true when its bytes are new.
@@ -157,8 +228,11 @@ async fn revise(
     bundle: &Bundle<'_>,
 ) -> Result<bool, StoreError> {
     // The content of an earlier bundle may be what its job shows by now.
-    if let Some(is_new) = file_content(connection, id, bundle).await? {
-        return Ok(is_new);
+    let [.., (_, statement)] = FILE;
+    let alone = std::slice::from_ref(bundle);
+    let filed = file_contents(connection, statement, id - 1, alone).await?;
+    if let Some(times) = filed.get(&bundle.key()) {
+        return Ok(*times == bundle.times);
     }
     let Some(result) = bundle.result() else {
         return Ok(false);
