@@ -9,6 +9,7 @@ mod migrate;
 mod reprocess;
 mod serve;
 mod simulate;
+mod systemd;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -173,7 +174,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Outcome {
     let settings = || Settings::load(cli.config.as_deref(), std::env::vars_os());
     match cli.command {
-        Command::Serve => block_on(serve::run(&settings()?, cli.config.as_deref())),
+        Command::Serve => {
+            let inherited = systemd::inherited_listener()?;
+            block_on(serve::run(&settings()?, cli.config.as_deref(), inherited))
+        }
         Command::Migrate => block_on(migrate::run(&settings()?)),
         Command::Healthcheck => block_on(healthcheck::run(&settings()?)),
         Command::Config { command } => match command {

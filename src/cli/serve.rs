@@ -4,20 +4,24 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Outcome, reachable};
+use super::{Failure, Outcome, reachable, systemd};
 use crate::app::{App, Demo};
 use crate::config::{Config, LogFormat, Settings};
 use crate::telemetry;
 use crate::wechat::Account;
 
-/// Serves until SIGTERM or SIGINT.
-pub(super) async fn run(settings: &Settings, config_flag: Option<&Path>) -> Outcome {
+/// Serves until SIGTERM or SIGINT, on the socket that was inherited, else on `server.listen`.
+pub(super) async fn run(
+    settings: &Settings,
+    config_flag: Option<&Path>,
+    inherited: Option<std::net::TcpListener>,
+) -> Outcome {
     let config = settings.check_to_serve()?;
     let level = config
         .log
@@ -42,24 +46,43 @@ pub(super) async fn run(settings: &Settings, config_flag: Option<&Path>) -> Outc
             .map(|configured| configured.account.clone())
             .collect(),
     };
+    let is_inherited = inherited.is_some();
     let listen = config.server.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = match inherited {
+        Some(listener) => TcpListener::from_std(listener).context("cannot listen")?,
+        None => TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}"))?,
+    };
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
+    if is_inherited {
+        check_inherited(address, &config)?;
+    }
     let shutdown = shutdown_on_signal()?;
     let app = tokio::select! {
         app = App::open(&config, accounts.clone()) => app?,
         () = shutdown.cancelled() => return Ok(()),
     };
 
-    let banner = banner(&config, address, &accounts, demo.as_ref(), config_flag);
+    let mut banner = format!("qunfa {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
+    if is_inherited {
+        banner
+            .push_str("the socket was handed over at the start, so `server.listen` is not used\n");
+    }
+    banner.push_str(&urls(
+        &config,
+        address,
+        &accounts,
+        demo.as_ref(),
+        config_flag,
+    ));
     if let Err(error) = io::stdout().write_all(banner.as_bytes()) {
         warn!(%error, "cannot write the callback URLs to standard output");
     }
-    info!(version = env!("CARGO_PKG_VERSION"), %address, store = %config.store.url, "ready");
+    info!(version = env!("CARGO_PKG_VERSION"), %address, is_inherited, store = %config.store.url, "ready");
+    tokio::spawn(systemd::ready_and_alive());
     app.serve(listener, shutdown).await;
     Ok(())
 }
@@ -79,12 +102,32 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
             "stopping: no new connections, requests under way are finished"
         );
         token.cancel();
+        systemd::stopping().await;
     });
     Ok(shutdown)
 }
 
+/// Refuses an API that is open to others, as the check of `server.listen` does.
+fn check_inherited(address: SocketAddr, config: &Config) -> Result<(), Failure> {
+    if config.api_keys.is_empty() && !address.ip().to_canonical().is_loopback() {
+        return Err(Failure::usage(anyhow!(
+            "`api.keys` is empty, but the socket that was handed over listens on {address}, which is no loopback address, \
+             so that anybody could read the API; add a key made by `qunfa key create`, or listen on 127.0.0.1"
+        )));
+    }
+    let listen = config.server.listen;
+    if address != listen {
+        warn!(
+            %address,
+            %listen,
+            "the socket that was handed over is not at `server.listen`, where `healthcheck` and `simulate` look for it"
+        );
+    }
+    Ok(())
+}
+
 /// What to enter in WeChat's console, and for the demo account, what to try first. Never a token.
-fn banner(
+fn urls(
     config: &Config,
     address: SocketAddr,
     accounts: &[Account],
@@ -97,16 +140,13 @@ fn banner(
         .public_url
         .as_ref()
         .map_or(local.as_str(), |url| url.as_str());
-    let mut lines = vec![format!(
-        "qunfa {} listens on {address}",
-        env!("CARGO_PKG_VERSION")
-    )];
-    lines.extend(accounts.iter().map(|Account { name, mode, .. }| {
+    let urls = accounts.iter().map(|Account { name, mode, .. }| {
         format!(
             "callback URL of `{name}` ({} mode): {public}/wechat/{name}",
             mode.as_str()
         )
-    }));
+    });
+    let mut lines: Vec<_> = urls.collect();
     if let Some(demo) = demo {
         let program = std::env::args()
             .next()

@@ -27,6 +27,7 @@
 //! - `demo`: `serve` without any configuration.
 //! - `starting`: when `serve` cannot start.
 //! - `stopping`: SIGTERM and SIGINT.
+//! - `systemd`: a socket that is handed over and outlives restarts; readiness, the stop, signs of life.
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
 //! - `load`: `simulate load` counts what the server counts.
 //! - `transport`: bodies and heads of every size and shape over bare TCP.
@@ -69,6 +70,7 @@ mod store_contract;
 mod store_lists;
 mod store_opening;
 mod support;
+mod systemd;
 mod transport;
 mod unreadable;
 mod url_check;

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -21,6 +22,8 @@ pub(crate) struct Setup {
     accounts: Vec<Account>,
     log_level: &'static str,
     file_limit_kib: Option<u32>,
+    socket: Option<TcpListener>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Default for Setup {
@@ -31,6 +34,8 @@ impl Default for Setup {
             accounts: vec![PLAIN, COMPATIBLE, SAFE],
             log_level: "info",
             file_limit_kib: None,
+            socket: None,
+            variables: Vec::new(),
         }
     }
 }
@@ -59,6 +64,18 @@ impl Setup {
         self
     }
 
+    /// Hands the socket over at every start, as systemd does.
+    pub(crate) fn socket(mut self, socket: TcpListener) -> Self {
+        self.socket = Some(socket);
+        self
+    }
+
+    /// Adds a variable to the environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
     /// Starts a server on a new database.
     pub(crate) async fn start(self, backend: Backend) -> Server {
         let database = backend.database().await;
@@ -79,6 +96,8 @@ impl Setup {
             log: directory.join("log"),
             log_level: self.log_level,
             file_limit_kib: self.file_limit_kib,
+            socket: self.socket,
+            variables: self.variables,
             database,
         };
         server.restart();
@@ -95,6 +114,8 @@ pub(crate) struct Server {
     log: PathBuf,
     log_level: &'static str,
     pub(crate) file_limit_kib: Option<u32>,
+    socket: Option<TcpListener>,
+    variables: Vec<(&'static str, String)>,
     pub(crate) database: Database,
 }
 
@@ -115,9 +136,13 @@ impl Server {
         if let Some(limit) = self.file_limit_kib {
             command = limited(&command, limit);
         }
+        if let Some(socket) = &self.socket {
+            command = handed(&command, socket.try_clone().unwrap(), ONE_SOCKET);
+        }
         let mut child = command
             .arg("serve")
             .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -260,6 +285,9 @@ impl Drop for Server {
     }
 }
 
+/// What systemd says of a socket that it hands over.
+pub(crate) const ONE_SOCKET: &str = "LISTEN_FDS=1 LISTEN_PID=$$";
+
 /// The program, with no variable of ours in its environment.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qunfa"));
@@ -273,22 +301,36 @@ pub(crate) fn program() -> Command {
 
 /// The same command with a limit on the size of files; writing beyond it is an error and no signal.
 fn limited(command: &Command, limit_kib: u32) -> Command {
-    let mut limited = Command::new("bash");
-    limited
-        .args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""])
-        .arg(limit_kib.to_string())
+    behind(
+        &format!("trap '' XFSZ; ulimit -f {limit_kib}; exec \"$@\""),
+        command,
+    )
+}
+
+/// The same command with a socket as its descriptor 3, and the variables that announce it; `$$` is the process.
+pub(crate) fn handed(command: &Command, socket: impl Into<OwnedFd>, announcement: &str) -> Command {
+    let script = format!("export {announcement}; exec \"$@\" 3<&0 4<&0 </dev/null");
+    let mut handed = behind(&script, command);
+    handed.stdin(socket.into());
+    handed
+}
+
+/// The same command, which that script executes as `"$@"`.
+fn behind(script: &str, command: &Command) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script, "bash"])
         .arg(command.get_program())
         .args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
+            Some(value) => bash.env(name, value),
+            None => bash.env_remove(name),
         };
     }
     if let Some(directory) = command.get_current_dir() {
-        limited.current_dir(directory);
+        bash.current_dir(directory);
     }
-    limited
+    bash
 }
 
 pub(crate) fn client() -> Client {
