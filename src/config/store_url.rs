@@ -17,8 +17,9 @@ pub enum StoreUrl {
 }
 
 /// The parameters that say nothing private. Those of the driver that are not named here may: `password`, `options`.
-const SHOWN_PARAMETERS: [&str; 6] = [
+const SHOWN_PARAMETERS: [&str; 7] = [
     "sslmode",
+    "sslrootcert",
     "host",
     "port",
     "dbname",
@@ -166,6 +167,10 @@ mod tests {
             (
                 "postgres://user@host/db?sslmode=require&password=CANARY&p%61ssword=CANARY",
                 "postgres://user@host/db?sslmode=require&password=***&password=***",
+            ),
+            (
+                "postgres://host/db?sslmode=verify-full&sslrootcert=/etc/ca.pem&sslkey=CANARY",
+                "postgres://host/db?sslmode=verify-full&sslrootcert=/etc/ca.pem&sslkey=***",
             ),
             (
                 "postgres://host/db?options=-c%20x=CANARY&Password=CANARY",

@@ -3,6 +3,7 @@
 //! - `api_errors`: what the API refuses, and how it says so.
 //! - `api`: every route of the API, its shapes, filters and pages.
 //! - `callback`: what makes a push authentic, by the account's mode.
+//! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
 //! - `kept`: which authentic pushes are kept.
 //! - `outage`: the database is away, and comes back.
@@ -47,6 +48,7 @@ mod callback;
 mod command_line;
 mod configuration;
 mod connections;
+mod database_tls;
 mod demo;
 mod durability;
 mod hostile;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -61,6 +61,18 @@ impl Cluster {
         let file = self.data().join("postgresql.conf");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, format!("{text}{name} = '{value}'\n")).unwrap();
+    }
+
+    /// Writes a file into the data directory, for the server's eyes only.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.data().join(name);
+        let _ = fs::remove_file(&path);
+        let mut file = File::options();
+        file.create_new(true).write(true).mode(0o600);
+        file.open(&path).unwrap();
+        fs::write(&path, text).unwrap();
+        let user = fs::metadata(self.data()).unwrap();
+        chown(&path, Some(user.uid()), Some(user.gid())).unwrap();
     }
 
     /// Starts the server, on the same port and data, and waits until it takes connections.
