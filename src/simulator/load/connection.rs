@@ -1,16 +1,19 @@
 //! One connection that is kept alive, and made again when it has closed.
+//!
+//! Load shares its machine with the server that it measures. So a push is one write and, as a rule, one read, without the
+//! tasks, queues and header maps of an HTTP client.
 
+use std::io;
 use std::net::SocketAddr;
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::task::AbortOnDropHandle;
 
-/// No answer of ours is near that long, in bytes.
+use super::answer::Answer;
+
+/// An answer of ours has a few hundred bytes.
+const USUAL_ANSWER: usize = 1024;
+/// And none is near that long.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Why there was no answer.
@@ -35,24 +38,12 @@ impl Trouble {
     }
 }
 
-/// The status and body of an answer.
-pub(super) type Answer = (u16, Bytes);
-
 /// The connection of one worker. When a call is dropped, so is the connection.
 pub(super) struct Connection<'a> {
     addresses: &'a [SocketAddr],
-    open: Option<Open>,
-}
-
-struct Open {
-    sender: SendRequest<Full<Bytes>>,
-    _driver: AbortOnDropHandle<hyper::Result<()>>,
-}
-
-enum Sent {
-    Answered(Answer),
-    /// The connection had closed before; nothing was sent.
-    Unsent(Box<Request<Full<Bytes>>>),
+    open: Option<TcpStream>,
+    /// What has come of the answer.
+    received: Vec<u8>,
 }
 
 impl<'a> Connection<'a> {
@@ -60,61 +51,51 @@ impl<'a> Connection<'a> {
         Self {
             addresses,
             open: None,
+            received: Vec::with_capacity(USUAL_ANSWER),
         }
     }
 
-    /// Sends a request and reads the answer.
-    pub(super) async fn answer(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, Trouble> {
-        let request = match self.open.take() {
-            Some(open) => match self.send(open, request).await? {
-                Sent::Answered(answer) => return Ok(answer),
-                Sent::Unsent(request) => *request,
-            },
-            None => request,
+    /// Sends a request, head and body, and reads the answer.
+    pub(super) async fn answer(&mut self, request: &[u8]) -> Result<Answer, Trouble> {
+        let mut stream = match self.open.take() {
+            Some(stream) if is_open(&stream) => stream,
+            _ => self.connect().await.map_err(|_| Trouble::NotConnected)?,
         };
-        let open = self.connect().await.ok_or(Trouble::NotConnected)?;
-        match self.send(open, request).await? {
-            Sent::Answered(answer) => Ok(answer),
-            Sent::Unsent(_) => Err(Trouble::BrokenOff),
+        let answer = self.exchange(&mut stream, request).await;
+        let answer = answer.ok().flatten().ok_or(Trouble::BrokenOff)?;
+        if answer.keeps_alive {
+            self.open = Some(stream);
         }
+        Ok(answer)
     }
 
-    async fn connect(&self) -> Option<Open> {
-        let stream = TcpStream::connect(self.addresses).await.ok()?;
-        stream.set_nodelay(true).ok()?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        Some(Open {
-            sender,
-            _driver: AbortOnDropHandle::new(tokio::spawn(driver)),
-        })
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.addresses).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
-    async fn send(
+    /// The answer; none when it is no HTTP, too long, or not whole.
+    async fn exchange(
         &mut self,
-        mut open: Open,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Sent, Trouble> {
-        if open.sender.ready().await.is_err() {
-            return Ok(Sent::Unsent(Box::new(request)));
-        }
-        let response = match open.sender.try_send_request(request).await {
-            Ok(response) => response,
-            Err(mut error) => {
-                let unsent = error.take_message().ok_or(Trouble::BrokenOff)?;
-                return Ok(Sent::Unsent(Box::new(unsent)));
+        stream: &mut TcpStream,
+        request: &[u8],
+    ) -> io::Result<Option<Answer>> {
+        stream.write_all(request).await?;
+        self.received.clear();
+        while self.received.len() < MAX_ANSWER {
+            let closed = stream.read_buf(&mut self.received).await? == 0;
+            match Answer::read(&self.received, closed) {
+                Ok(None) if !closed => {}
+                read => return Ok(read.ok().flatten()),
             }
-        };
-        let status = response.status().as_u16();
-        let body = body(response.into_body()).await.ok_or(Trouble::BrokenOff)?;
-        self.open = Some(open);
-        Ok(Sent::Answered((status, body)))
+        }
+        Ok(None)
     }
 }
 
-async fn body(body: Incoming) -> Option<Bytes> {
-    let body = Limited::new(body, MAX_ANSWER).collect().await.ok()?;
-    Some(body.to_bytes())
+/// Whether the server has neither closed nor spoken since its last answer.
+fn is_open(stream: &TcpStream) -> bool {
+    let read = stream.try_read(&mut [0]);
+    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -1,5 +1,6 @@
 //! WeChat's side under load: many connections push results of ever new jobs, to find out what a receiver takes.
 
+mod answer;
 mod connection;
 mod histogram;
 mod message;

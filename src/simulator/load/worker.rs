@@ -1,20 +1,18 @@
 //! One connection's work: wait for its turn, make an event, push it, note the answer.
 
+use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::connection::{Answer, Connection, Trouble};
+use super::answer::Answer;
+use super::connection::{Connection, Trouble};
 use super::plan::Event;
 use super::{Shared, State};
 use crate::domain::Time;
-use crate::simulator::{PATIENCE, SignedPush, is_legal};
+use crate::simulator::{PATIENCE, SignedPush};
 
 /// After an error: a server that is away is not asked as fast as it refuses.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,14 +30,15 @@ struct Turn {
 /// Pushes until the time is over.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut connection = Connection::new(&shared.addresses);
+    let mut request = Vec::new();
     while let Some(Turn { due }) = shared.turn().await {
         let now = Time::now();
         let Some(event) = shared.state().plan.next(now) else {
             break;
         };
-        let request = shared.request(event, now);
+        shared.write_request(&mut request, event, now);
         let since = due.unwrap_or_else(Instant::now);
-        let answer = timeout(PATIENCE, connection.answer(request))
+        let answer = timeout(PATIENCE, connection.answer(&request))
             .await
             .unwrap_or(Err(Trouble::TooLate));
         let failed = answer.is_err();
@@ -76,7 +75,8 @@ impl Shared {
         (now < end + GRACE).then_some(Turn { due })
     }
 
-    fn request(&self, event: Event, now: Time) -> Request<Full<Bytes>> {
+    /// Writes a signed push, head and body, over what stands in `request`.
+    fn write_request(&self, request: &mut Vec<u8>, event: Event, now: Time) {
         let message = self.template.message(event);
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         // WeChat's bytes before the message are random; these only differ, as that is all that matters under load.
@@ -88,24 +88,27 @@ impl Shared {
             nonce,
             differing,
         );
-        Request::post(format!("{}?{query}", self.path))
-            .header(HOST, &self.host)
-            .header(CONTENT_TYPE, "text/xml")
-            .body(Full::from(body))
-            .expect("a URL's parts and a signed query are good")
+        request.clear();
+        let (path, host, length) = (&self.path, &self.host, body.len());
+        // Writing into memory does not fail.
+        let _ = write!(
+            request,
+            "POST {path}?{query} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\n\r\n"
+        );
+        request.extend_from_slice(&body);
     }
 
     fn note(&self, event: Event, answer: Result<Answer, Trouble>, latency: Duration) {
         let mut state = self.state();
         let State { plan, tally } = &mut *state;
         match answer {
-            Ok((status, body)) => {
+            Ok(answer) => {
                 tally.latency.record(latency);
-                if is_legal(status, &body) {
+                if answer.is_legal {
                     tally.acknowledged += 1;
                     plan.acknowledge(event);
                 } else {
-                    *tally.others.entry(status).or_default() += 1;
+                    *tally.others.entry(answer.status).or_default() += 1;
                 }
             }
             Err(trouble) => *tally.troubles.entry(trouble).or_default() += 1,
