@@ -1,0 +1,103 @@
+//! The table of what qunfa reaches, beside what its machine allows: `scripts/bench` runs this, and `docs/PERFORMANCE.md`
+//! tells what each number means.
+//!
+//! Everything runs on one machine in one run, in turns, as machines differ and have moods: ratios count. The programs are
+//! the real ones, each a process of its own, so that the kernel tells what each costs.
+
+mod ceiling;
+mod machine;
+mod measuring;
+mod opening;
+mod postgres;
+mod process;
+mod pushing;
+mod qunfa_server;
+mod rows;
+mod targets;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use self::measuring::Bench;
+use self::postgres::Postgres;
+
+const QUNFA: &str = env!("CARGO_BIN_EXE_qunfa");
+const USAGE: &str = "please run it by `scripts/bench [--seconds N] [--quick]`";
+
+/// How long each load is, and how often each comes its turn.
+#[derive(Clone, Copy)]
+struct Plan {
+    seconds: u32,
+    rounds: usize,
+    starts: usize,
+}
+
+const FULL: Plan = Plan {
+    seconds: 5,
+    rounds: 3,
+    starts: 20,
+};
+/// To see that it works; its figures mean little.
+const QUICK: Plan = Plan {
+    seconds: 1,
+    rounds: 1,
+    starts: 3,
+};
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq("ceiling").is_some() {
+        return ceiling::run();
+    }
+    let mut plan = FULL;
+    let mut seconds = None;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => plan = QUICK,
+            "--seconds" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                seconds = Some(
+                    number
+                        .filter(|seconds| (1..=600).contains(seconds))
+                        .context("`--seconds` takes a number from 1 to 600")?,
+                );
+            }
+            // Cargo's own.
+            "--bench" => {}
+            _ => bail!("`{argument}` is no argument of it; {USAGE}"),
+        }
+    }
+    plan.seconds = seconds.unwrap_or(plan.seconds);
+    let variable = |name| std::env::var(name).context(USAGE);
+    let postgres = Postgres {
+        programs: PathBuf::from(variable("BENCH_POSTGRES_PROGRAMS")?),
+        port: variable("BENCH_POSTGRES_PORT")?,
+        postmaster: variable("BENCH_POSTMASTER")?.parse().context(USAGE)?,
+    };
+    let directory = tempfile::tempdir()?;
+    let syncs = machine::syncs_per_second(directory.path(), Duration::from_secs(1))?;
+    let measured = Bench::new(plan, &postgres, directory.path()).run()?;
+
+    let mut out = io::stdout().lock();
+    let (seconds, rounds) = (plan.seconds, plan.rounds);
+    writeln!(out, "| machine | |\n|---|---|")?;
+    writeln!(out, "| processor | {} |", machine::processor()?)?;
+    writeln!(out, "| kernel | {} |", machine::kernel()?)?;
+    writeln!(
+        out,
+        "| disk | {} fdatasync/s of 8 KiB |",
+        rows::whole(syncs)
+    )?;
+    let (version, durability) = (postgres.version()?, postgres.durability()?);
+    writeln!(out, "| PostgreSQL | {version}: {durability} |")?;
+    writeln!(out, "| commit | {} |", machine::commit())?;
+    writeln!(
+        out,
+        "| rounds | {rounds} in turns, {seconds} s for each row |\n"
+    )?;
+    measured.write(&mut out)?;
+    Ok(())
+}
