@@ -45,7 +45,7 @@ create table jobs (
 
 create index jobs_by_finish on jobs (finished_at, account, msg_id);
 create index jobs_by_account on jobs (account, finished_at, msg_id);
-create index jobs_by_receipt on jobs (shown_received_at, shown_id);
+create index jobs_by_receipt on jobs (shown_received_at, shown_id) where shown_body is not null;
 
 -- Deliveries that no job shows: older or later contents of a job, what was not understood, and other events that are kept.
 create table other_deliveries (

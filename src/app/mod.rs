@@ -2,6 +2,7 @@
 
 mod demo;
 mod open_files;
+mod pruning;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -22,8 +23,10 @@ use crate::web::{self, Limits, State};
 use crate::wechat::{self, Account, Mode, Token};
 
 pub use demo::{DEMO, Demo};
+pub use pruning::prune;
 
 const SPOOL_FILE: &str = "spool.db";
+const DAY: Duration = Duration::from_hours(24);
 /// How long the stop waits for a database that does not answer.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,8 @@ pub struct App {
     store: Arc<dyn Store>,
     ingest: Arc<Ingest>,
     max_connections: usize,
+    /// For how long raw deliveries are kept; none: for ever.
+    retention: Option<Duration>,
 }
 
 impl App {
@@ -73,12 +78,16 @@ impl App {
             store,
             ingest,
             max_connections: config.server.max_connections,
+            retention: config.store.keep_raw_days.map(|days| DAY * days),
         })
     }
 
     /// Serves until `shutdown`, finishes what has begun, and closes the store.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         open_files::raise_limit(self.max_connections);
+        if let Some(age) = self.retention {
+            tokio::spawn(pruning::retain(self.store.clone(), age, shutdown.clone()));
+        }
         let router = web::router(self.state);
         server::serve(listener, router, self.max_connections, shutdown).await;
         self.ingest.stop().await;

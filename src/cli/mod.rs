@@ -6,6 +6,7 @@ mod config;
 mod healthcheck;
 mod key;
 mod migrate;
+mod prune;
 mod reprocess;
 mod serve;
 mod simulate;
@@ -58,6 +59,11 @@ enum Command {
     },
     /// Read stored deliveries again, for instance after an upgrade that understands more
     Reprocess(ReprocessArgs),
+    /// Remove old raw deliveries; the jobs stay, with all that they show
+    ///
+    /// It works in small steps, also beside a running server. What is removed can no longer be shown or read again. Without
+    /// --yes, nothing is removed.
+    Prune(prune::PruneArgs),
     /// Play WeChat's side, for trials and tests
     Simulate {
         #[command(subcommand)]
@@ -189,6 +195,7 @@ fn dispatch(cli: Cli) -> Outcome {
             KeyCommand::Create => key::create(),
         },
         Command::Reprocess(arguments) => block_on(reprocess::run(&settings()?, arguments)),
+        Command::Prune(arguments) => block_on(prune::run(&settings()?, arguments)),
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
             SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),

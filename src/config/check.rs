@@ -95,10 +95,12 @@ impl Checker<'_> {
         let migrate = self.boolean(&Address::general(Key::Migrate));
         let url = self.store_url(data_dir);
         let budget = self.integer(&Address::general(Key::Budget));
+        let keep_raw_days = self.optional_integer(&Address::general(Key::KeepRawDays));
         Ok(StoreConfig {
             migrate: migrate?,
             url: url?,
             budget: Duration::from_millis(budget?),
+            keep_raw_days: keep_raw_days?,
         })
     }
 
@@ -230,6 +232,21 @@ mod tests {
                 let mistakes = mistakes(&format!("server.{key} = {number}"), &[]);
                 assert_eq!(mistakes.is_empty(), good, "{key} = {number}: {mistakes:?}");
             }
+        }
+    }
+
+    #[test]
+    fn raw_deliveries_are_kept_for_ever_unless_a_number_of_days_is_set() {
+        for (text, days) in [
+            ("", None),
+            ("store.keep_raw_days = 1", Some(1)),
+            ("store.keep_raw_days = 36500", Some(36_500)),
+        ] {
+            assert_eq!(checked(text).store.keep_raw_days, days, "{text}");
+        }
+        for wrong in ["0", "36501", "-1", "true", "\"400\""] {
+            let mistakes = mistakes(&format!("store.keep_raw_days = {wrong}"), &[]);
+            assert_eq!(mistakes.len(), 1, "{wrong}: {mistakes:?}");
         }
     }
 

@@ -75,11 +75,19 @@ impl<'s> Checker<'s> {
 
     /// Reads a whole number, which must be given. Its limits are the key's.
     pub(super) fn integer<T: TryFrom<i64>>(&mut self, address: &Address) -> Result<T, Noted> {
-        let number = match self.value(address)? {
+        let number = self.optional_integer(address)?;
+        number.ok_or_else(|| self.mistake(address, address.key.kind().rule()))
+    }
+
+    /// Reads a whole number; none when it is not given.
+    pub(super) fn optional_integer<T: TryFrom<i64>>(
+        &mut self,
+        address: &Address,
+    ) -> Result<Option<T>, Noted> {
+        Ok(match self.value(address)? {
             Some(Value::Integer(number)) => T::try_from(*number).ok(),
             _ => None,
-        };
-        number.ok_or_else(|| self.mistake(address, address.key.kind().rule()))
+        })
     }
 
     /// Reads a truth value, which must be given.

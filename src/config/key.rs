@@ -27,6 +27,7 @@ pub(super) enum Key {
     Migrate,
     StoreUrl,
     Budget,
+    KeepRawDays,
     ApiKeys,
     LogFormat,
     LogLevel,
@@ -70,7 +71,7 @@ pub(super) struct Address {
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
@@ -80,6 +81,7 @@ impl Key {
         Self::Migrate,
         Self::StoreUrl,
         Self::Budget,
+        Self::KeepRawDays,
         Self::ApiKeys,
         Self::LogFormat,
         Self::LogLevel,
@@ -109,6 +111,7 @@ impl Key {
             Self::Migrate => ("store", "migrate", Kind::Boolean),
             Self::StoreUrl => ("store", "url", Kind::Secret),
             Self::Budget => ("store", "budget_ms", Kind::Integer(100, 4000)),
+            Self::KeepRawDays => ("store", "keep_raw_days", Kind::Integer(1, 36_500)),
             Self::ApiKeys => ("api", "keys", Kind::List),
             Self::LogFormat => ("log", "format", Kind::Text),
             Self::LogLevel => ("log", "level", Kind::Text),

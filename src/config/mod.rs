@@ -79,6 +79,8 @@ pub struct StoreConfig {
     pub url: StoreUrl,
     /// How long it may take to keep a delivery.
     pub budget: Duration,
+    /// For how many days raw deliveries are kept; none: for ever.
+    pub keep_raw_days: Option<u32>,
 }
 
 /// What is logged, and how.

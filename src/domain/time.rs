@@ -1,7 +1,7 @@
 //! A point in time, in milliseconds since 1970: what both stores keep and JSON shows as RFC 3339.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
@@ -58,6 +58,12 @@ impl Time {
     /// Whole seconds since 1970, rounded down.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1000)
+    }
+
+    /// The time that long before, if its year has four digits.
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        let milliseconds = i64::try_from(duration.as_millis()).ok()?;
+        Self::from_milliseconds(self.0.checked_sub(milliseconds)?)
     }
 
     /// Reads RFC 3339 or a count of milliseconds; the last millisecond that is not after the text's time.

@@ -6,6 +6,7 @@ mod batch;
 mod error;
 mod migrate;
 mod postgres;
+mod prune;
 mod query;
 mod rebuild;
 mod row;
@@ -23,6 +24,7 @@ use crate::domain::{
 pub use error::{OpenStoreError, StoreError};
 pub use migrate::Migrations;
 pub use postgres::PostgresStore;
+pub use prune::{Prunable, Prune, Pruned};
 pub use spool::{Depth, Spool, Spooled, Unit};
 pub use sqlite::SqliteStore;
 
@@ -82,6 +84,22 @@ pub trait Store: Send + Sync {
         now: Time,
         dry_run: bool,
     ) -> Result<Option<Reread>, StoreError>;
+
+    /// The deliveries that [`Store::prune`] would remove, in ascending order of (`received_at`, id), those after `page.after`.
+    async fn prunable(
+        &self,
+        prune: &Prune,
+        page: &Page<DeliveryKey>,
+    ) -> Result<Vec<Prunable>, StoreError>;
+
+    /// Removes raw deliveries, the oldest first: at most `limit` that jobs show and as many others. Jobs stay as they are,
+    /// with their outcomes and counts, and further copies of what they show still count as copies. Any number of callers
+    /// may do so at once; what another one is at is left to that one.
+    async fn prune(&self, prune: &Prune, limit: u32) -> Result<Pruned, StoreError>;
+
+    /// Forgets the last tickets of writers that have filed nothing since `before`; how many writers. A batch of theirs
+    /// that came again after that would be filed twice.
+    async fn forget_writers(&self, before: Time) -> Result<u64, StoreError>;
 
     /// Whether the database answers, and lets us write.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 14] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -22,6 +22,7 @@ const COMMANDS: [&[&str]; 13] = [
     &["key"],
     &["key", "create"],
     &["reprocess"],
+    &["prune"],
     &["simulate", "push"],
     &["simulate", "load"],
 ];
@@ -74,6 +75,13 @@ fn wrong_usage_is_exit_code_2_and_leaves_standard_output_empty() {
         &["reprocess", "--account"],
         &["reprocess", "--account", "No Name"],
         &["reprocess", "--account", "nobody"],
+        &["prune"],
+        &["prune", "--yes"],
+        &["prune", "--older-than"],
+        &["prune", "--older-than", "400"],
+        &["prune", "--older-than", "0d"],
+        &["prune", "--older-than", "99999999d"],
+        &["prune", "--older-than", "1d", "--all"],
         &["simulate", "push"],
         &["simulate", "push", "--account", "nobody"],
         &["simulate", "push", "--account", "No Name"],

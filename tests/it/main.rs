@@ -8,6 +8,7 @@
 //! - `kept`: which authentic pushes are kept.
 //! - `outage`: the database is away, and comes back.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
+//! - `prune`: old raw deliveries go, on command or by configuration; jobs stay as they are.
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
 //! - `replay`: a query that was seen admits no other body.
 //! - `reprocess`: stored deliveries are read again.
@@ -59,6 +60,7 @@ mod logs;
 mod mistakes;
 mod outage;
 mod outcome;
+mod prune;
 mod readable;
 mod refusals;
 mod replay;

@@ -59,6 +59,10 @@ const FILES: &[Case<&str>] = &[
         &["`server.timestamp_tolerance`", "from 1"],
     ),
     (
+        "store.keep_raw_days = 0",
+        &["`store.keep_raw_days`", "whole number", "1 to 36500"],
+    ),
+    (
         "server.max_connections = 1.5",
         &["`server.max_connections`", "whole number"],
     ),

@@ -12,8 +12,8 @@ use tokio::sync::OnceCell;
 
 use super::batch::Sorted;
 use super::{
-    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Migrations, Page, Reader, Reread, Store,
-    StoreError, Ticket, query, row,
+    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Migrations, Page, Prunable, Prune,
+    Pruned, Reader, Reread, Store, StoreError, Ticket, prune, query, row,
 };
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
 use filing::{file_any, file_plain};
@@ -21,6 +21,19 @@ use writers::Writers;
 
 /// Changes nothing; refused, like every write, by a replica and by whoever lacks the right.
 const TRY_WRITE: &str = "update jobs set deliveries = deliveries where false";
+
+/// Rows that others have locked are left out: it waits for nobody, so that it takes part in no deadlock.
+const PRUNE_SHOWN: &str = "with old as materialized ( \
+         select account, msg_id from jobs where shown_body is not null and shown_received_at < $1 \
+         order by shown_received_at, shown_id limit $2 for update skip locked \
+     ) \
+     update jobs set shown_body = null from old where jobs.account = old.account and jobs.msg_id = old.msg_id";
+
+const PRUNE_OTHERS: &str = "with old as materialized ( \
+         select id from other_deliveries where received_at < $1 and (state = 'stored' or $3) \
+         order by received_at, id limit $2 for update skip locked \
+     ) \
+     delete from other_deliveries using old where other_deliveries.id = old.id";
 
 /// How often a batch is tried again that the server has rolled back to end a deadlock.
 const TRIES: usize = 3;
@@ -110,6 +123,52 @@ impl Store for PostgresStore {
     ) -> Result<Option<Reread>, StoreError> {
         let mut connection = self.pool().await?.acquire().await?;
         rereading::reread(&mut connection, key, read, now, dry_run).await
+    }
+
+    async fn prunable(
+        &self,
+        prune: &Prune,
+        page: &Page<DeliveryKey>,
+    ) -> Result<Vec<Prunable>, StoreError> {
+        let (time, id) = match &page.after {
+            Some(key) => (key.received_at, key.id),
+            None => (Time::EPOCH, 0),
+        };
+        let rows = sqlx::query(prune::PRUNABLE)
+            .bind(prune.received_before)
+            .bind(prune.unparsed)
+            .bind(time)
+            .bind(id)
+            .bind(i64::from(page.limit))
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(rows.iter().map(prune::prunable).collect::<Result<_, _>>()?)
+    }
+
+    async fn prune(&self, prune: &Prune, limit: u32) -> Result<Pruned, StoreError> {
+        let shown = sqlx::query(PRUNE_SHOWN)
+            .bind(prune.received_before)
+            .bind(i64::from(limit))
+            .execute(self.pool().await?)
+            .await?;
+        let others = sqlx::query(PRUNE_OTHERS)
+            .bind(prune.received_before)
+            .bind(i64::from(limit))
+            .bind(prune.unparsed)
+            .execute(self.pool().await?)
+            .await?;
+        Ok(Pruned {
+            shown: shown.rows_affected(),
+            others: others.rows_affected(),
+        })
+    }
+
+    async fn forget_writers(&self, before: Time) -> Result<u64, StoreError> {
+        let done = sqlx::query(prune::FORGET_WRITERS)
+            .bind(before)
+            .execute(self.pool().await?)
+            .await?;
+        Ok(done.rows_affected())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -12,13 +12,21 @@ use sqlx::{Sqlite, Transaction};
 
 use super::batch::Sorted;
 use super::{
-    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Page, Reader, Reread, Store, StoreError,
-    Ticket, query, row,
+    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Page, Prunable, Prune, Pruned, Reader,
+    Reread, Store, StoreError, Ticket, prune, query, row,
 };
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
 
 /// Takes the write lock at once, so that no transaction fails half-way because another has written.
 pub(super) const BEGIN: &str = "begin immediate";
+
+const PRUNE_SHOWN: &str = "update jobs set shown_body = null where rowid in ( \
+         select rowid from jobs where shown_body is not null and shown_received_at < $1 \
+         order by shown_received_at, shown_id limit $2)";
+
+const PRUNE_OTHERS: &str = "delete from other_deliveries where id in ( \
+         select id from other_deliveries where received_at < $1 and (state = 'stored' or $3) \
+         order by received_at, id limit $2)";
 
 /// One SQLite file: one connection that writes, and some that read.
 #[derive(Debug)]
@@ -111,6 +119,52 @@ impl Store for SqliteStore {
             transaction.commit().await?;
         }
         Ok(reread)
+    }
+
+    async fn prunable(
+        &self,
+        prune: &Prune,
+        page: &Page<DeliveryKey>,
+    ) -> Result<Vec<Prunable>, StoreError> {
+        let (time, id) = match &page.after {
+            Some(key) => (key.received_at, key.id),
+            None => (Time::EPOCH, 0),
+        };
+        let rows = sqlx::query(prune::PRUNABLE)
+            .bind(prune.received_before)
+            .bind(prune.unparsed)
+            .bind(time)
+            .bind(id)
+            .bind(i64::from(page.limit))
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.iter().map(prune::prunable).collect::<Result<_, _>>()?)
+    }
+
+    async fn prune(&self, prune: &Prune, limit: u32) -> Result<Pruned, StoreError> {
+        let shown = sqlx::query(PRUNE_SHOWN)
+            .bind(prune.received_before)
+            .bind(i64::from(limit))
+            .execute(&self.writer)
+            .await?;
+        let others = sqlx::query(PRUNE_OTHERS)
+            .bind(prune.received_before)
+            .bind(i64::from(limit))
+            .bind(prune.unparsed)
+            .execute(&self.writer)
+            .await?;
+        Ok(Pruned {
+            shown: shown.rows_affected(),
+            others: others.rows_affected(),
+        })
+    }
+
+    async fn forget_writers(&self, before: Time) -> Result<u64, StoreError> {
+        let done = sqlx::query(prune::FORGET_WRITERS)
+            .bind(before)
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected())
     }
 
     /// Takes the write lock and gives it back: an event could be written.

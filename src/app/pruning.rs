@@ -1,0 +1,80 @@
+//! Removing old raw deliveries little by little, so that nobody who files one waits for long.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::domain::Time;
+use crate::store::{Prune, Pruned, Store, StoreError};
+
+const BATCH: u32 = 500;
+/// Between two batches, for those who file. Whoever waits for SQLite's lock looks for it every 100 ms.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a batch may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the server looks for what has become too old.
+const ROUND: Duration = Duration::from_hours(1);
+/// A writer that is silent for that long has stopped for good: no batch of its comes again.
+const WRITERS_AGE: Duration = Duration::from_hours(366 * 24);
+
+/// Removes raw deliveries until none is left that should go.
+///
+/// # Errors
+/// [`StoreError`] when a batch fails; those before it are done.
+pub async fn prune(store: &dyn Store, what: &Prune) -> Result<Pruned, StoreError> {
+    let mut sum = Pruned::default();
+    loop {
+        let pruned = within(store.prune(what, BATCH)).await?;
+        if pruned == Pruned::default() {
+            break;
+        }
+        sum.shown += pruned.shown;
+        sum.others += pruned.others;
+        tokio::time::sleep(PAUSE).await;
+    }
+    if let Some(before) = Time::now().checked_sub(WRITERS_AGE) {
+        within(store.forget_writers(before)).await?;
+    }
+    Ok(sum)
+}
+
+async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(PATIENCE, call)
+        .await
+        .unwrap_or(Err(StoreError::TimedOut))
+}
+
+/// Removes raw deliveries that are older than that, now and once an hour, until `shutdown`. Any number of servers may do so.
+pub(super) async fn retain(store: Arc<dyn Store>, age: Duration, shutdown: CancellationToken) {
+    let rounds = async {
+        loop {
+            if let Some(received_before) = Time::now().checked_sub(age) {
+                round(&*store, received_before).await;
+            }
+            tokio::time::sleep(ROUND).await;
+        }
+    };
+    shutdown.run_until_cancelled(rounds).await;
+}
+
+async fn round(store: &dyn Store, received_before: Time) {
+    let what = Prune {
+        received_before,
+        unparsed: false,
+    };
+    match prune(store, &what).await {
+        Ok(pruned) if pruned == Pruned::default() => {}
+        Ok(pruned) => info!(
+            deliveries = pruned.shown + pruned.others,
+            %received_before,
+            "old raw deliveries were removed"
+        ),
+        Err(error) => {
+            let source = error.source().map(ToString::to_string);
+            warn!(%error, source, "old raw deliveries could not be removed; trying again in an hour");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `qunfa prune`.
+
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+
+use super::{Failure, Outcome};
+use crate::app::{self, migrations, open_store};
+use crate::config::Settings;
+use crate::domain::Time;
+use crate::store::{Page, Prune, Store, StoreError};
+
+const PAGE: u32 = 5000;
+const HOUR: u64 = 3600;
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// How long ago they were first received, at least: hours, days or weeks, as in 72h, 400d or 52w
+    #[arg(long, value_name = "AGE")]
+    older_than: Age,
+    /// Also those that could not be understood: nothing else tells what they say
+    #[arg(long)]
+    unparsed: bool,
+    /// Remove them; without it, only tell how many there are
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A span of time on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Age(Duration);
+
+impl FromStr for Age {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let hours = |unit| match unit {
+            'h' => Some(1),
+            'd' => Some(24),
+            'w' => Some(7 * 24),
+            _ => None,
+        };
+        let read = || {
+            let unit = text.chars().next_back()?;
+            let number = &text[..text.len() - unit.len_utf8()];
+            if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            let seconds = number
+                .parse::<u64>()
+                .ok()?
+                .checked_mul(hours(unit)? * HOUR)?;
+            (seconds > 0).then_some(Self(Duration::from_secs(seconds)))
+        };
+        read().ok_or("must be a whole number from 1 and `h`, `d` or `w`, as in 400d")
+    }
+}
+
+/// Removes raw deliveries, or tells how many there are to remove.
+pub(super) async fn run(settings: &Settings, arguments: PruneArgs) -> Outcome {
+    let config = settings.check()?;
+    let received_before = Time::now().checked_sub(arguments.older_than.0);
+    let what = Prune {
+        received_before: received_before
+            .context("`--older-than` is too long: calendars do not go that far back")
+            .map_err(Failure::usage)?,
+        unparsed: arguments.unparsed,
+    };
+    let store = open_store(&config.store.url, migrations(&config))
+        .await
+        .with_context(|| format!("cannot open {}", config.store.url))?;
+    let outcome = if arguments.yes {
+        remove(&*store, &what).await
+    } else {
+        tell(&*store, &what).await
+    };
+    store.close().await;
+    Ok(outcome?)
+}
+
+async fn remove(store: &dyn Store, what: &Prune) -> anyhow::Result<()> {
+    let pruned = app::prune(store, what)
+        .await
+        .context("not all could be removed; run it again")?;
+    let count = pruned.shown + pruned.others;
+    writeln!(io::stdout(), "deliveries {count}").context("cannot write to standard output")?;
+    eprintln!(
+        "removed what was first received before {}; the jobs are as they were",
+        what.received_before
+    );
+    Ok(())
+}
+
+async fn tell(store: &dyn Store, what: &Prune) -> anyhow::Result<()> {
+    let (count, bytes) = measure(store, what)
+        .await
+        .map_err(|error| anyhow!(error).context("cannot count what would be removed"))?;
+    writeln!(io::stdout(), "deliveries {count}\nbytes {bytes}")
+        .context("cannot write to standard output")?;
+    eprintln!(
+        "first received before {}; nothing was removed, `--yes` does it",
+        what.received_before
+    );
+    Ok(())
+}
+
+/// How many deliveries would go, and how long their bodies are in all.
+async fn measure(store: &dyn Store, what: &Prune) -> Result<(u64, i64), StoreError> {
+    let mut page = Page {
+        after: None,
+        limit: PAGE,
+    };
+    let (mut count, mut bytes) = (0, 0);
+    loop {
+        let prunable = store.prunable(what, &page).await?;
+        let Some(last) = prunable.last() else {
+            return Ok((count, bytes));
+        };
+        page.after = Some(last.key.clone());
+        count += prunable.len() as u64;
+        bytes += prunable.iter().map(|one| one.bytes).sum::<i64>();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_a_number_and_a_unit() {
+        for (text, hours) in [("1h", 1), ("400d", 9600), ("52w", 8736), ("007d", 168)] {
+            assert_eq!(
+                text.parse(),
+                Ok(Age(Duration::from_secs(hours * HOUR))),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "d",
+            "400",
+            "0d",
+            "-1d",
+            "+1d",
+            "1.5d",
+            "1 d",
+            "1D",
+            "1m",
+            "1d1h",
+            "１d",
+            "d1",
+            "天",
+            "99999999999999999999d",
+            "18446744073709551615h",
+        ] {
+            assert!(text.parse::<Age>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Raw deliveries that go once they are old.
+
+use sqlx::{ColumnIndex, Decode, Row, Type};
+
+use super::DeliveryKey;
+use crate::domain::Time;
+
+/// Both halves are cut to a page, so that each comes off its index and none is sorted whole. Bodies are not fetched.
+pub(super) const PRUNABLE: &str = "select received_at, id, bytes from ( \
+         select * from ( \
+             select received_at, id, cast(length(body) as bigint) as bytes from other_deliveries \
+             where received_at < $1 and (state = 'stored' or $2) and (received_at, id) > ($3, $4) \
+             order by received_at, id limit $5 \
+         ) as others \
+         union all \
+         select * from ( \
+             select shown_received_at, shown_id, cast(length(shown_body) as bigint) from jobs \
+             where shown_body is not null and shown_received_at < $1 and (shown_received_at, shown_id) > ($3, $4) \
+             order by shown_received_at, shown_id limit $5 \
+         ) as shown \
+     ) as prunable order by received_at, id limit $5";
+
+pub(super) const FORGET_WRITERS: &str = "delete from writers where wrote_at < $1";
+
+/// What goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prune {
+    /// First received before.
+    pub received_before: Time,
+    /// Whether what could not be understood goes, too: nothing else tells what it said.
+    pub unparsed: bool,
+}
+
+/// A delivery that would go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prunable {
+    /// Where it stands in the list of deliveries.
+    pub key: DeliveryKey,
+    /// The length of its body.
+    pub bytes: i64,
+}
+
+/// How many deliveries have gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Those that jobs show.
+    pub shown: u64,
+    /// All others.
+    pub others: u64,
+}
+
+/// A row of [`PRUNABLE`].
+pub(super) fn prunable<R>(row: &R) -> Result<Prunable, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(Prunable {
+        key: DeliveryKey {
+            received_at: row.try_get("received_at")?,
+            id: row.try_get("id")?,
+        },
+        bytes: row.try_get("bytes")?,
+    })
+}

@@ -1,0 +1,267 @@
+//! Old raw deliveries go, on command or by configuration; jobs stay as they are.
+
+use qunfa::domain::{DeliveryState, Job, NewDelivery, Time};
+use qunfa::store::{
+    DeliveryFilter, DeliveryKey, Filed, JobFilter, Page, Prune, Pruned, Recorded, Store, Ticket,
+};
+
+use crate::support::events::{self, arrival, at, understood};
+use crate::support::workplace::{Ended, ended};
+use crate::support::{Backend, Event, PLAIN, Server, Setup, eventually, on_both_stores};
+
+const DAY: i64 = 24 * 3600 * 1000;
+const ALL: u32 = 1000;
+
+fn old(unparsed: bool) -> Prune {
+    Prune {
+        received_before: at(1000),
+        unparsed,
+    }
+}
+
+fn event(msg_id: i64, create_time: i64) -> String {
+    Event::new(msg_id, create_time).xml()
+}
+
+/// An event that is no job result, and that an account keeps.
+fn other_event() -> String {
+    event(9, 9).replace("MASSSENDJOBFINISH", "PUBLISHJOBFINISH")
+}
+
+/// Received before `now`: a job of one content, one of two, an event that is kept, what nobody understands. At `now`: the
+/// second content, and a job.
+async fn fill(store: &dyn Store, now: i64) {
+    let arrivals = [
+        (event(1, 10), now - 900),
+        (event(1, 10), now - 800),
+        (event(2, 10), now - 700),
+        (other_event(), now - 600),
+        ("not a message".to_owned(), now - 500),
+        (event(2, 20), now),
+        (event(3, 10), now),
+    ];
+    for (body, millisecond) in arrivals {
+        events::record(store, arrival("plain", body, millisecond))
+            .await
+            .unwrap();
+    }
+}
+
+async fn jobs(store: &dyn Store) -> Vec<Job> {
+    let page = Page {
+        after: None,
+        limit: ALL,
+    };
+    store.jobs(&JobFilter::default(), &page).await.unwrap()
+}
+
+/// The bodies of what is kept, the latest first.
+async fn bodies(store: &dyn Store) -> Vec<String> {
+    let page = Page {
+        after: None,
+        limit: ALL,
+    };
+    let all = store
+        .deliveries(&DeliveryFilter::default(), &page)
+        .await
+        .unwrap();
+    all.into_iter()
+        .map(|one| String::from_utf8(one.body).unwrap())
+        .collect()
+}
+
+async fn prune_all(store: &dyn Store, what: &Prune, limit: u32) -> Pruned {
+    let mut sum = Pruned::default();
+    loop {
+        let pruned = store.prune(what, limit).await.unwrap();
+        if pruned == Pruned::default() {
+            return sum;
+        }
+        assert!(pruned.shown <= limit.into() && pruned.others <= limit.into());
+        sum.shown += pruned.shown;
+        sum.others += pruned.others;
+    }
+}
+
+on_both_stores! {
+    async fn what_is_old_goes_and_the_jobs_stay(backend: Backend) {
+        let database = backend.database().await;
+        let store = &*database.store().await;
+        fill(store, 1000).await;
+        let before = jobs(store).await;
+
+        assert_eq!(prune_all(store, &old(false), 1).await, Pruned { shown: 1, others: 2 });
+        assert_eq!(jobs(store).await, before);
+        assert_eq!(bodies(store).await, [event(3, 10), event(2, 20), "not a message".to_owned()]);
+        let account = "plain".parse().unwrap();
+        for job in &before {
+            let left = store.job_deliveries(&account, job.result.msg_id).await.unwrap();
+            assert_eq!(left.len(), usize::from(job.result.msg_id.get() != 1));
+        }
+
+        assert_eq!(prune_all(store, &old(true), 1).await, Pruned { shown: 0, others: 1 });
+        assert_eq!(bodies(store).await, [event(3, 10), event(2, 20)]);
+        assert_eq!(jobs(store).await, before);
+        store.close().await;
+    }
+
+    async fn a_late_copy_of_what_was_pruned_is_a_copy(backend: Backend) {
+        let database = backend.database().await;
+        let store = &*database.store().await;
+        fill(store, 1000).await;
+        prune_all(store, &old(false), ALL).await;
+        let recorded = events::record(store, arrival("plain", event(1, 10), 2000)).await;
+        assert_eq!(recorded.unwrap(), Recorded::Duplicate);
+        let job = jobs(store).await.into_iter().find(|job| job.result.msg_id.get() == 1).unwrap();
+        assert_eq!((job.deliveries, job.revision, job.last_received_at), (3, 1, at(2000)));
+        assert_eq!(bodies(store).await.len(), 3, "its body does not come back");
+
+        // Another content for it, older than what it shows, and one that is newer.
+        for (create_time, revision) in [(5, 2), (15, 3)] {
+            let delivery = arrival("plain", event(1, create_time), 3000);
+            assert_eq!(events::record(store, delivery).await.unwrap(), Recorded::New);
+            let job = jobs(store).await.into_iter().find(|job| job.result.msg_id.get() == 1).unwrap();
+            assert_eq!((job.deliveries, job.revision), (revision + 2, revision));
+        }
+        store.close().await;
+    }
+
+    async fn what_is_left_can_be_read_again_and_nothing_changes(backend: Backend) {
+        let database = backend.database().await;
+        let store = &*database.store().await;
+        fill(store, 1000).await;
+        prune_all(store, &old(false), ALL).await;
+        let before = jobs(store).await;
+        let page = Page { after: None, limit: ALL };
+        for delivery in store.deliveries(&DeliveryFilter::default(), &page).await.unwrap() {
+            let key = DeliveryKey::from(&delivery);
+            let reread = store.reread(&key, understood, at(5000), false).await.unwrap().unwrap();
+            assert!(!reread.changed(), "{reread:?}");
+        }
+        assert_eq!(jobs(store).await, before);
+        store.close().await;
+    }
+
+    async fn what_would_go_is_listed_page_by_page(backend: Backend) {
+        let database = backend.database().await;
+        let store = &*database.store().await;
+        fill(store, 1000).await;
+        for unparsed in [false, true] {
+            let mut expected: Vec<_> = store
+                .deliveries(&DeliveryFilter { to: Some(at(1000)), ..DeliveryFilter::default() }, &Page { after: None, limit: ALL })
+                .await
+                .unwrap()
+                .into_iter()
+                .filter(|one| unparsed || one.state == DeliveryState::Stored)
+                .map(|one| (DeliveryKey::from(&one), i64::try_from(one.body.len()).unwrap()))
+                .collect();
+            expected.reverse();
+            let mut found = Vec::new();
+            let mut page = Page { after: None, limit: 2 };
+            loop {
+                let part = store.prunable(&old(unparsed), &page).await.unwrap();
+                let Some(last) = part.last() else { break };
+                page.after = Some(last.key.clone());
+                found.extend(part.into_iter().map(|one| (one.key, one.bytes)));
+            }
+            assert_eq!(found, expected);
+            assert_eq!(found.len(), 3 + usize::from(unparsed));
+        }
+        store.close().await;
+    }
+
+    async fn two_may_prune_while_others_file(backend: Backend) {
+        const JOBS: i64 = 60;
+        let database = backend.database().await;
+        let store = &*database.store().await;
+        let batch: Vec<NewDelivery> = (1..=JOBS).map(|id| arrival("plain", event(id, 10), id)).collect();
+        store.record(&batch, None).await.unwrap();
+        // From the last to the first, and back: the order in which pruning meets them is another.
+        let copies: Vec<NewDelivery> = (1..=JOBS).rev().map(|id| arrival("plain", event(id, 10), 5000)).collect();
+        let file = async || {
+            for _ in 0..5 {
+                store.record(&copies, None).await.unwrap();
+            }
+        };
+        let prune = async || prune_all(store, &old(false), 7).await.shown;
+        let ((), mut pruned, more) = tokio::join!(file(), prune(), prune());
+        // What was locked at the time is left for the next round.
+        pruned += more + prune().await;
+        assert_eq!(pruned, u64::try_from(JOBS).unwrap());
+        assert!(bodies(store).await.is_empty());
+        let jobs = jobs(store).await;
+        assert_eq!(jobs.len(), batch.len());
+        assert!(jobs.iter().all(|job| (job.deliveries, job.revision) == (6, 1)), "{jobs:?}");
+        store.close().await;
+    }
+
+    async fn a_writer_that_is_forgotten_can_start_again(backend: Backend) {
+        let database = backend.database().await;
+        let store = &*database.store().await;
+        let ticket = Ticket { number: 5, ..Ticket::new_writer() };
+        let file = async |millisecond| {
+            let batch = [arrival("plain", event(1, 10), millisecond)];
+            store.record(&batch, Some(ticket)).await.unwrap()
+        };
+        assert_eq!(file(100).await, Filed::Now(vec![Recorded::New]));
+        assert_eq!(store.forget_writers(at(100)).await.unwrap(), 0);
+        assert_eq!(file(100).await, Filed::Before);
+        assert_eq!(store.forget_writers(at(101)).await.unwrap(), 1);
+        assert_eq!(file(100).await, Filed::Now(vec![Recorded::Duplicate]));
+        store.close().await;
+    }
+
+    async fn the_command_tells_first_and_removes_with_yes(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        fill(&*store, Time::now().milliseconds() - 2 * DAY).await;
+        store.close().await;
+        let server = Setup::default().start_on(database);
+        server.accepts(&PLAIN, event(4, 10)).await;
+        let jobs = server.items("/api/v1/jobs").await;
+        assert_eq!(server.items("/api/v1/deliveries").await.len(), 7);
+
+        let bytes = event(1, 10).len() + event(2, 10).len() + event(2, 20).len() + event(3, 10).len() + other_event().len();
+        for _ in 0..2 {
+            let told = prune(&server, &["--older-than", "2d"]).with_code(0);
+            assert_eq!(told.output, format!("deliveries 5\nbytes {bytes}\n"));
+            assert!(told.talk.contains("nothing was removed"), "{told:?}");
+        }
+        let told = prune(&server, &["--older-than", "47h", "--unparsed"]).with_code(0);
+        assert!(told.output.starts_with("deliveries 6\n"), "{told:?}");
+        assert_eq!(prune(&server, &["--older-than", "1w", "--yes"]).with_code(0).output, "deliveries 0\n");
+        assert_eq!(server.items("/api/v1/deliveries").await.len(), 7);
+
+        assert_eq!(prune(&server, &["--older-than", "2d", "--yes"]).with_code(0).output, "deliveries 5\n");
+        let left = server.items("/api/v1/deliveries").await;
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert_eq!((&left[0]["msg_id"], &left[1]["state"]), (&"4".into(), &"unparsed".into()));
+        assert_eq!(server.items("/api/v1/jobs").await, jobs);
+        assert_eq!(prune(&server, &["--older-than", "2d", "--unparsed", "--yes"]).with_code(0).output, "deliveries 1\n");
+    }
+
+    async fn the_server_removes_what_it_is_told_to_keep_no_longer(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        fill(&*store, Time::now().milliseconds() - 2 * DAY).await;
+        store.close().await;
+        let server = Setup::default().toml("[store]\nkeep_raw_days = 1").start_on(database);
+        server.accepts(&PLAIN, event(4, 10)).await;
+        eventually("what is old has gone", async || {
+            server.items("/api/v1/deliveries").await.len() == 2
+        })
+        .await;
+        assert_eq!(server.items("/api/v1/deliveries?state=unparsed").await.len(), 1);
+        assert_eq!(server.items("/api/v1/jobs").await.len(), 4);
+        eventually("the log tells", async || {
+            server.log().contains("old raw deliveries were removed deliveries=5")
+        })
+        .await;
+    }
+}
+
+fn prune(server: &Server, arguments: &[&str]) -> Ended {
+    let mut command = server.command();
+    command.arg("prune").args(arguments);
+    ended(command)
+}
