@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+mod backup;
 mod config;
 mod healthcheck;
 mod key;
@@ -64,6 +65,11 @@ enum Command {
     /// It works in small steps, also beside a running server. What is removed can no longer be shown or read again. Without
     /// --yes, nothing is removed.
     Prune(prune::PruneArgs),
+    /// Copy the SQLite database into a new file, also beside a running server
+    ///
+    /// The copy is consistent, holds all that was acknowledged before, and is for the user's eyes only (mode 0600). For
+    /// PostgreSQL, use `pg_dump`.
+    Backup(backup::BackupArgs),
     /// Play WeChat's side, for trials and tests
     Simulate {
         #[command(subcommand)]
@@ -196,6 +202,7 @@ fn dispatch(cli: Cli) -> Outcome {
         },
         Command::Reprocess(arguments) => block_on(reprocess::run(&settings()?, arguments)),
         Command::Prune(arguments) => block_on(prune::run(&settings()?, arguments)),
+        Command::Backup(arguments) => block_on(backup::run(&settings()?, arguments)),
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
             SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),

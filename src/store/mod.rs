@@ -26,7 +26,7 @@ pub use migrate::Migrations;
 pub use postgres::PostgresStore;
 pub use prune::{Prunable, Prune, Pruned};
 pub use spool::{Depth, Spool, Spooled, Unit};
-pub use sqlite::SqliteStore;
+pub use sqlite::{BackupError, SqliteStore};
 
 /// Keeps deliveries and the jobs they add up to.
 ///

@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 15] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 14] = [
     &["key", "create"],
     &["reprocess"],
     &["prune"],
+    &["backup"],
     &["simulate", "push"],
     &["simulate", "load"],
 ];
@@ -82,6 +83,8 @@ fn wrong_usage_is_exit_code_2_and_leaves_standard_output_empty() {
         &["prune", "--older-than", "0d"],
         &["prune", "--older-than", "99999999d"],
         &["prune", "--older-than", "1d", "--all"],
+        &["backup"],
+        &["backup", "a", "b"],
         &["simulate", "push"],
         &["simulate", "push", "--account", "nobody"],
         &["simulate", "push", "--account", "No Name"],

@@ -2,6 +2,7 @@
 //!
 //! - `api_errors`: what the API refuses, and how it says so.
 //! - `api`: every route of the API, its shapes, filters and pages.
+//! - `backup`: a whole copy of the SQLite file, made while the server writes.
 //! - `callback`: what makes a push authentic, by the account's mode.
 //! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
@@ -45,6 +46,7 @@
 mod any_bytes;
 mod api;
 mod api_errors;
+mod backup;
 mod callback;
 mod command_line;
 mod configuration;

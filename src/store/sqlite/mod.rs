@@ -1,9 +1,11 @@
 //! [`Store`] on an embedded SQLite file. Reads like its sibling [`super::postgres`], query by query.
 
+mod backup;
 mod filing;
 mod open;
 mod rereading;
 
+pub use backup::BackupError;
 pub(super) use open::open_file;
 
 use async_trait::async_trait;

@@ -300,7 +300,7 @@ pub(crate) fn program() -> Command {
 }
 
 /// The same command with a limit on the size of files; writing beyond it is an error and no signal.
-fn limited(command: &Command, limit_kib: u32) -> Command {
+pub(crate) fn limited(command: &Command, limit_kib: u32) -> Command {
     behind(
         &format!("trap '' XFSZ; ulimit -f {limit_kib}; exec \"$@\""),
         command,
