@@ -4,11 +4,13 @@
 
 mod backup;
 mod config;
+mod copy;
 mod healthcheck;
 mod key;
 mod migrate;
 mod prune;
 mod reprocess;
+mod secret;
 mod serve;
 mod simulate;
 mod systemd;
@@ -70,6 +72,13 @@ enum Command {
     /// The copy is consistent, holds all that was acknowledged before, and is for the user's eyes only (mode 0600). For
     /// PostgreSQL, use `pg_dump`.
     Backup(backup::BackupArgs),
+    /// Copy everything from one database into another, for instance from SQLite into PostgreSQL
+    ///
+    /// The target must be empty; it is migrated. Every row is read back and compared, and the sums of both sides are printed;
+    /// there is a whole copy or none. Stop the server that writes to the source. A server may start on a PostgreSQL target as
+    /// soon as that is locked: until the copy is done, it keeps what comes in its spool. A password in --from or --to can be
+    /// seen by other users of this machine, as `ps` shows it; one in a file cannot.
+    Copy(copy::CopyArgs),
     /// Play WeChat's side, for trials and tests
     Simulate {
         #[command(subcommand)]
@@ -203,6 +212,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Reprocess(arguments) => block_on(reprocess::run(&settings()?, arguments)),
         Command::Prune(arguments) => block_on(prune::run(&settings()?, arguments)),
         Command::Backup(arguments) => block_on(backup::run(&settings()?, arguments)),
+        Command::Copy(arguments) => block_on(copy::run(&settings()?, arguments)),
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
             SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),

@@ -3,6 +3,7 @@
 //! [`Store`] is the contract. PostgreSQL and SQLite keep it alike: one suite of tests judges both.
 
 mod batch;
+mod copy;
 mod error;
 mod migrate;
 mod postgres;
@@ -21,6 +22,7 @@ use crate::domain::{
     AccountName, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome, Reading, Stats, Time,
 };
 
+pub use copy::{CopyError, CopySide, CopySums, copy};
 pub use error::{OpenStoreError, StoreError};
 pub use migrate::Migrations;
 pub use postgres::PostgresStore;
@@ -100,6 +102,12 @@ pub trait Store: Send + Sync {
     /// Forgets the last tickets of writers that have filed nothing since `before`; how many writers. A batch of theirs
     /// that came again after that would be filed twice.
     async fn forget_writers(&self, before: Time) -> Result<u64, StoreError>;
+
+    /// A snapshot of everything, to copy from.
+    async fn copy_source(&self) -> Result<CopySide, StoreError>;
+
+    /// A transaction to copy into. Until it ends, nobody else can write; calls that try fail after a while.
+    async fn copy_target(&self) -> Result<CopySide, StoreError>;
 
     /// Whether the database answers, and lets us write.
     async fn ping(&self) -> Result<(), StoreError>;

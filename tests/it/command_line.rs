@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 16] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -24,6 +24,7 @@ const COMMANDS: [&[&str]; 15] = [
     &["reprocess"],
     &["prune"],
     &["backup"],
+    &["copy"],
     &["simulate", "push"],
     &["simulate", "load"],
 ];
@@ -85,6 +86,12 @@ fn wrong_usage_is_exit_code_2_and_leaves_standard_output_empty() {
         &["prune", "--older-than", "1d", "--all"],
         &["backup"],
         &["backup", "a", "b"],
+        &["copy"],
+        &["copy", "--to"],
+        &["copy", "--to", "here"],
+        &["copy", "--to-file", "none"],
+        &["copy", "--to", "sqlite://a.db", "--to-file", "b"],
+        &["copy", "--from", "sqlite://a.db", "--to", "sqlite:a.db"],
         &["simulate", "push"],
         &["simulate", "push", "--account", "nobody"],
         &["simulate", "push", "--account", "No Name"],

@@ -5,6 +5,7 @@
 //! - `backup`: a whole copy of the SQLite file, made while the server writes.
 //! - `callback`: what makes a push authentic, by the account's mode.
 //! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
+//! - `copy`: everything moves from one database into another, and nothing gets lost on the way.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
 //! - `kept`: which authentic pushes are kept.
 //! - `outage`: the database is away, and comes back.
@@ -51,6 +52,7 @@ mod callback;
 mod command_line;
 mod configuration;
 mod connections;
+mod copy;
 mod database_tls;
 mod demo;
 mod durability;

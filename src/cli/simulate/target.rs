@@ -1,6 +1,6 @@
 //! Where `simulate` pushes to, and as whom: the arguments that its commands share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::app::{DEMO, Demo};
+use crate::cli::secret::secret;
 use crate::cli::{Failure, reachable};
 use crate::config::{ConfigError, Settings};
 use crate::domain::AccountName;
@@ -158,21 +159,5 @@ fn http_url(url: &Url) -> anyhow::Result<Url> {
     match url.scheme() {
         "http" | "https" => Ok(url.clone()),
         _ => Err(anyhow!("`--url` must start with http:// or https://")),
-    }
-}
-
-/// A secret from the command line, or from a file, of which white space at the end is cut.
-fn secret(
-    text: Option<&SecretString>,
-    file: Option<&Path>,
-) -> anyhow::Result<Option<SecretString>> {
-    match (text, file) {
-        (Some(text), _) => Ok(Some(text.clone())),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read `{}`", path.display()))?;
-            Ok(Some(text.trim_end().into()))
-        }
-        (None, None) => Ok(None),
     }
 }

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 use super::batch::Sorted;
+use super::copy::{CopySide, Side};
 use super::{
     DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Migrations, Page, Prunable, Prune,
     Pruned, Reader, Reread, Store, StoreError, Ticket, prune, query, row,
@@ -34,6 +35,14 @@ const PRUNE_OTHERS: &str = "with old as materialized ( \
          order by received_at, id limit $2 for update skip locked \
      ) \
      delete from other_deliveries using old where other_deliveries.id = old.id";
+
+const BEGIN_SNAPSHOT: &str = "begin isolation level repeatable read read only";
+
+/// A statement over everything takes longer than those that somebody waits for.
+const TAKE_TIME: &str = "set local statement_timeout = '10min'";
+
+/// Readers wait, too, rather than find nothing there.
+const LOCK_ALL: &str = "lock table jobs, other_deliveries, writers in access exclusive mode";
 
 /// How often a batch is tried again that the server has rolled back to end a deadlock.
 const TRIES: usize = 3;
@@ -169,6 +178,19 @@ impl Store for PostgresStore {
             .execute(self.pool().await?)
             .await?;
         Ok(done.rows_affected())
+    }
+
+    async fn copy_source(&self) -> Result<CopySide, StoreError> {
+        let mut transaction = self.pool().await?.begin_with(BEGIN_SNAPSHOT).await?;
+        sqlx::query(TAKE_TIME).execute(&mut *transaction).await?;
+        Ok(CopySide::new(Side::Postgres(transaction)))
+    }
+
+    async fn copy_target(&self) -> Result<CopySide, StoreError> {
+        let mut transaction = self.pool().await?.begin().await?;
+        sqlx::query(TAKE_TIME).execute(&mut *transaction).await?;
+        sqlx::query(LOCK_ALL).execute(&mut *transaction).await?;
+        Ok(CopySide::new(Side::Postgres(transaction)))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

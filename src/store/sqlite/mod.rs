@@ -13,6 +13,7 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, Transaction};
 
 use super::batch::Sorted;
+use super::copy::{CopySide, Side};
 use super::{
     DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Page, Prunable, Prune, Pruned, Reader,
     Reread, Store, StoreError, Ticket, prune, query, row,
@@ -167,6 +168,15 @@ impl Store for SqliteStore {
             .execute(&self.writer)
             .await?;
         Ok(done.rows_affected())
+    }
+
+    async fn copy_source(&self) -> Result<CopySide, StoreError> {
+        let transaction = self.readers.begin().await?;
+        Ok(CopySide::new(Side::Sqlite(transaction)))
+    }
+
+    async fn copy_target(&self) -> Result<CopySide, StoreError> {
+        Ok(CopySide::new(Side::Sqlite(self.begin().await?)))
     }
 
     /// Takes the write lock and gives it back: an event could be written.

@@ -1,0 +1,22 @@
+//! Secrets that a command takes as text or in a file.
+
+use std::path::Path;
+
+use anyhow::Context;
+use secrecy::SecretString;
+
+/// A secret from the command line, or from a file, of which white space at the end is cut.
+pub(super) fn secret(
+    text: Option<&SecretString>,
+    file: Option<&Path>,
+) -> anyhow::Result<Option<SecretString>> {
+    match (text, file) {
+        (Some(text), _) => Ok(Some(text.clone())),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            Ok(Some(text.trim_end().into()))
+        }
+        (None, None) => Ok(None),
+    }
+}

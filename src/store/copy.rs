@@ -1,0 +1,410 @@
+//! Copying everything from one database into another, of whatever kind they are.
+//!
+//! The source is read in one snapshot, the target written in one transaction: there is a whole copy or none. Every row is
+//! read back from the target and compared.
+
+use sqlx::types::Json;
+use sqlx::{
+    ColumnIndex, Database, Decode, Encode, Postgres, QueryBuilder, Row, Sqlite, Transaction, Type,
+};
+
+use super::{JobFilter, StoreError, query};
+use crate::domain::{Article, Stats, Time};
+
+/// Rows that are read and written at once. SQLite takes 32766 values in a statement.
+const ROWS: i64 = 500;
+
+const ARE_THERE_ROWS: &str =
+    "select exists (select 1 from jobs) or exists (select 1 from other_deliveries)";
+
+const SUMS: &str = "select \
+     cast((select coalesce(sum(deliveries), 0) from jobs) as bigint) as deliveries, \
+     cast((select coalesce(sum(revision), 0) from jobs) as bigint) as revisions, \
+     (select count(*) from jobs where shown_body is not null) + (select count(*) from other_deliveries) as bodies";
+
+const SET_IDS_ON_SQLITE: &str = "update delivery_ids set last = max(last, \
+     coalesce((select max(shown_id) from jobs), 0), coalesce((select max(id) from other_deliveries), 0))";
+
+const SET_IDS_ON_POSTGRES: &str = "select setval('delivery_ids', greatest(last_value, \
+     (select max(shown_id) from jobs), (select max(id) from other_deliveries))) from delivery_ids";
+
+/// One side of a copy: a transaction that is open. Dropped without [`CopySide::commit`], it leaves no trace.
+pub struct CopySide(Side);
+
+pub(super) enum Side {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// What two databases with the same content have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopySums {
+    /// Jobs by outcome, and the sums of their counts.
+    pub stats: Stats,
+    /// Copies received for them.
+    pub deliveries: i64,
+    /// Contents received for them.
+    pub revisions: i64,
+    /// Raw deliveries that are kept.
+    pub bodies: i64,
+}
+
+/// Not everything was copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// Reading failed.
+    #[error("the source cannot be read")]
+    Source(#[source] StoreError),
+    /// Writing, or reading back what was written, failed.
+    #[error("the target cannot be written")]
+    Target(#[source] StoreError),
+    /// What was read back is not what was written.
+    #[error("the target has not kept a row of `{0}` as it was written")]
+    Differs(&'static str),
+}
+
+/// A table; its first columns are its key.
+struct Table {
+    name: &'static str,
+    columns: &'static [(&'static str, Kind)],
+    key: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Integer,
+    Bigint,
+    Time,
+    Bytes,
+    Articles,
+}
+
+/// A value of the kind of its column.
+#[derive(Clone, PartialEq)]
+enum Value {
+    Text(Option<String>),
+    Integer(Option<i32>),
+    Bigint(Option<i64>),
+    Time(Option<Time>),
+    Bytes(Option<Vec<u8>>),
+    Articles(Option<Json<Vec<Article>>>),
+}
+
+/// What is copied. Who wrote last, in `writers`, is of no use elsewhere.
+const TABLES: [Table; 2] = [
+    Table {
+        name: "jobs",
+        columns: &[
+            ("account", Kind::Text),
+            ("msg_id", Kind::Bigint),
+            ("outcome", Kind::Text),
+            ("status", Kind::Text),
+            ("code", Kind::Integer),
+            ("total_count", Kind::Bigint),
+            ("filter_count", Kind::Bigint),
+            ("sent_count", Kind::Bigint),
+            ("error_count", Kind::Bigint),
+            ("check_state", Kind::Bigint),
+            ("copyright_count", Kind::Bigint),
+            ("article_url_count", Kind::Bigint),
+            ("articles", Kind::Articles),
+            ("to_user_name", Kind::Text),
+            ("from_user_name", Kind::Text),
+            ("finished_at", Kind::Time),
+            ("first_received_at", Kind::Time),
+            ("last_received_at", Kind::Time),
+            ("updated_at", Kind::Time),
+            ("deliveries", Kind::Bigint),
+            ("revision", Kind::Bigint),
+            ("shown_id", Kind::Bigint),
+            ("shown_event", Kind::Text),
+            ("shown_error", Kind::Text),
+            ("shown_body", Kind::Bytes),
+            ("shown_sha256", Kind::Bytes),
+            ("shown_received_at", Kind::Time),
+            ("shown_last_received_at", Kind::Time),
+            ("shown_times", Kind::Bigint),
+        ],
+        key: 2,
+    },
+    Table {
+        name: "other_deliveries",
+        columns: &[
+            ("id", Kind::Bigint),
+            ("account", Kind::Text),
+            ("body_sha256", Kind::Bytes),
+            ("body", Kind::Bytes),
+            ("state", Kind::Text),
+            ("event", Kind::Text),
+            ("msg_id", Kind::Bigint),
+            ("error", Kind::Text),
+            ("finished_at", Kind::Time),
+            ("received_at", Kind::Time),
+            ("last_received_at", Kind::Time),
+            ("times", Kind::Bigint),
+        ],
+        key: 1,
+    },
+];
+
+/// Copies all rows, and tells how many there are so far.
+///
+/// # Errors
+/// [`CopyError`]; the target is then to be dropped.
+pub async fn copy(
+    source: &mut CopySide,
+    target: &mut CopySide,
+    mut told: impl FnMut(u64),
+) -> Result<(), CopyError> {
+    let mut count = 0;
+    for table in &TABLES {
+        let mut after = None;
+        loop {
+            let rows = source.page(table, after.as_deref()).await;
+            let rows = rows.map_err(CopyError::Source)?;
+            let Some(last) = rows.last() else { break };
+            let next = last[..table.key].to_vec();
+            target
+                .insert(table, &rows)
+                .await
+                .map_err(CopyError::Target)?;
+            let kept = target.page(table, after.as_deref()).await;
+            if kept.map_err(CopyError::Target)? != rows {
+                return Err(CopyError::Differs(table.name));
+            }
+            after = Some(next);
+            count += rows.len() as u64;
+            told(count);
+        }
+    }
+    target.set_ids().await.map_err(CopyError::Target)
+}
+
+impl CopySide {
+    pub(super) fn new(side: Side) -> Self {
+        Self(side)
+    }
+
+    /// Whether there is nothing in it.
+    pub async fn is_empty(&mut self) -> Result<bool, StoreError> {
+        let are_there: bool = match &mut self.0 {
+            Side::Sqlite(side) => {
+                sqlx::query_scalar(ARE_THERE_ROWS)
+                    .fetch_one(&mut **side)
+                    .await?
+            }
+            Side::Postgres(side) => {
+                sqlx::query_scalar(ARE_THERE_ROWS)
+                    .fetch_one(&mut **side)
+                    .await?
+            }
+        };
+        Ok(!are_there)
+    }
+
+    /// What is in it.
+    pub async fn sums(&mut self) -> Result<CopySums, StoreError> {
+        let every = JobFilter::default();
+        match &mut self.0 {
+            Side::Sqlite(side) => {
+                let stats = query::stats::<Sqlite>(&every)
+                    .build()
+                    .fetch_one(&mut **side)
+                    .await?;
+                let sums = sqlx::query(SUMS).fetch_one(&mut **side).await?;
+                Ok(read_sums(&stats, &sums)?)
+            }
+            Side::Postgres(side) => {
+                let stats = query::stats::<Postgres>(&every)
+                    .build()
+                    .fetch_one(&mut **side)
+                    .await?;
+                let sums = sqlx::query(SUMS).fetch_one(&mut **side).await?;
+                Ok(read_sums(&stats, &sums)?)
+            }
+        }
+    }
+
+    /// Keeps what was written.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.0 {
+            Side::Sqlite(side) => side.commit().await?,
+            Side::Postgres(side) => side.commit().await?,
+        }
+        Ok(())
+    }
+
+    async fn page(
+        &mut self,
+        table: &Table,
+        after: Option<&[Value]>,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let rows: Result<_, sqlx::Error> = match &mut self.0 {
+            Side::Sqlite(side) => {
+                let rows = select::<Sqlite>(table, after)
+                    .build()
+                    .fetch_all(&mut **side)
+                    .await?;
+                rows.iter().map(|row| read(table, row)).collect()
+            }
+            Side::Postgres(side) => {
+                let rows = select::<Postgres>(table, after)
+                    .build()
+                    .fetch_all(&mut **side)
+                    .await?;
+                rows.iter().map(|row| read(table, row)).collect()
+            }
+        };
+        Ok(rows?)
+    }
+
+    async fn insert(&mut self, table: &Table, rows: &[Vec<Value>]) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Side::Sqlite(side) => {
+                insert::<Sqlite>(table, rows)
+                    .build()
+                    .execute(&mut **side)
+                    .await?;
+            }
+            Side::Postgres(side) => {
+                insert::<Postgres>(table, rows)
+                    .build()
+                    .execute(&mut **side)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets new ids follow the largest that was copied.
+    async fn set_ids(&mut self) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Side::Sqlite(side) => {
+                sqlx::query(SET_IDS_ON_SQLITE).execute(&mut **side).await?;
+            }
+            Side::Postgres(side) => {
+                sqlx::query(SET_IDS_ON_POSTGRES)
+                    .execute(&mut **side)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn select<DB>(table: &Table, after: Option<&[Value]>) -> QueryBuilder<DB>
+where
+    DB: Database,
+    for<'e> Option<String>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i32>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i64>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Time>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Vec<u8>>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Json<Vec<Article>>>: Encode<'e, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new("select ");
+    push_names(&mut query, table.columns);
+    query.push(" from ").push(table.name);
+    let key = &table.columns[..table.key];
+    if let Some(after) = after {
+        query.push(" where (");
+        push_names(&mut query, key);
+        query.push(") > ");
+        push_row(&mut query, after);
+    }
+    query.push(" order by ");
+    push_names(&mut query, key);
+    query.push(" limit ").push(ROWS);
+    query
+}
+
+fn insert<DB>(table: &Table, rows: &[Vec<Value>]) -> QueryBuilder<DB>
+where
+    DB: Database,
+    for<'e> Option<String>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i32>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i64>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Time>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Vec<u8>>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Json<Vec<Article>>>: Encode<'e, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new("insert into ");
+    query.push(table.name).push(" (");
+    push_names(&mut query, table.columns);
+    query.push(") values ");
+    for (index, row) in rows.iter().enumerate() {
+        query.push(if index == 0 { "" } else { ", " });
+        push_row(&mut query, row);
+    }
+    query
+}
+
+fn push_names<DB: Database>(query: &mut QueryBuilder<DB>, columns: &[(&str, Kind)]) {
+    for (index, (name, _)) in columns.iter().enumerate() {
+        query.push(if index == 0 { "" } else { ", " }).push(name);
+    }
+}
+
+/// `(…, …)`
+fn push_row<DB>(query: &mut QueryBuilder<DB>, row: &[Value])
+where
+    DB: Database,
+    for<'e> Option<String>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i32>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<i64>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Time>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Vec<u8>>: Encode<'e, DB> + Type<DB>,
+    for<'e> Option<Json<Vec<Article>>>: Encode<'e, DB> + Type<DB>,
+{
+    for (index, value) in row.iter().enumerate() {
+        query.push(if index == 0 { "(" } else { ", " });
+        match value.clone() {
+            Value::Text(value) => query.push_bind(value),
+            Value::Integer(value) => query.push_bind(value),
+            Value::Bigint(value) => query.push_bind(value),
+            Value::Time(value) => query.push_bind(value),
+            Value::Bytes(value) => query.push_bind(value),
+            Value::Articles(value) => query.push_bind(value),
+        };
+    }
+    query.push(")");
+}
+
+fn read<R>(table: &Table, row: &R) -> Result<Vec<Value>, sqlx::Error>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    for<'r> Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<i32>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<Time>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<Vec<u8>>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<Json<Vec<Article>>>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let values = table.columns.iter().enumerate().map(|(index, (_, kind))| {
+        Ok(match kind {
+            Kind::Text => Value::Text(row.try_get(index)?),
+            Kind::Integer => Value::Integer(row.try_get(index)?),
+            Kind::Bigint => Value::Bigint(row.try_get(index)?),
+            Kind::Time => Value::Time(row.try_get(index)?),
+            Kind::Bytes => Value::Bytes(row.try_get(index)?),
+            Kind::Articles => Value::Articles(row.try_get(index)?),
+        })
+    });
+    values.collect()
+}
+
+fn read_sums<R>(stats: &R, sums: &R) -> Result<CopySums, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(CopySums {
+        stats: query::stats_of(stats)?,
+        deliveries: sums.try_get("deliveries")?,
+        revisions: sums.try_get("revisions")?,
+        bodies: sums.try_get("bodies")?,
+    })
+}
