@@ -6,6 +6,7 @@ mod pruning;
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ async fn open_to_serve(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Optio
             None,
         ));
     };
-    let path = config.data_dir.join(SPOOL_FILE);
+    let path = spool_path(config);
     let spool = Spool::open(&path)
         .await
         .with_context(|| format!("cannot open the spool {}", path.display()))?;
@@ -162,6 +163,11 @@ async fn open_to_serve(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Optio
         read: |body| wechat::read(body).reading,
     };
     Ok((Arc::new(store), Some(spool)))
+}
+
+/// Where the spool is, with PostgreSQL, once `serve` has made it.
+pub fn spool_path(config: &Config) -> PathBuf {
+    config.data_dir.join(SPOOL_FILE)
 }
 
 /// What `store.migrate` says.

@@ -13,6 +13,7 @@ mod reprocess;
 mod secret;
 mod serve;
 mod simulate;
+mod spool;
 mod systemd;
 
 use std::ffi::OsString;
@@ -79,6 +80,8 @@ enum Command {
     /// soon as that is locked: until the copy is done, it keeps what comes in its spool. A password in --from or --to can be
     /// seen by other users of this machine, as `ps` shows it; one in a file cannot.
     Copy(copy::CopyArgs),
+    /// Show what waits in the spool for a PostgreSQL server that is away, and what that server refuses
+    Spool(spool::SpoolArgs),
     /// Play WeChat's side, for trials and tests
     Simulate {
         #[command(subcommand)]
@@ -213,6 +216,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Prune(arguments) => block_on(prune::run(&settings()?, arguments)),
         Command::Backup(arguments) => block_on(backup::run(&settings()?, arguments)),
         Command::Copy(arguments) => block_on(copy::run(&settings()?, arguments)),
+        Command::Spool(arguments) => block_on(spool::run(&settings()?, arguments)),
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
             SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),

@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -25,6 +25,7 @@ const COMMANDS: [&[&str]; 16] = [
     &["prune"],
     &["backup"],
     &["copy"],
+    &["spool"],
     &["simulate", "push"],
     &["simulate", "load"],
 ];
@@ -77,21 +78,6 @@ fn wrong_usage_is_exit_code_2_and_leaves_standard_output_empty() {
         &["reprocess", "--account"],
         &["reprocess", "--account", "No Name"],
         &["reprocess", "--account", "nobody"],
-        &["prune"],
-        &["prune", "--yes"],
-        &["prune", "--older-than"],
-        &["prune", "--older-than", "400"],
-        &["prune", "--older-than", "0d"],
-        &["prune", "--older-than", "99999999d"],
-        &["prune", "--older-than", "1d", "--all"],
-        &["backup"],
-        &["backup", "a", "b"],
-        &["copy"],
-        &["copy", "--to"],
-        &["copy", "--to", "here"],
-        &["copy", "--to-file", "none"],
-        &["copy", "--to", "sqlite://a.db", "--to-file", "b"],
-        &["copy", "--from", "sqlite://a.db", "--to", "sqlite:a.db"],
         &["simulate", "push"],
         &["simulate", "push", "--account", "nobody"],
         &["simulate", "push", "--account", "No Name"],
@@ -152,12 +138,44 @@ fn wrong_usage_is_exit_code_2_and_leaves_standard_output_empty() {
             "simulate", "push", "--url", url, "--token", "abc", "--repeat", "0",
         ],
     ] {
-        let ended = place.run(arguments);
-        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:#?}");
-        assert_eq!(ended.output, "", "{arguments:?}");
-        assert_ne!(ended.talk, "", "{arguments:?}");
+        is_wrong_usage(&place, arguments);
     }
     // Nothing was made on the way, so that a typing error costs nothing.
+    assert!(!place.path("data").exists());
+}
+
+fn is_wrong_usage(place: &Workplace, arguments: &[&str]) {
+    let ended = place.run(arguments);
+    assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:#?}");
+    assert_eq!(ended.output, "", "{arguments:?}");
+    assert_ne!(ended.talk, "", "{arguments:?}");
+}
+
+#[test]
+fn so_it_is_where_things_are_removed_copied_or_examined() {
+    let place = Workplace::new();
+    for arguments in [
+        &[] as &[&str],
+        &["prune"],
+        &["prune", "--yes"],
+        &["prune", "--older-than"],
+        &["prune", "--older-than", "400"],
+        &["prune", "--older-than", "0d"],
+        &["prune", "--older-than", "99999999d"],
+        &["prune", "--older-than", "1d", "--all"],
+        &["backup"],
+        &["backup", "a", "b"],
+        &["copy"],
+        &["copy", "--to"],
+        &["copy", "--to", "here"],
+        &["copy", "--to-file", "none"],
+        &["copy", "--to", "sqlite://a.db", "--to-file", "b"],
+        &["copy", "--from", "sqlite://a.db", "--to", "sqlite:a.db"],
+        &["spool"],
+        &["spool", "--again"],
+    ] {
+        is_wrong_usage(&place, arguments);
+    }
     assert!(!place.path("data").exists());
 }
 

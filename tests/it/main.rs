@@ -29,6 +29,7 @@
 //! - `configuration`: where the configuration comes from, what wins, and what is shown of it.
 //! - `mistakes`: what is said about a bad configuration.
 //! - `demo`: `serve` without any configuration.
+//! - `spool`: what waits for PostgreSQL, and what it refuses.
 //! - `starting`: when `serve` cannot start.
 //! - `stopping`: SIGTERM and SIGINT.
 //! - `systemd`: a socket that is handed over and outlives restarts; readiness, the stop, signs of life.
@@ -71,6 +72,7 @@ mod replay;
 mod reprocess;
 mod secrets;
 mod simulate;
+mod spool;
 mod starting;
 mod stopping;
 mod store_agreement;
