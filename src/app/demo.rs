@@ -24,12 +24,17 @@ pub struct Demo {
 }
 
 impl Demo {
+    /// Where the token is kept, once there is one.
+    pub fn token_file(data_dir: &Path) -> PathBuf {
+        data_dir.join(TOKEN_FILE)
+    }
+
     /// The account that `serve` made before.
     ///
     /// # Errors
     /// When it has not made one, or its file cannot be read.
     pub fn load(data_dir: &Path) -> anyhow::Result<Self> {
-        let token_file = data_dir.join(TOKEN_FILE);
+        let token_file = Self::token_file(data_dir);
         let text = fs::read_to_string(&token_file)
             .with_context(|| format!("the demo token `{}` cannot be read", token_file.display()))?;
         let token = Token::new(text.trim_end()).with_context(|| {
@@ -55,7 +60,7 @@ impl Demo {
     /// # Errors
     /// When its file cannot be made or read.
     pub fn load_or_make(data_dir: &Path) -> anyhow::Result<Self> {
-        let token_file = data_dir.join(TOKEN_FILE);
+        let token_file = Self::token_file(data_dir);
         make_token_file(data_dir, &token_file)
             .with_context(|| format!("the demo token `{}` cannot be made", token_file.display()))?;
         Self::load(data_dir)

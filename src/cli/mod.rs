@@ -5,6 +5,7 @@
 mod backup;
 mod config;
 mod copy;
+mod doctor;
 mod healthcheck;
 mod key;
 mod migrate;
@@ -82,6 +83,11 @@ enum Command {
     Copy(copy::CopyArgs),
     /// Show what waits in the spool for a PostgreSQL server that is away, and what that server refuses
     Spool(spool::SpoolArgs),
+    /// Check configuration, files, database, spool and the running server, and push a result through the whole path
+    ///
+    /// The result has a `MsgID` that cannot be real, is read back, and is removed again. One line for each check: ok, warn or
+    /// fail. Run it as the user that runs the server: exit code 0 when nothing fails.
+    Doctor(doctor::DoctorArgs),
     /// Play WeChat's side, for trials and tests
     Simulate {
         #[command(subcommand)]
@@ -217,6 +223,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Backup(arguments) => block_on(backup::run(&settings()?, arguments)),
         Command::Copy(arguments) => block_on(copy::run(&settings()?, arguments)),
         Command::Spool(arguments) => block_on(spool::run(&settings()?, arguments)),
+        Command::Doctor(arguments) => block_on(doctor::run(settings, arguments)),
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
             SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),

@@ -9,6 +9,7 @@ use super::environment::Environment;
 use super::file::{self, File};
 
 use super::layer::Layer;
+use super::value::Value;
 use super::{Config, ConfigError, Mistake};
 
 /// The file that is read, if it is there, when neither the flag nor the environment names one.
@@ -66,6 +67,15 @@ impl Settings {
     /// The configuration file in use.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// The files that secrets are in.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let values = self.layer.settings.values();
+        values.filter_map(|setting| match &setting.value {
+            Some(Value::SecretFile(path)) => Some(path.as_path()),
+            _ => None,
+        })
     }
 
     /// Checks the whole; reads the files that secrets are in.

@@ -5,6 +5,7 @@
 mod batch;
 mod copy;
 mod error;
+mod inspection;
 mod migrate;
 mod postgres;
 mod prune;
@@ -24,6 +25,7 @@ use crate::domain::{
 
 pub use copy::{CopyError, CopySide, CopySums, copy};
 pub use error::{OpenStoreError, StoreError};
+pub use inspection::Inspection;
 pub use migrate::Migrations;
 pub use postgres::PostgresStore;
 pub use prune::{Prunable, Prune, Pruned};
@@ -108,6 +110,18 @@ pub trait Store: Send + Sync {
 
     /// A transaction to copy into. Until it ends, nobody else can write; calls that try fail after a while.
     async fn copy_target(&self) -> Result<CopySide, StoreError>;
+
+    /// Takes a job away that has one content alone, with these bytes, and its delivery; whether it was there. For what was
+    /// made as a test.
+    async fn withdraw(
+        &self,
+        account: &AccountName,
+        msg_id: MsgId,
+        body_sha256: &[u8; 32],
+    ) -> Result<bool, StoreError>;
+
+    /// What the database says about itself.
+    async fn inspect(&self) -> Result<Inspection, StoreError>;
 
     /// Whether the database answers, and lets us write.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -26,6 +26,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["backup"],
     &["copy"],
     &["spool"],
+    &["doctor"],
     &["simulate", "push"],
     &["simulate", "load"],
 ];
@@ -173,6 +174,8 @@ fn so_it_is_where_things_are_removed_copied_or_examined() {
         &["copy", "--from", "sqlite://a.db", "--to", "sqlite:a.db"],
         &["spool"],
         &["spool", "--again"],
+        &["doctor", "now"],
+        &["doctor", "--account", "No Name"],
     ] {
         is_wrong_usage(&place, arguments);
     }

@@ -6,6 +6,7 @@
 //! - `callback`: what makes a push authentic, by the account's mode.
 //! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
 //! - `copy`: everything moves from one database into another, and nothing gets lost on the way.
+//! - `doctor`: what is well is `ok`, what is not is told, and nothing is left behind.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
 //! - `kept`: which authentic pushes are kept.
 //! - `outage`: the database is away, and comes back.
@@ -56,6 +57,7 @@ mod connections;
 mod copy;
 mod database_tls;
 mod demo;
+mod doctor;
 mod durability;
 mod hostile;
 mod kept;

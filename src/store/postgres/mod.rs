@@ -13,8 +13,8 @@ use tokio::sync::OnceCell;
 use super::batch::Sorted;
 use super::copy::{CopySide, Side};
 use super::{
-    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Migrations, Page, Prunable, Prune,
-    Pruned, Reader, Reread, Store, StoreError, Ticket, prune, query, row,
+    DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter, JobKey, Migrations, Page, Prunable,
+    Prune, Pruned, Reader, Reread, Store, StoreError, Ticket, inspection, prune, query, row,
 };
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
 use filing::{file_any, file_plain};
@@ -191,6 +191,28 @@ impl Store for PostgresStore {
         sqlx::query(TAKE_TIME).execute(&mut *transaction).await?;
         sqlx::query(LOCK_ALL).execute(&mut *transaction).await?;
         Ok(CopySide::new(Side::Postgres(transaction)))
+    }
+
+    async fn withdraw(
+        &self,
+        account: &AccountName,
+        msg_id: MsgId,
+        body_sha256: &[u8; 32],
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(inspection::WITHDRAW)
+            .bind(account.as_str())
+            .bind(msg_id.get())
+            .bind(&body_sha256[..])
+            .execute(self.pool().await?)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn inspect(&self) -> Result<Inspection, StoreError> {
+        let row = sqlx::query(inspection::POSTGRES)
+            .fetch_one(self.pool().await?)
+            .await?;
+        Ok(inspection::of_postgres(&row)?)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -15,8 +15,8 @@ use sqlx::{Sqlite, Transaction};
 use super::batch::Sorted;
 use super::copy::{CopySide, Side};
 use super::{
-    DeliveryFilter, DeliveryKey, Filed, JobFilter, JobKey, Page, Prunable, Prune, Pruned, Reader,
-    Reread, Store, StoreError, Ticket, prune, query, row,
+    DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter, JobKey, Page, Prunable, Prune,
+    Pruned, Reader, Reread, Store, StoreError, Ticket, inspection, prune, query, row,
 };
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
 
@@ -177,6 +177,28 @@ impl Store for SqliteStore {
 
     async fn copy_target(&self) -> Result<CopySide, StoreError> {
         Ok(CopySide::new(Side::Sqlite(self.begin().await?)))
+    }
+
+    async fn withdraw(
+        &self,
+        account: &AccountName,
+        msg_id: MsgId,
+        body_sha256: &[u8; 32],
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(inspection::WITHDRAW)
+            .bind(account.as_str())
+            .bind(msg_id.get())
+            .bind(&body_sha256[..])
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn inspect(&self) -> Result<Inspection, StoreError> {
+        let row = sqlx::query(inspection::SQLITE)
+            .fetch_one(&self.writer)
+            .await?;
+        Ok(inspection::of_sqlite(&row)?)
     }
 
     /// Takes the write lock and gives it back: an event could be written.

@@ -1,0 +1,159 @@
+//! The database and the spool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use super::Report;
+use crate::app::{open_store, spool_path};
+use crate::config::{Config, StoreUrl};
+use crate::domain::Time;
+use crate::store::{Inspection, Migrations, Spool, Store};
+
+/// How far clocks may be apart, in milliseconds.
+pub(super) const SKEW: i64 = 5000;
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The store, where it can be opened.
+pub(super) async fn examine(config: &Config, report: &mut Report) -> Option<Arc<dyn Store>> {
+    const SUBJECT: &str = "database";
+    let url = &config.store.url;
+    if let StoreUrl::Sqlite(path) = url
+        && !path.exists()
+    {
+        report.fail(
+            SUBJECT,
+            format!("{url} is not there yet; `qunfa serve` makes it"),
+        );
+        return None;
+    }
+    let opening = tokio::time::timeout(PATIENCE, open_store(url, Migrations::Require));
+    let store = match opening.await {
+        Ok(Ok(store)) => store,
+        Ok(Err(error)) => {
+            let error = anyhow!(error).context(format!("cannot open {url}"));
+            report.failed(SUBJECT, &error);
+            return None;
+        }
+        Err(_) => {
+            report.fail(SUBJECT, format!("{url} does not answer"));
+            return None;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, store.ping()).await {
+        Ok(Ok(())) => report.ok(SUBJECT, format!("{url} is up to date and takes writes")),
+        Ok(Err(error)) => {
+            let error = anyhow!(error).context(format!("{url} takes no writes"));
+            report.failed(SUBJECT, &error);
+        }
+        Err(_) => report.fail(SUBJECT, format!("{url} does not take a write in time")),
+    }
+    let asked = Time::now();
+    match store.inspect().await {
+        Ok(inspection) => judge(&inspection, asked, report),
+        Err(error) => report.failed(
+            SUBJECT,
+            &anyhow!(error).context("it does not say what it is"),
+        ),
+    }
+    Some(store)
+}
+
+fn judge(inspection: &Inspection, asked: Time, report: &mut Report) {
+    const SUBJECT: &str = "durability";
+    let settings: Vec<_> = inspection
+        .settings
+        .iter()
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    let says = format!("{}, {}", inspection.version, settings.join(", "));
+    let is = |name, value| {
+        inspection
+            .settings
+            .iter()
+            .any(|(found, is)| *found == name && is == value)
+    };
+    if is("fsync", "off") {
+        report.fail(
+            SUBJECT,
+            format!("{says}: with fsync off, a crash loses what was acknowledged; turn it on"),
+        );
+    } else if is("full_page_writes", "off") {
+        report.warn(
+            SUBJECT,
+            format!("{says}: full_page_writes is only safe to turn off where the file system never tears a page"),
+        );
+    } else {
+        report.ok(SUBJECT, says);
+    }
+    if let Some(clock) = inspection.clock {
+        judge_clock("the database's", clock, asked, report);
+    }
+}
+
+/// Compares a clock with ours, which was read before, and now.
+pub(super) fn judge_clock(whose: &str, clock: Time, asked: Time, report: &mut Report) {
+    const SUBJECT: &str = "clock";
+    let ahead = clock.milliseconds() - Time::now().milliseconds();
+    let behind = asked.milliseconds() - clock.milliseconds();
+    let skew = ahead.max(behind);
+    if skew > SKEW {
+        report.warn(
+            SUBJECT,
+            format!(
+                "{whose} is {} s away from this machine's; check NTP on both",
+                skew / 1000
+            ),
+        );
+    } else {
+        report.ok(SUBJECT, format!("{whose} agrees with this machine's"));
+    }
+}
+
+pub(super) async fn examine_spool(config: &Config, report: &mut Report) {
+    const SUBJECT: &str = "spool";
+    if matches!(config.store.url, StoreUrl::Sqlite(_)) {
+        return;
+    }
+    let path = spool_path(config);
+    let shown = path.display();
+    if !path.exists() {
+        report.warn(
+            SUBJECT,
+            format!("`{shown}` is not there yet; `qunfa serve` makes it"),
+        );
+        return;
+    }
+    // Opening takes the lock for writing.
+    let depth = match Spool::open(&path).await {
+        Ok(spool) => {
+            let depth = spool.depth().await.map_err(anyhow::Error::from);
+            spool.close().await;
+            depth
+        }
+        Err(error) => Err(error.into()),
+    };
+    match depth {
+        Ok(depth) if depth.refused > 0 => report.warn(
+            SUBJECT,
+            format!(
+                "the database refuses {} deliveries in `{shown}`; see `qunfa spool`",
+                depth.refused
+            ),
+        ),
+        Ok(depth) if depth.waiting > 0 => {
+            let oldest = depth.oldest.unwrap_or_else(Time::now);
+            let age = Time::now().seconds().saturating_sub(oldest.seconds());
+            report.warn(
+                SUBJECT,
+                format!("{} deliveries wait in `{shown}`, the oldest for {age} s; a running server moves them when the database works", depth.waiting),
+            );
+        }
+        Ok(_) => report.ok(SUBJECT, format!("`{shown}` takes writes and is empty")),
+        Err(error) => {
+            report.failed(SUBJECT, &error.context(format!("`{shown}` does not work")));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A running server: whether it is ready, and a signed push through it and back out of the API.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use jiff::fmt::rfc2822;
+use reqwest::{Client, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::database::judge_clock;
+use super::{DoctorArgs, Report};
+use crate::app::{DEMO, Demo};
+use crate::cli::reachable;
+use crate::cli::secret::secret;
+use crate::config::Config;
+use crate::domain::{AccountName, MsgId, Time};
+use crate::simulator::{Sender, Simulator};
+use crate::store::Store;
+use crate::wechat::Account;
+
+const SUBJECT: &str = "server";
+const PUSH: &str = "push";
+/// For each answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a result is looked for that was acknowledged, and the pause in between.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+/// What nobody else has as a status.
+const STATUS: &str = "qunfa doctor";
+
+pub(super) async fn examine(
+    config: &Config,
+    arguments: &DoctorArgs,
+    store: Option<&dyn Store>,
+    report: &mut Report,
+) {
+    let listen = config.server.listen;
+    if listen.port() == 0 {
+        report.warn(
+            SUBJECT,
+            "`server.listen` has port 0, so that no running server can be found",
+        );
+        return;
+    }
+    let base = format!("http://{}", reachable(listen));
+    let is_ready = match examine_readiness(&base, report).await {
+        Ok(is_ready) => is_ready,
+        Err(error) => return report.failed(SUBJECT, &error),
+    };
+    match store {
+        Some(store) if is_ready => match push_and_read(config, arguments, &base, store).await {
+            Ok(says) => report.ok(PUSH, says),
+            Err(error) => report.failed(PUSH, &error),
+        },
+        _ => report.warn(PUSH, "not tried: it could not be cleaned up afterwards"),
+    }
+}
+
+fn client() -> anyhow::Result<Client> {
+    Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE)
+        .build()
+        .context("cannot set up an HTTP client")
+}
+
+/// Whether the server is ready, neither degraded nor unavailable.
+async fn examine_readiness(base: &str, report: &mut Report) -> anyhow::Result<bool> {
+    let asked = Time::now();
+    let response = client()?
+        .get(format!("{base}/readyz"))
+        .send()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .with_context(|| format!("{base} does not answer; start it with `qunfa serve`"))?;
+    let date = response.headers().get("date").cloned();
+    let text = response.text().await.context("the answer broke off")?;
+    let ready: Value = serde_json::from_str(&text)
+        .with_context(|| format!("what answers at {base} is no qunfa"))?;
+    let (status, detail) = (&ready["status"], &ready["detail"]);
+    let says = format!(
+        "{base} is {}: {}",
+        status.as_str().unwrap_or("no qunfa"),
+        detail.as_str().unwrap_or_default()
+    );
+    let is_ready = status == "ready";
+    match status.as_str() {
+        Some("ready") => report.ok(SUBJECT, says),
+        Some("degraded") => report.warn(SUBJECT, format!("{says}; its log tells why")),
+        _ => report.fail(SUBJECT, format!("{says}; its log tells why")),
+    }
+    let date = date.as_ref().and_then(|date| date.to_str().ok());
+    if let Some(clock) = date.and_then(http_date) {
+        judge_clock("the server's", clock, asked, report);
+    }
+    Ok(is_ready)
+}
+
+fn http_date(text: &str) -> Option<Time> {
+    let time = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Time::from_milliseconds(time.as_millisecond())
+}
+
+/// Pushes a result that cannot be real, reads it back, and takes it away again.
+async fn push_and_read(
+    config: &Config,
+    arguments: &DoctorArgs,
+    base: &str,
+    store: &dyn Store,
+) -> anyhow::Result<String> {
+    let account = account(config, arguments.account.as_ref())?;
+    let key = secret(None, arguments.api_key_file.as_deref()).context("`--api-key-file`")?;
+    let msg_id = unreal_msg_id()?;
+    let message = message(&account, msg_id);
+    let name = account.name.clone();
+    let url = format!("{base}/wechat/{name}");
+    let sender = Sender {
+        token: account.token,
+        mode: account.mode,
+    };
+    let simulator = Simulator::new(url.parse().context("the address makes no URL")?, sender)?;
+    let answer = simulator.push(message.as_bytes()).await?;
+    if !answer.is_legal() {
+        return Err(anyhow!(
+            "{url} answers {}; its log tells why: was it restarted since the configuration was changed?",
+            answer.status
+        ));
+    }
+    let through_api = config.api_keys.is_empty() || key.is_some();
+    let read = if through_api {
+        read_api(base, key.as_ref(), &name, msg_id).await
+    } else {
+        read_store(store, &name, msg_id).await
+    };
+    // Whatever came of it: exactly this message alone goes.
+    let is_gone = store
+        .withdraw(&name, msg_id, &Sha256::digest(message.as_bytes()).into())
+        .await
+        .with_context(|| format!("job {msg_id} of `{name}` was made and cannot be removed"))?;
+    read?;
+    if !is_gone {
+        return Err(anyhow!(
+            "job {msg_id} of `{name}` was made, but not in {}: the running server has another configuration",
+            config.store.url
+        ));
+    }
+    let way = if through_api {
+        "out of the API"
+    } else {
+        "out of the database (for the API, give `--api-key-file`)"
+    };
+    Ok(format!(
+        "a result pushed to {url} was acknowledged in {} ms, came {way}, and was removed again",
+        answer.took.as_millis()
+    ))
+}
+
+/// The account to push as.
+fn account(config: &Config, name: Option<&AccountName>) -> anyhow::Result<Account> {
+    if config.accounts.is_empty() && name.is_none_or(|name| name.as_str() == DEMO) {
+        return Ok(Demo::load(&config.data_dir)?.account);
+    }
+    let mut accounts = config.accounts.iter().map(|configured| &configured.account);
+    let found = match name {
+        Some(name) => accounts.find(|account| account.name == *name),
+        None => accounts.next(),
+    };
+    found
+        .cloned()
+        .context("there is no such account in the configuration")
+}
+
+/// One of the last 2^32: WeChat's ids are counters, which do not get that far.
+fn unreal_msg_id() -> anyhow::Result<MsgId> {
+    let random = getrandom::u32().context("the system gave no random bytes")?;
+    MsgId::new(i64::MAX - i64::from(random)).context("it is positive")
+}
+
+fn message(account: &Account, msg_id: MsgId) -> String {
+    let to = account.original_id.as_deref().unwrap_or("gh_doctor");
+    let now = Time::now().seconds();
+    format!(
+        "<xml><ToUserName>{to}</ToUserName><FromUserName>doctor</FromUserName><CreateTime>{now}</CreateTime>\
+         <MsgType>event</MsgType><Event>MASSSENDJOBFINISH</Event><MsgID>{msg_id}</MsgID><Status>{STATUS}</Status>\
+         <TotalCount>0</TotalCount><FilterCount>0</FilterCount><SentCount>0</SentCount><ErrorCount>0</ErrorCount></xml>"
+    )
+}
+
+async fn read_api(
+    base: &str,
+    key: Option<&SecretString>,
+    account: &AccountName,
+    msg_id: MsgId,
+) -> anyhow::Result<()> {
+    let url = format!("{base}/api/v1/jobs/{account}/{msg_id}");
+    let client = client()?;
+    let mut look = 1;
+    loop {
+        let mut request = client.get(&url);
+        if let Some(key) = key {
+            request = request.bearer_auth(key.expose_secret());
+        }
+        let response = request.send().await.context("the API does not answer")?;
+        let status = response.status();
+        let text = response.text().await.context("the answer broke off")?;
+        match status {
+            StatusCode::OK => {
+                let job: Value = serde_json::from_str(&text).context("the answer is no JSON")?;
+                let is_ours = job["status"] == STATUS && job["deliveries"] == 1;
+                return is_ours
+                    .then_some(())
+                    .with_context(|| format!("{url} is another job"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                return Err(anyhow!("the API does not take the key: {url} answers 401"));
+            }
+            // It may have taken the way through the spool.
+            _ if look < LOOKS => tokio::time::sleep(PAUSE).await,
+            _ => {
+                return Err(anyhow!(
+                    "it was acknowledged, but {url} answers {status}; it may still come from the spool"
+                ));
+            }
+        }
+        look += 1;
+    }
+}
+
+async fn read_store(store: &dyn Store, account: &AccountName, msg_id: MsgId) -> anyhow::Result<()> {
+    for _ in 0..LOOKS {
+        if let Some(job) = store.job(account, msg_id).await? {
+            let is_ours = job.result.status.text.as_deref() == Some(STATUS);
+            return is_ours
+                .then_some(())
+                .with_context(|| format!("job {msg_id} of `{account}` is another one"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(anyhow!(
+        "it was acknowledged, but job {msg_id} of `{account}` is not in the database; it may still come from the spool, \
+         or the running server has another configuration"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_of_an_answer_is_a_time() {
+        assert_eq!(
+            http_date("Sun, 06 Nov 1994 08:49:37 GMT").map(Time::seconds),
+            Some(784_111_777)
+        );
+        assert_eq!(http_date("yesterday"), None);
+    }
+}
