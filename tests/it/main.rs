@@ -16,6 +16,7 @@
 //! - `replay`: a query that was seen admits no other body.
 //! - `reprocess`: stored deliveries are read again.
 //! - `store_agreement`: the same random calls get the same answers from both stores.
+//! - `store_batches`: batches come out as their deliveries would one by one, and count once.
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
 //! - `store_lists`: what a store promises about lists, filters and totals, held by both.
 //! - `store_opening`: databases that are opened, migrated or refused, and the rights of files.
@@ -78,6 +79,7 @@ mod spool;
 mod starting;
 mod stopping;
 mod store_agreement;
+mod store_batches;
 mod store_contract;
 mod store_lists;
 mod store_opening;

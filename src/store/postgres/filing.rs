@@ -122,6 +122,8 @@ pub(super) async fn file_any(
     if let Some(ticket) = ticket
         && !admit(&mut transaction, ticket, sorted.last_received_at()).await?
     {
+        // Not by dropping it: that waits for the connection's next use, and holds the writer's row until then.
+        transaction.rollback().await?;
         return Ok(Filed::Before);
     }
     let filed = file(&mut transaction, &sorted.contents, None, false).await?;

@@ -1,0 +1,302 @@
+//! A batch comes out as its deliveries would one by one, and counts once, however often it is tried.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use qunfa::domain::{MsgId, NewDelivery};
+use qunfa::store::{
+    DeliveryFilter, Filed, JobFilter, Page, PostgresStore, Recorded, Store, Ticket,
+};
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::support::events::{arrival, record};
+use crate::support::{Backend, Event, eventually, on_both_stores};
+
+/// One of a few, so that copies, revisions and ties are common.
+fn delivery() -> impl Strategy<Value = (usize, String)> {
+    let result = (1..=3_i64, 1..=2_i64, 0..2_i64).prop_map(|(msg_id, create_time, name)| {
+        Event::new(msg_id, create_time)
+            .counts([9, 9, name, 0])
+            .xml()
+    });
+    let other = (0..2).prop_map(|name| {
+        format!(
+            "<xml><ToUserName>gh_a</ToUserName><FromUserName>o</FromUserName><CreateTime>{name}</CreateTime>\
+             <MsgType>event</MsgType><Event>VIEW</Event></xml>"
+        )
+    });
+    let unparsed = (0..2).prop_map(|name| format!("<xml>{name}"));
+    (
+        0..2_usize,
+        prop_oneof![6 => result, 1 => other, 1 => unparsed],
+    )
+}
+
+/// Batches of deliveries, with the time since the one before.
+fn batches() -> impl Strategy<Value = Vec<Vec<((usize, String), i64)>>> {
+    let step = 0..3_i64;
+    vec(vec((delivery(), step), 1..12), 1..5)
+}
+
+/// All that a store has, but for ids.
+async fn everything(store: &dyn Store) -> String {
+    let page = Page {
+        after: None,
+        limit: 500,
+    };
+    let jobs = store.jobs(&JobFilter::default(), &page).await.unwrap();
+    let page = Page {
+        after: None,
+        limit: 500,
+    };
+    let deliveries = store.deliveries(&DeliveryFilter::default(), &page).await;
+    let mut deliveries = deliveries.unwrap();
+    for delivery in &mut deliveries {
+        delivery.id = 0;
+    }
+    deliveries.sort_by(|a, b| (&a.account, a.body_sha256).cmp(&(&b.account, b.body_sha256)));
+    format!("{jobs:#?}\n{deliveries:#?}")
+}
+
+async fn come_out_alike(backend: Backend, batches: Vec<Vec<((usize, String), i64)>>) {
+    let databases = [backend.database().await, backend.database().await];
+    let [together, alone] = [databases[0].store().await, databases[1].store().await];
+    let mut ticket = Ticket::new_writer();
+    let mut now = 1000;
+    for batch in batches {
+        let batch: Vec<NewDelivery> = batch
+            .into_iter()
+            .map(|((account, body), step)| {
+                now += step;
+                arrival(["a-", "a"][account], body, now)
+            })
+            .collect();
+        ticket.number += 1;
+        let filed = together.record(&batch, Some(ticket)).await.unwrap();
+        let mut expected = Vec::new();
+        for delivery in batch.clone() {
+            expected.push(record(&*alone, delivery).await.unwrap());
+        }
+        assert_eq!(filed, Filed::Now(expected));
+        let again = together.record(&batch, Some(ticket)).await.unwrap();
+        assert_eq!(again, Filed::Before);
+        assert_eq!(everything(&*together).await, everything(&*alone).await);
+    }
+    together.close().await;
+    alone.close().await;
+}
+
+fn batches_come_out_as_their_deliveries_would_one_by_one(backend: Backend) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = Config {
+        cases: 30,
+        max_shrink_iters: 100,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    TestRunner::new(config)
+        .run(&batches(), |batches| {
+            runtime.block_on(come_out_alike(backend, batches));
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn batches_come_out_as_their_deliveries_would_one_by_one_on_sqlite() {
+    batches_come_out_as_their_deliveries_would_one_by_one(Backend::Sqlite);
+}
+
+#[test]
+fn batches_come_out_as_their_deliveries_would_one_by_one_on_postgres() {
+    batches_come_out_as_their_deliveries_would_one_by_one(Backend::Postgres);
+}
+
+fn batch(ids: impl IntoIterator<Item = i64>, create_time: i64) -> Vec<NewDelivery> {
+    let event = |msg_id| arrival("a", Event::new(msg_id, create_time).xml(), 1000);
+    ids.into_iter().map(event).collect()
+}
+
+async fn deliveries(store: &dyn Store, msg_id: i64) -> Option<i64> {
+    let msg_id = MsgId::new(msg_id).unwrap();
+    let job = store.job(&"a".parse().unwrap(), msg_id).await.unwrap();
+    job.map(|job| job.deliveries)
+}
+
+on_both_stores! {
+    async fn a_ticket_admits_one_batch_and_none_that_came_before(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let writer = Ticket::new_writer();
+        let file = async |number, ids: std::ops::RangeInclusive<i64>| {
+            let ticket = Ticket { number, ..writer };
+            store.record(&batch(ids, 10), Some(ticket)).await.unwrap()
+        };
+        assert_eq!(file(2, 1..=2).await, Filed::Now(vec![Recorded::New; 2]));
+        for number in [1, 2] {
+            assert_eq!(file(number, 1..=3).await, Filed::Before);
+        }
+        assert_eq!(deliveries(&*store, 1).await, Some(1));
+        assert_eq!(deliveries(&*store, 3).await, None);
+        let mixed = Filed::Now(vec![Recorded::Duplicate, Recorded::Duplicate, Recorded::New]);
+        assert_eq!(file(4, 1..=3).await, mixed);
+        // Others have numbers of their own.
+        let other = Some(Ticket { number: 1, ..Ticket::new_writer() });
+        let filed = store.record(&batch(4..=4, 10), other).await.unwrap();
+        assert_eq!(filed, Filed::Now(vec![Recorded::New]));
+    }
+
+    async fn a_batch_of_every_kind_counts_once_however_often_it_comes(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let mut all = batch(1..=3, 10);
+        all.extend(batch(2..=4, 20));
+        all.push(arrival("a", "<xml>", 1000));
+        let ticket = Some(Ticket { number: 1, ..Ticket::new_writer() });
+        let tries = (0..6).map(|_| {
+            let (store, all) = (Arc::clone(&store), all.clone());
+            async move { store.record(&all, ticket).await.unwrap() }
+        });
+        let tries: tokio::task::JoinSet<_> = tries.collect();
+        let filed = tries.join_all().await;
+        let now = filed.iter().filter(|filed| matches!(filed, Filed::Now(_)));
+        assert_eq!(now.count(), 1, "{filed:?}");
+        for (msg_id, expected) in [(1, 1), (2, 2), (3, 2), (4, 1)] {
+            assert_eq!(deliveries(&*store, msg_id).await, Some(expected));
+        }
+    }
+}
+
+/// The first try of a batch is under way for as long as somebody holds a job that it is about.
+async fn a_second_try_waits_for_the_first(all: Vec<NewDelivery>) {
+    let database = Backend::Postgres.database().await;
+    let store = database.store().await;
+    record(&*store, all[0].clone()).await.unwrap();
+    let mut holder = PgConnection::connect(&database.url).await.unwrap();
+    holder
+        .execute("begin; select from jobs for update")
+        .await
+        .unwrap();
+    let ticket = Some(Ticket {
+        number: 1,
+        ..Ticket::new_writer()
+    });
+    let attempt = || {
+        let (store, all) = (Arc::clone(&store), all.clone());
+        tokio::spawn(async move { store.record(&all, ticket).await.unwrap() })
+    };
+    let first = attempt();
+    let mut watch = PgConnection::connect(&database.url).await.unwrap();
+    let mut waiting = async |expected: i64| {
+        eventually("they wait", async || {
+            let waits = "select count(*) from pg_stat_activity \
+                 where datname = current_database() and wait_event_type = 'Lock'";
+            let waits: i64 = sqlx::query_scalar(waits)
+                .fetch_one(&mut watch)
+                .await
+                .unwrap();
+            waits == expected
+        })
+        .await;
+    };
+    waiting(1).await;
+    let second = attempt();
+    waiting(2).await;
+    holder.execute("commit").await.unwrap();
+    assert!(matches!(first.await.unwrap(), Filed::Now(_)));
+    assert_eq!(second.await.unwrap(), Filed::Before);
+    assert_eq!(deliveries(&*store, 1).await, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_try_while_the_first_is_under_way_waits_and_counts_nothing() {
+    a_second_try_waits_for_the_first(batch(1..=2, 10)).await;
+    // The same in several statements.
+    let mut all = batch(1..=2, 10);
+    all.push(arrival("a", "<xml>", 1000));
+    a_second_try_waits_for_the_first(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_was_given_up_half_way_does_not_stand_in_the_way_of_the_next() {
+    let database = Backend::Postgres.database().await;
+    let store = database.store().await;
+    record(&*store, batch(1..=1, 10).remove(0)).await.unwrap();
+    let mut holder = PgConnection::connect(&database.url).await.unwrap();
+    holder
+        .execute("begin; select from jobs for update")
+        .await
+        .unwrap();
+    let ticket = Some(Ticket {
+        number: 1,
+        ..Ticket::new_writer()
+    });
+    let first = tokio::spawn({
+        let (store, all) = (Arc::clone(&store), batch(1..=2, 10));
+        async move { store.record(&all, ticket).await }
+    });
+    let mut watch = PgConnection::connect(&database.url).await.unwrap();
+    eventually("it waits", async || {
+        let waits = "select exists (select from pg_stat_activity \
+             where datname = current_database() and wait_event_type = 'Lock')";
+        sqlx::query_scalar(waits)
+            .fetch_one(&mut watch)
+            .await
+            .unwrap()
+    })
+    .await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    holder.execute("commit").await.unwrap();
+    // Whichever of the two it is that PostgreSQL does, it does one.
+    store.record(&batch(1..=2, 10), ticket).await.unwrap();
+    assert_eq!(deliveries(&*store, 1).await, Some(2));
+    assert_eq!(deliveries(&*store, 2).await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_whose_batches_cross_neither_lock_each_other_out_nor_miscount() {
+    const ROUNDS: i64 = 10;
+    let database = Backend::Postgres.database().await;
+    let open = async || {
+        let store = PostgresStore::open(&database.url, qunfa::store::Migrations::Apply).await;
+        Arc::new(store.unwrap())
+    };
+    let stores = [open().await, open().await];
+    let mut replicas = tokio::task::JoinSet::new();
+    for (index, store) in stores.iter().enumerate() {
+        let store = Arc::clone(store);
+        replicas.spawn(async move {
+            let mut ticket = Ticket::new_writer();
+            for round in 0..ROUNDS {
+                // The same jobs in opposite orders; copies, revisions, and what is no job result.
+                let mut all = batch(1..=50, 10);
+                all.extend(batch(
+                    1..=50,
+                    11 + (round + i64::try_from(index).unwrap()) % 3,
+                ));
+                all.extend((0..20).map(|name| arrival("a", format!("<xml>{name}"), 1000)));
+                if index == 1 {
+                    all.reverse();
+                }
+                ticket.number += 1;
+                store.record(&all, Some(ticket)).await.unwrap();
+            }
+        });
+    }
+    replicas.join_all().await;
+    for msg_id in 1..=50 {
+        assert_eq!(deliveries(&*stores[0], msg_id).await, Some(4 * ROUNDS));
+    }
+    let page = Page {
+        after: None,
+        limit: 500,
+    };
+    let filter = DeliveryFilter::default();
+    let all = stores[0].deliveries(&filter, &page).await.unwrap();
+    assert_eq!(all.len(), 50 * 4 + 20);
+    let others = all.iter().filter(|delivery| delivery.msg_id.is_none());
+    assert!(others.into_iter().all(|other| other.times == 2 * ROUNDS));
+}
