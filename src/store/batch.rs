@@ -20,7 +20,7 @@ pub(super) struct Bundle<'b> {
 pub(super) struct Sorted<'b> {
     /// One content for each job.
     pub(super) contents: Vec<Bundle<'b>>,
-    /// Further contents of the same jobs.
+    /// Further contents of the same jobs, or copies that cannot be put together with others.
     pub(super) further: Vec<Bundle<'b>>,
     /// What is no job result.
     pub(super) others: Vec<Bundle<'b>>,
@@ -67,8 +67,11 @@ impl<'b> Bundle<'b> {
         }
     }
 
+    /// Whether it can be counted here. A job result that came before the first copy by the clock moves times that depend on
+    /// what its job has by then: it is filed by itself.
     fn is_copy(&self, delivery: &'b NewDelivery) -> bool {
         self.key() == Self::starts(0, delivery).key()
+            && (self.result().is_none() || self.delivery.received_at <= delivery.received_at)
             && self.delivery.body_sha256 == delivery.body_sha256
             && self.delivery.reading.result().is_some() == delivery.reading.result().is_some()
     }
