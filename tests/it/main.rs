@@ -8,6 +8,9 @@
 //! - `copy`: everything moves from one database into another, and nothing gets lost on the way.
 //! - `doctor`: what is well is `ok`, what is not is told, and nothing is left behind.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
+//! - `faults`: faults of every kind under load, and what was acknowledged in spite of them.
+//! - `in_doubt`: a connection to PostgreSQL that breaks in the middle of a commit.
+//! - `clocks`: a clock that jumps.
 //! - `kept`: which authentic pushes are kept.
 //! - `outage`: the database is away, and comes back.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
@@ -15,6 +18,7 @@
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
 //! - `replay`: a query that was seen admits no other body.
 //! - `reprocess`: stored deliveries are read again.
+//! - `spool_edges`: PostgreSQL that is not there at the start, refuses a delivery, or is away while the disk is full.
 //! - `store_agreement`: the same random calls get the same answers from both stores.
 //! - `store_batches`: batches come out as their deliveries would one by one, and count once.
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
@@ -52,6 +56,7 @@ mod api;
 mod api_errors;
 mod backup;
 mod callback;
+mod clocks;
 mod command_line;
 mod configuration;
 mod connections;
@@ -60,7 +65,9 @@ mod database_tls;
 mod demo;
 mod doctor;
 mod durability;
+mod faults;
 mod hostile;
+mod in_doubt;
 mod kept;
 mod layers;
 mod load;
@@ -76,6 +83,7 @@ mod reprocess;
 mod secrets;
 mod simulate;
 mod spool;
+mod spool_edges;
 mod starting;
 mod stopping;
 mod store_agreement;

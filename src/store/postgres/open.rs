@@ -26,9 +26,10 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const PING_BEFORE: Duration = Duration::from_millis(500);
 const PING_AFTER: Duration = Duration::from_secs(2);
 
-/// For every connection: a query ends when its caller has long gone, and a commit is on disk when it returns, even where
-/// the server's own setting is weaker.
+/// For every connection: a query ends when its caller has long gone; a transaction whose end gets lost on the way lets go of
+/// its rows before TCP notices; and a commit is on disk when it returns, even where the server's own setting is weaker.
 const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
+     set_config('idle_in_transaction_session_timeout', '5000', false), \
      set_config('synchronous_commit', case current_setting('synchronous_commit') \
          when 'off' then 'on' else current_setting('synchronous_commit') end, false)";
 

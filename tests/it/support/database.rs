@@ -59,6 +59,14 @@ impl Database {
         }
     }
 
+    /// The same PostgreSQL database, for another replica.
+    pub(crate) fn shared(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
     /// The store on it, migrated.
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
         match self.url.strip_prefix("sqlite://") {

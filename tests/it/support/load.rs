@@ -42,16 +42,21 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Every job of an account, page by page.
+/// Every job of an account.
 pub(crate) async fn jobs(server: &Server, account: &Account) -> Vec<Value> {
-    let first = format!("/api/v1/jobs?limit=500&account={}", account.name);
-    let mut jobs = Vec::new();
+    pages(server, "jobs", account).await
+}
+
+/// Every item of an account in that list, page by page.
+pub(crate) async fn pages(server: &Server, list: &str, account: &Account) -> Vec<Value> {
+    let first = format!("/api/v1/{list}?limit=500&account={}", account.name);
+    let mut items = Vec::new();
     let mut path = first.clone();
     loop {
         let mut page = server.ok(&path).await;
-        jobs.append(page["items"].as_array_mut().unwrap());
+        items.append(page["items"].as_array_mut().unwrap());
         let Some(cursor) = page["next_cursor"].as_str() else {
-            return jobs;
+            return items;
         };
         path = format!("{first}&cursor={cursor}");
     }

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod events;
+pub(crate) mod faults;
 pub(crate) mod load;
 pub(crate) mod proxy;
 pub(crate) mod server;
@@ -15,7 +16,7 @@ pub(crate) mod workplace;
 pub(crate) use accounts::{Account, COMPATIBLE, PLAIN, SAFE};
 pub(crate) use database::{Backend, Database};
 pub(crate) use events::Event;
-pub(crate) use proxy::{Proxy, Way};
+pub(crate) use proxy::{Cut, End, Moment, Proxy, Way};
 pub(crate) use server::{Server, Setup};
 
 use std::path::PathBuf;

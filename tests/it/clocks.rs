@@ -1,0 +1,155 @@
+//! The clock of the system jumps: deadlines do not follow it, and nothing is lost or shown wrongly.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::faults::{ANY_FAULT, Load, rounds};
+use crate::support::{Backend, Event, Proxy, SAFE, Setup, Way, eventually, on_both_stores};
+
+const HOUR: i64 = 3600;
+const DECADE: i64 = 10 * 365 * 24 * HOUR;
+
+/// A clock of a server's own.
+struct Clock {
+    offset: PathBuf,
+}
+
+impl Clock {
+    /// Compiles what puts the clock forward.
+    fn before(setup: Setup, directory: &Path) -> (Setup, Self) {
+        let library = directory.join("clock.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clock.c");
+        let compiler = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .args([library.as_os_str(), source.as_ref()])
+            .output()
+            .unwrap();
+        assert!(compiler.status.success(), "{compiler:?}");
+        let offset = directory.join("offset");
+        let setup = setup
+            .variable("LD_PRELOAD", library.to_str().unwrap())
+            .variable("CLOCK_OFFSET_FILE", offset.to_str().unwrap());
+        (setup, Self { offset })
+    }
+
+    /// Puts the clock forward by that many seconds against the true time, in one step.
+    fn jump(&self, seconds: i64) {
+        let aside = self.offset.with_extension("new");
+        std::fs::write(&aside, seconds.to_string()).unwrap();
+        std::fs::rename(&aside, &self.offset).unwrap();
+    }
+}
+
+/// Accounts in safe mode: in plain mode, whose signature covers no body, a push that seems hours old is refused.
+const ACCOUNTS: [crate::support::Account; 1] = [SAFE];
+
+fn year(time: &Value) -> i64 {
+    time.as_str().unwrap()[..4].parse().unwrap()
+}
+
+on_both_stores! {
+    async fn jumps_of_the_clock_under_load(backend: Backend) {
+        let database = backend.database().await;
+        let (setup, clock) = Clock::before(Setup::default(), &database.directory());
+        let server = setup.start_on(database);
+        let load = Load::on(&server, &ACCOUNTS);
+        for _ in 0..rounds(1) {
+            for seconds in [HOUR, -HOUR, 0, DECADE, -DECADE, 1, -1, 0] {
+                clock.jump(seconds);
+                load.goes_on().await;
+            }
+        }
+        let fault = format!("jumps of the clock, {backend:?}");
+        let settled = load.settle(&fault, ANY_FAULT, &[&server]).await;
+        assert_eq!((settled.unanswered, settled.unavailable), (0, 0));
+    }
+
+    async fn what_came_while_the_clock_was_back_is_filed_as_ever(backend: Backend) {
+        let database = backend.database().await;
+        let (setup, clock) = Clock::before(Setup::default(), &database.directory());
+        let server = setup.start_on(database);
+        let push = async |create_time, sent| {
+            let event = Event::new(7, create_time).counts([9, 9, sent, 0]);
+            server.accepts(&SAFE, event.xml()).await;
+            server.job(&SAFE, "7").await
+        };
+        clock.jump(DECADE);
+        let first = push(10, 1).await;
+        clock.jump(0);
+        // A later result shows, though it came before the first by the clock; an earlier one does not.
+        let second = push(20, 2).await;
+        assert_eq!((&second["sent_count"], &second["revision"]), (&2.into(), &2.into()));
+        assert_eq!(year(&first["first_received_at"]) - year(&second["first_received_at"]), 10);
+        // Pollers ask for what changed after what they saw.
+        assert!(second["updated_at"].as_str() >= first["updated_at"].as_str());
+        let third = push(15, 3).await;
+        assert_eq!((&third["sent_count"], &third["revision"], &third["deliveries"]), (&2.into(), &3.into(), &3.into()));
+        assert!(third["last_received_at"].as_str() >= third["first_received_at"].as_str());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    let (setup, clock) = Clock::before(Setup::default(), &database.directory());
+    let server = setup.start_on(database);
+    let load = Load::on(&server, &ACCOUNTS);
+    for seconds in [DECADE, -DECADE, 0] {
+        load.goes_on().await;
+        proxy.set(Way::Refused);
+        load.goes_on().await;
+        clock.jump(seconds);
+        load.goes_on().await;
+        proxy.set(Way::Open);
+        // Pauses between tries are not made of the clock's time either.
+        eventually("the database is used again", async || {
+            server
+                .log()
+                .lines()
+                .rfind(|line| {
+                    line.contains("database works again") || line.contains("go to the spool")
+                })
+                .is_some_and(|line| line.contains("works again"))
+        })
+        .await;
+    }
+    let fault = "jumps of the clock, with deliveries in the spool";
+    load.settle(fault, ANY_FAULT, &[&server]).await;
+}
+
+/// The files that may ask what time it is; all that waits or expires goes by `Instant`, which never jumps.
+#[test]
+fn only_what_is_stamped_or_signed_asks_the_clock() {
+    let may = [
+        "cli/reprocess.rs",
+        "cli/simulate/load.rs",
+        "domain/time.rs",
+        "simulator/load/worker.rs",
+        "simulator/mod.rs",
+        "web/callback.rs",
+        "web/health.rs",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut asking = Vec::new();
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            let code = source.split("#[cfg(test)]").next().unwrap();
+            if code.contains("Time::now()") {
+                let path = path.strip_prefix(&root).unwrap();
+                asking.push(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    asking.sort();
+    assert_eq!(asking, may);
+}
