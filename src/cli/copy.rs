@@ -103,9 +103,9 @@ async fn copy(
             "{to} is not empty; it was left as it is, and nothing was copied"
         ));
     }
+    eprintln!("{to} is locked until the copy is done");
     let mut snapshot = source.copy_source().await.with_context(cannot_read)?;
     let here = snapshot.sums().await.with_context(cannot_read)?;
-    eprintln!("{to} is locked until the copy is done");
     let mut said = 0;
     store::copy(&mut snapshot, &mut into, |rows| {
         if rows / STEP > said {

@@ -129,6 +129,22 @@ async fn pushes_are_kept_over_tls() {
     assert_eq!(server.job(&SAFE, "7").await["deliveries"], 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impostor_gets_nothing_and_pushes_are_spooled() {
+    let [ours, impostors] = ["ours", "the impostor's"].map(Authority::new);
+    let cluster = impostors.cluster("trust").await;
+    let url = with(&cluster.url(), "localhost", "sslmode=require");
+    let mut database = Database::on(&url).await;
+    let ca = database.directory().join("ca.pem");
+    std::fs::write(&ca, &ours.pem).unwrap();
+    let parameters = format!("sslmode=verify-full&sslrootcert={}", ca.display());
+    database.url = with(&database.url, "localhost", &parameters);
+    let server = Setup::default().start_on(database);
+    assert!(server.log().contains("UnknownIssuer"), "{}", server.log());
+    server.accepts(&SAFE, Event::new(7, 10).xml()).await;
+    assert_eq!(server.ok("/readyz").await["status"], "degraded");
+}
+
 #[test]
 fn a_server_without_tls_is_refused_where_tls_is_required() {
     let place = Workplace::new();
