@@ -30,8 +30,8 @@ pub(super) struct Drainer {
 
 /// What one step came to.
 enum Step {
-    /// A unit was moved; there may be more.
-    Moved,
+    /// A unit of so many deliveries was moved, or set aside; there may be more.
+    Moved(usize),
     /// The spool is empty, or cannot be read, and the database works.
     Nothing,
 }
@@ -39,6 +39,7 @@ enum Step {
 impl Drainer {
     pub(super) async fn run(self) {
         let mut pause = PAUSE;
+        let mut moved = 0;
         loop {
             let wait = match self.step().await {
                 Ok(step) => {
@@ -47,8 +48,17 @@ impl Drainer {
                     }
                     pause = PAUSE;
                     match step {
-                        Step::Moved => Duration::ZERO,
-                        Step::Nothing => ROUND,
+                        Step::Moved(deliveries) => {
+                            moved += deliveries;
+                            Duration::ZERO
+                        }
+                        Step::Nothing => {
+                            if moved > 0 {
+                                info!(deliveries = moved, "moved from the spool to the database");
+                            }
+                            moved = 0;
+                            ROUND
+                        }
                     }
                 }
                 Err(error) => {
@@ -76,12 +86,15 @@ impl Drainer {
             within(PATIENCE, self.store.ping()).await?;
         }
         let moved = match self.backup.spool.oldest().await {
-            Ok(Some(unit)) => self.move_unit(&unit).await?,
-            Ok(None) => return Ok(Step::Nothing),
+            Ok(Some(unit)) => {
+                let moved = self.move_unit(&unit).await?;
+                moved.map(|()| Step::Moved(unit.deliveries.len()))
+            }
+            Ok(None) => Ok(Step::Nothing),
             Err(error) => Err(error),
         };
         Ok(match moved {
-            Ok(()) => Step::Moved,
+            Ok(step) => step,
             Err(error) => {
                 let cause = error.source().map(ToString::to_string);
                 error!(%error, cause, "the spool does not work");
@@ -103,13 +116,7 @@ impl Drainer {
         let filing = self.store.record(&deliveries, Some(unit.ticket));
         let spool = &self.backup.spool;
         match within(PATIENCE, filing).await {
-            Ok(_) => {
-                info!(
-                    deliveries = deliveries.len(),
-                    "moved from the spool to the database"
-                );
-                Ok(spool.remove(unit).await)
-            }
+            Ok(_) => Ok(spool.remove(unit).await),
             Err(error) if !error.lies_in_content() => Err(error),
             Err(error) => match &unit.deliveries[..] {
                 [alone] => {
