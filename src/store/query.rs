@@ -3,7 +3,7 @@
 use sqlx::{Database, Encode, QueryBuilder, Row, Type};
 
 use super::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page};
-use crate::domain::{Stats, Time};
+use crate::domain::{DeliveryState, Stats, Time};
 
 /// What a job shows: all columns but those of the delivery that it shows.
 macro_rules! job_columns {
@@ -174,7 +174,31 @@ where
     })
 }
 
-/// `select` of a page of deliveries.
+/// A half of the deliveries: a table, and what the columns are called there.
+struct Half {
+    select: &'static str,
+    received_at: &'static str,
+    id: &'static str,
+    event: &'static str,
+}
+
+const OTHERS: Half = Half {
+    select: "select id, account, body_sha256, body, state, event, msg_id, error, received_at, last_received_at, times \
+         from other_deliveries where true",
+    received_at: "received_at",
+    id: "id",
+    event: "event",
+};
+
+const SHOWN: Half = Half {
+    select: "select shown_id, account, shown_sha256, shown_body, 'stored', shown_event, msg_id, shown_error, \
+         shown_received_at, shown_last_received_at, shown_times from jobs where shown_body is not null",
+    received_at: "shown_received_at",
+    id: "shown_id",
+    event: "shown_event",
+};
+
+/// `select` of a page of deliveries. Each half is cut to a page by its own index; through the view all would be sorted.
 pub(super) fn deliveries<DB>(filter: &DeliveryFilter, page: &Page<DeliveryKey>) -> QueryBuilder<DB>
 where
     DB: Database,
@@ -182,36 +206,69 @@ where
     for<'e> String: Encode<'e, DB> + Type<DB>,
     for<'e> Time: Encode<'e, DB> + Type<DB>,
 {
-    let mut query = QueryBuilder::new("select * from deliveries where true");
+    let mut query = QueryBuilder::new("select * from (select * from (");
+    half_of_deliveries(&mut query, &OTHERS, filter, page);
+    query.push(") as others");
+    if filter.state != Some(DeliveryState::Unparsed) {
+        query.push(" union all select * from (");
+        half_of_deliveries(&mut query, &SHOWN, filter, page);
+        query.push(") as shown");
+    }
+    query.push(") as deliveries order by received_at desc, id desc limit ");
+    query.push_bind(i64::from(page.limit));
+    query
+}
+
+fn half_of_deliveries<DB>(
+    query: &mut QueryBuilder<DB>,
+    half: &Half,
+    filter: &DeliveryFilter,
+    page: &Page<DeliveryKey>,
+) where
+    DB: Database,
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> String: Encode<'e, DB> + Type<DB>,
+    for<'e> Time: Encode<'e, DB> + Type<DB>,
+{
+    let (received_at, id) = (half.received_at, half.id);
+    query.push(half.select);
     if let Some(account) = &filter.account {
         query
             .push(" and account = ")
             .push_bind(account.as_str().to_owned());
     }
-    if let Some(state) = filter.state {
+    if filter.state == Some(DeliveryState::Unparsed) {
         // Literal, so that the planner can use the partial index.
-        query.push(" and state = '").push(state.as_str()).push("'");
+        query.push(" and state = 'unparsed'");
+    } else if filter.state.is_some() && half.id == OTHERS.id {
+        query.push(" and state = 'stored'");
     }
     if let Some(event) = &filter.event {
-        query
-            .push(" and lower(event) = ")
-            .push_bind(event.to_ascii_lowercase());
+        query.push(" and lower(").push(half.event).push(") = ");
+        query.push_bind(event.to_ascii_lowercase());
     }
     if let Some(from) = filter.from {
-        query.push(" and received_at >= ").push_bind(from);
+        query
+            .push(" and ")
+            .push(received_at)
+            .push(" >= ")
+            .push_bind(from);
     }
     if let Some(to) = filter.to {
-        query.push(" and received_at < ").push_bind(to);
+        query
+            .push(" and ")
+            .push(received_at)
+            .push(" < ")
+            .push_bind(to);
     }
     if let Some(after) = &page.after {
-        query
-            .push(" and (received_at, id) < (")
-            .push_bind(after.received_at);
+        query.push(" and (").push(received_at).push(", ").push(id);
+        query.push(") < (").push_bind(after.received_at);
         query.push(", ").push_bind(after.id).push(")");
     }
-    query.push(" order by received_at desc, id desc limit ");
+    query.push(" order by ").push(received_at).push(" desc, ");
+    query.push(id).push(" desc limit ");
     query.push_bind(i64::from(page.limit));
-    query
 }
 
 fn filter_jobs<DB>(query: &mut QueryBuilder<DB>, filter: &JobFilter)
