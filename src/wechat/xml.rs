@@ -78,7 +78,7 @@ impl<'a> Builder<'a> {
                 }
                 Event::Comment(comment) if comment.ends_with('-') => return Err(NOT_WELL_FORMED),
                 Event::Comment(_) => {}
-                Event::Decl(declaration) if at_start && declaration.version().is_ok() => {}
+                Event::Decl(declaration) if at_start => check_declaration(&declaration)?,
                 Event::Decl(_) => return Err(Malformed("a misplaced XML declaration")),
                 Event::PI(_) => return Err(Malformed("a processing instruction")),
                 Event::DocType(_) => return Err(Malformed("a document type declaration")),
@@ -102,7 +102,7 @@ impl<'a> Builder<'a> {
         if !is_name(name) {
             return Err(BAD_NAME);
         }
-        check_attributes(tag.attributes_raw())?;
+        attribute_names(tag.attributes_raw())?;
         let name = Cow::Owned(name.to_owned());
         Ok(self.document.push(self.open.len() + 1, name))
     }
@@ -149,8 +149,21 @@ fn resolve(reference: &BytesRef<'_>) -> Result<Cow<'static, str>, Malformed> {
     }
 }
 
-/// Checks `name="value"` pairs, each after white space. WeChat sends none, so the values go nowhere.
-fn check_attributes(mut rest: &str) -> Result<(), Malformed> {
+/// Checks what stands between `<?` and `?>`. It changes nothing: whatever is not UTF-8 is no message.
+fn check_declaration(text: &str) -> Result<(), Malformed> {
+    let names = text.strip_prefix("xml").map(attribute_names);
+    match names.as_ref().map(|names| names.as_deref()) {
+        Some(Ok(
+            ["version"]
+            | ["version", "encoding" | "standalone"]
+            | ["version", "encoding", "standalone"],
+        )) => Ok(()),
+        _ => Err(Malformed("a malformed XML declaration")),
+    }
+}
+
+/// The names in `name="value"` pairs, each after white space. WeChat sends none, so the values are only checked.
+fn attribute_names(mut rest: &str) -> Result<Vec<&str>, Malformed> {
     let mut names = Vec::new();
     while !rest.trim_ascii_start().is_empty() {
         let (name, after) = rest.split_once('=').ok_or(BAD_ATTRIBUTE)?;
@@ -177,7 +190,7 @@ fn check_attributes(mut rest: &str) -> Result<(), Malformed> {
         }
         rest = after;
     }
-    Ok(())
+    Ok(names)
 }
 
 /// The `Name` rule of XML 1.0.
@@ -269,6 +282,11 @@ mod tests {
             "<xml/><?pi?>",
             " <?xml version='1.0'?><xml/>",
             "<xml><?xml version='1.0'?></xml>",
+            "<?xml?><xml/>",
+            "<?xml encoding='UTF-8'?><xml/>",
+            "<?xml version='1.0' a=''?><xml/>",
+            "<?xml version='1.0'standalone='yes'?><xml/>",
+            "<?xml version='1.0' standalone='yes' encoding='UTF-8'?><xml/>",
             "<!DOCTYPE xml><xml/>",
             "<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><xml>&e;</xml>",
         ] {
