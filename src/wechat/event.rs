@@ -310,11 +310,4 @@ mod tests {
             }
         );
     }
-
-    proptest::proptest! {
-        #[test]
-        fn no_bytes_make_the_reader_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
-            let _ = read(&body);
-        }
-    }
 }

@@ -28,7 +28,7 @@
 //! - `hostile`: what is not well-formed is answered, kept raw, and makes no job.
 //! - `unreadable`: the same for what is well-formed but cannot be filed.
 //! - `readable`: what is less than perfect is a job with nulls and a note.
-//! - `any_bytes`: the parser and the verification are fed anything, and never panic.
+//! - `fuzzing`: what is read from outside is fed anything, and keeps its promises.
 //! - `logs`: one JSON object a line, with the request that it belongs to.
 //! - `secrets`: nothing secret or private is logged, answered or stored.
 //! - `command_line`: help, usage and exit codes of every command; keys, the health check, migrations.
@@ -51,7 +51,6 @@
     reason = "a test that meets what it does not expect fails"
 )]
 
-mod any_bytes;
 mod api;
 mod api_errors;
 mod backup;
@@ -66,6 +65,7 @@ mod demo;
 mod doctor;
 mod durability;
 mod faults;
+mod fuzzing;
 mod hostile;
 mod in_doubt;
 mod kept;

@@ -1,0 +1,191 @@
+//! An envelope: what was sealed opens to the same message, what was changed is refused, and nothing that is signed panics.
+
+use aes::Aes256;
+use aes::cipher::array::Array;
+use aes::cipher::{BlockModeEncrypt, KeyIvInit};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use qunfa::domain::Reading;
+use qunfa::wechat::{Account, Mode, OpenError, Query, read};
+
+use super::accounts::{self, NOW, ORIGINAL_ID, TOLERANCE};
+
+const RANDOM: [u8; 16] = *b"sixteen randoms.";
+const NONCE: &str = "1514711492";
+
+/// Panics unless all that holds for envelopes holds for these bytes, taken as a message, a frame, a ciphertext and a body.
+pub fn check(bytes: &[u8]) {
+    check_message(bytes);
+    check_frame(bytes);
+    check_ciphertext(&String::from_utf8_lossy(bytes));
+    check_body(bytes);
+    check_plain(bytes);
+}
+
+/// Sealed and opened, a message is the same, whatever stands beside it in the clear; but neither where `Encrypt` stands
+/// twice nor for another account.
+fn check_message(message: &[u8]) {
+    let encrypt = accounts::key().seal(message, &accounts::app_id(), RANDOM);
+    let mut bodies = vec![(safe(), xml("", &encrypt)), (safe(), json("", &encrypt))];
+    let clear = String::from_utf8_lossy(message);
+    if !clear.contains("Encrypt") {
+        let json = json(&format!("\"Content\":{clear},"), &encrypt);
+        bodies.extend([(compatible(), xml(&clear, &encrypt)), (compatible(), json)]);
+    }
+    for (account, body) in &bodies {
+        let opened = open(account, &signed(&encrypt), body.as_bytes());
+        assert_eq!(opened.as_deref(), Ok(message), "{body}");
+    }
+    for body in [
+        xml(&format!("{clear}<Encrypt>{encrypt}</Encrypt>"), &encrypt),
+        json(
+            &format!("\"Content\":{clear},\"Encrypt\":\"{encrypt}\","),
+            &encrypt,
+        ),
+    ] {
+        let opened = open(&compatible(), &signed(&encrypt), body.as_bytes());
+        assert_eq!(opened, Err(OpenError::Envelope), "{body}");
+    }
+    let ours = Account {
+        original_id: Some(ORIGINAL_ID.to_owned()),
+        ..safe()
+    };
+    let is_foreign = read(message)
+        .to_user_name
+        .is_some_and(|name| name != ORIGINAL_ID);
+    let expected = if is_foreign {
+        Err(OpenError::Foreign)
+    } else {
+        Ok(message.to_owned())
+    };
+    assert_eq!(
+        open(&ours, &signed(&encrypt), bodies[0].1.as_bytes()),
+        expected
+    );
+    check_changed(message.len(), &encrypt);
+}
+
+/// With one bit another in the ciphertext, the timestamp, the nonce or the signature, nothing opens.
+fn check_changed(position: usize, encrypt: &str) {
+    let change = |text: &mut Vec<u8>| {
+        let at = position % text.len();
+        // Not the bit that tells upper from lower case: a signature may have either.
+        text[at] ^= 1 << (position % 5);
+    };
+    let mut changed = encrypt.as_bytes().to_vec();
+    change(&mut changed);
+    let body = xml("", &String::from_utf8_lossy(&changed));
+    let opened = open(&safe(), &signed(encrypt), body.as_bytes());
+    assert!(opened.is_err(), "{body}");
+
+    for part in 0..3 {
+        let mut query = signed(encrypt);
+        let parts = [
+            &mut query.timestamp,
+            &mut query.nonce,
+            &mut query.msg_signature,
+        ];
+        let part = parts.into_iter().flatten().nth(part);
+        part.map(change).expect("it is signed");
+        let opened = open(&safe(), &query, xml("", encrypt).as_bytes());
+        assert!(opened.is_err(), "position {position}");
+    }
+}
+
+/// Whatever stands in the frame, what is opened is the whole of it but for random bytes, length, `AppID` and padding.
+fn check_frame(frame: &[u8]) {
+    let (blocks, _) = frame.as_chunks::<16>();
+    let frame = blocks.as_flattened();
+    let mut sealed = frame.to_vec();
+    let (blocks, _) = Array::slice_as_chunks_mut(&mut sealed);
+    cbc::Encryptor::<Aes256>::new(&[0; 32].into(), &[0; 16].into()).encrypt_blocks(blocks);
+    let Ok(message) = accounts::key().open(&STANDARD.encode(&sealed), &accounts::app_id()) else {
+        return;
+    };
+    let mut built = frame[..16].to_vec();
+    let length = u32::try_from(message.len()).expect("it is short");
+    built.extend_from_slice(&length.to_be_bytes());
+    built.extend_from_slice(&message);
+    built.extend_from_slice(accounts::app_id().as_str().as_bytes());
+    let padding = u8::try_from(frame.len() - built.len()).expect("it is at most 32");
+    assert!((1..=32).contains(&padding));
+    built.resize(frame.len(), padding);
+    assert_eq!(built, frame);
+}
+
+/// A signed ciphertext that is accepted is what the key opens, to the letter.
+fn check_ciphertext(encrypt: &str) {
+    check_accepted(encrypt, xml("", encrypt).as_bytes());
+}
+
+/// So is the ciphertext in any other body.
+fn check_body(body: &[u8]) {
+    let text = String::from_utf8_lossy(body);
+    let found = text
+        .split_once("<Encrypt>")
+        .or_else(|| text.split_once("\"Encrypt\":\""));
+    let Some((_, rest)) = found else {
+        return;
+    };
+    let rest = rest.strip_prefix("<![CDATA[").unwrap_or(rest);
+    let is_other = |byte: u8| !byte.is_ascii_alphanumeric() && !b"+/=".contains(&byte);
+    let end = rest.bytes().position(is_other).unwrap_or(rest.len());
+    check_accepted(&rest[..end], body);
+}
+
+fn check_accepted(encrypt: &str, body: &[u8]) {
+    if let Ok(message) = open(&safe(), &signed(encrypt), body) {
+        assert_eq!(
+            accounts::key().open(encrypt, &accounts::app_id()),
+            Ok(message)
+        );
+    }
+}
+
+/// In plain mode, the body is the message, unless it is an envelope.
+fn check_plain(body: &[u8]) {
+    let opened = open(&accounts::account(Mode::Plain), &signed(""), body);
+    let is_unparsed = matches!(read(body).reading, Reading::Unparsed { .. });
+    let is_envelope = opened == Err(OpenError::Encrypted) && is_unparsed;
+    assert!(is_envelope || opened.as_deref() == Ok(body), "{opened:?}");
+}
+
+fn safe() -> Account {
+    accounts::account(Mode::Safe(accounts::encryption()))
+}
+
+fn compatible() -> Account {
+    accounts::account(Mode::Compatible(accounts::encryption()))
+}
+
+/// Opens a push; it is read as its message is.
+fn open(account: &Account, query: &Query, body: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let opened = account.open(query, body.to_owned(), accounts::now(), TOLERANCE)?;
+    assert_eq!(opened.reading, read(&opened.body).reading);
+    Ok(opened.body)
+}
+
+fn signed(encrypt: &str) -> Query {
+    let (timestamp, nonce) = (NOW.to_string().into_bytes(), NONCE.as_bytes());
+    let token = accounts::token();
+    Query {
+        signature: Some(token.sign(&timestamp, nonce).to_hex().into()),
+        msg_signature: Some(
+            token
+                .sign_message(&timestamp, nonce, encrypt.as_bytes())
+                .to_hex()
+                .into(),
+        ),
+        timestamp: Some(timestamp),
+        nonce: Some(nonce.into()),
+        echostr: None,
+    }
+}
+
+fn xml(clear: &str, encrypt: &str) -> String {
+    format!("<xml>{clear}<Encrypt><![CDATA[{encrypt}]]></Encrypt></xml>")
+}
+
+fn json(clear: &str, encrypt: &str) -> String {
+    format!("{{{clear}\"Encrypt\":\"{encrypt}\"}}")
+}

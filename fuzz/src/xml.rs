@@ -1,0 +1,74 @@
+//! An XML body: what every reading promises, and with the eyes of another parser, it says the same.
+
+use qunfa::wechat::read;
+use roxmltree::{Document, Node};
+use serde_json::Value;
+
+use super::reading::{self, MAX_DEPTH, MAX_ELEMENTS, malformed};
+
+/// What we refuse and the other parser does not: on purpose, or because it looks less closely.
+const REFUSED: [&str; 6] = [
+    "a malformed XML declaration",
+    "a misplaced XML declaration",
+    "a processing instruction",
+    "more than 2000 elements",
+    "more than 64 attributes",
+    "nested deeper than 16 levels",
+];
+
+/// Panics unless all that holds for XML bodies holds for this one.
+pub fn check(body: &[u8]) {
+    reading::check(body);
+    let Ok(text) = std::str::from_utf8(body) else {
+        return;
+    };
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim_start().starts_with('<') {
+        check_agreement(text);
+    }
+}
+
+/// Another parser finds the document well-formed when we do, and the same document in JSON reads the same.
+fn check_agreement(text: &str) {
+    // The other parser insists on namespaces, of which we know nothing, and writes all line ends in one way.
+    let text = text.replace(':', "\u{10000}").replace('\r', " ");
+    let push = read(text.as_bytes());
+    let theirs = Document::parse(&text);
+    match malformed(&push.reading) {
+        None => {
+            let document = theirs.expect("what we find well-formed is well-formed");
+            check_limits(&document);
+            let json = as_json(document.root_element());
+            assert_eq!(read(json.as_bytes()), push, "{json}");
+        }
+        Some(reason) => {
+            // A reference to no character is none of its concern.
+            let may_differ = REFUSED.contains(&reason) || text.contains("&#");
+            assert!(may_differ || theirs.is_err(), "well-formed, but {reason}");
+        }
+    }
+}
+
+fn check_limits(document: &Document<'_>) {
+    let elements = || document.descendants().filter(Node::is_element);
+    let depth = |element: Node<'_, '_>| element.ancestors().filter(Node::is_element).count();
+    assert!(elements().count() <= MAX_ELEMENTS);
+    assert!(elements().all(|element| depth(element) <= MAX_DEPTH));
+}
+
+/// The elements in an element, in their order, as an object that may have fields of the same name.
+fn as_json(element: Node<'_, '_>) -> String {
+    let fields = element.children().filter(Node::is_element).map(|child| {
+        let is_leaf = !child.children().any(|inner| inner.is_element());
+        let value = if is_leaf {
+            let pieces = child
+                .children()
+                .filter_map(|inner| inner.is_text().then(|| inner.text())?);
+            Value::from(pieces.collect::<String>()).to_string()
+        } else {
+            as_json(child)
+        };
+        format!("{}:{value}", Value::from(child.tag_name().name()))
+    });
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+}
