@@ -55,7 +55,8 @@ on_both_stores! {
         let (setup, clock) = Clock::before(Setup::default(), &database.directory());
         let server = setup.start_on(database);
         let load = Load::on(&server, &ACCOUNTS);
-        for _ in 0..rounds(1) {
+        // Eight jumps a round.
+        for _ in 0..rounds(8).div_ceil(8) {
             for seconds in [HOUR, -HOUR, 0, DECADE, -DECADE, 1, -1, 0] {
                 clock.jump(seconds);
                 load.goes_on().await;
