@@ -1,36 +1,28 @@
 //! Acknowledged means kept: whatever happens to the program, to the database, or at the same moment.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use qunfa::domain::MsgId;
 use reqwest::Client;
-use rustix::process::Signal;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::task::JoinSet;
 
 use crate::support::events::{arrival, record};
 use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores};
 
-/// By id: (copies acknowledged, copies sent).
-type Pushed = HashMap<i64, (i64, i64)>;
-
 /// Where to push, without a hold on the server.
 #[derive(Clone)]
 struct Target {
     client: Client,
     url: String,
-    next: Arc<AtomicI64>,
 }
 
 impl Target {
-    fn of(server: &Server, next: &Arc<AtomicI64>) -> Self {
+    fn of(server: &Server) -> Self {
         Self {
             client: server.client.clone(),
             url: server.url("/wechat/plain"),
-            next: Arc::clone(next),
         }
     }
 
@@ -47,68 +39,6 @@ impl Target {
         assert_eq!(status == 200, text == "success", "{status}: {text}");
         Some(status == 200)
     }
-
-    /// Pushes one new event after the other, every third one twice, until nobody answers.
-    async fn push_on(self) -> Pushed {
-        let mut pushed = Pushed::new();
-        loop {
-            let msg_id = self.next.fetch_add(1, Relaxed);
-            let event = Event::new(msg_id, 10).counts([100, 100, msg_id, 0]);
-            for _ in 0..=i64::from(msg_id % 3 == 0) {
-                let (acknowledged, sent) = pushed.entry(msg_id).or_default();
-                *sent += 1;
-                match self.push(&event).await {
-                    Some(is_kept) => *acknowledged += i64::from(is_kept),
-                    None => return pushed,
-                }
-            }
-        }
-    }
-}
-
-/// Eight that push until the server is gone.
-fn load(target: &Target) -> JoinSet<Pushed> {
-    (0..8).map(|_| target.clone().push_on()).collect()
-}
-
-async fn all_are_kept(server: &Server, pushed: &Pushed) {
-    let mut kept = HashMap::new();
-    let mut cursor = String::new();
-    loop {
-        let page = server
-            .ok(&format!("/api/v1/jobs?account=plain&limit=500{cursor}"))
-            .await;
-        for job in page["items"].as_array().unwrap() {
-            kept.insert(
-                job["msg_id"].as_str().unwrap().parse::<i64>().unwrap(),
-                job.clone(),
-            );
-        }
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
-    for (msg_id, (acknowledged, sent)) in pushed {
-        let Some(job) = kept.remove(msg_id) else {
-            assert_eq!(*acknowledged, 0, "{msg_id} was acknowledged and is lost");
-            continue;
-        };
-        let deliveries = job["deliveries"].as_i64().unwrap();
-        assert!(
-            (*acknowledged..=*sent).contains(&deliveries),
-            "{acknowledged} of {sent} acknowledged: {job}"
-        );
-        assert_eq!(
-            (job["revision"].as_i64(), job["sent_count"].as_i64()),
-            (Some(1), Some(*msg_id))
-        );
-    }
-    assert!(kept.is_empty(), "nobody sent {kept:?}");
-}
-
-fn random_millis(below: u64) -> Duration {
-    Duration::from_millis(u64::from(getrandom::u32().unwrap()) % below)
 }
 
 on_both_stores! {
@@ -123,43 +53,9 @@ on_both_stores! {
         assert_eq!(server.items("/api/v1/deliveries").await.len(), 5);
     }
 
-    async fn kills_at_random_moments_under_load_lose_nothing(backend: Backend) {
-        let mut server = Server::start(backend).await;
-        let next = Arc::new(AtomicI64::new(1));
-        let mut pushed = Pushed::new();
-        let started = Instant::now();
-        let mut kills = 0;
-        while kills < 5 || (kills < 25 && started.elapsed() < Duration::from_secs(5)) {
-            let pushers = load(&Target::of(&server, &next));
-            tokio::time::sleep(random_millis(150)).await;
-            server.kill();
-            pushed.extend(pushers.join_all().await.into_iter().flatten());
-            server.restart();
-            kills += 1;
-        }
-        all_are_kept(&server, &pushed).await;
-        assert!(pushed.values().any(|(acknowledged, _)| *acknowledged > 0));
-    }
-
-    async fn a_stop_under_load_loses_nothing_and_is_no_failure(backend: Backend) {
-        let mut server = Server::start(backend).await;
-        let next = Arc::new(AtomicI64::new(1));
-        let mut pushed = Pushed::new();
-        for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
-            let pushers = load(&Target::of(&server, &next));
-            let goal = next.load(Relaxed) + 50;
-            eventually("the load is on", async || next.load(Relaxed) > goal).await;
-            server.signal(signal);
-            assert_eq!(server.wait().await.code(), Some(0), "{}", server.log());
-            pushed.extend(pushers.join_all().await.into_iter().flatten());
-            server.restart();
-        }
-        all_are_kept(&server, &pushed).await;
-    }
-
     async fn fifty_copies_at_once_are_one_job(backend: Backend) {
         let server = Server::start(backend).await;
-        let target = Target::of(&server, &Arc::default());
+        let target = Target::of(&server);
         let mut copies: JoinSet<_> = (0..50).map(|_| {
             let target = target.clone();
             async move { target.push(&Event::new(7, 10)).await }
@@ -237,7 +133,7 @@ async fn two_replicas_on_one_database_count_together() {
     let mut database = Backend::Sqlite.database().await;
     database.url.clone_from(&one.database.url);
     let two = Setup::default().start_on(database);
-    let targets = [&one, &two].map(|server| Target::of(server, &Arc::default()));
+    let targets = [&one, &two].map(Target::of);
     // Ten jobs of three contents each; every content comes five times to each replica, in crossing order.
     // Sixteen at a time: more would only wait for each other, and on a busy machine too long.
     let mut pushes = JoinSet::new();
