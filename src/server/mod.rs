@@ -4,13 +4,14 @@
 //! `axum::serve` sets no deadline for the head, so a silent client would hold its connection for ever. Deadlines for
 //! bodies are the handlers' business, as they alone read them.
 
-use std::collections::BTreeMap;
+mod seats;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, warn};
+
+use seats::{Seat, Seats, Waiting};
 
 /// How long a client may take from connecting, or from the last answer, to the end of a request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -165,124 +167,6 @@ async fn answer(
     response
 }
 
-/// Who is connected, and who of them waits: for a request, or for the rest of one.
-#[derive(Default)]
-struct Seats {
-    state: Mutex<SeatsState>,
-    /// A seat was given back, or a connection waits that may be sent away.
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct SeatsState {
-    taken: usize,
-    /// By place in the queue; the first has waited longest.
-    waiting: BTreeMap<u64, Arc<Waiting>>,
-    next_place: u64,
-}
-
-/// What a connection shares with the body that it receives and with whoever evicts it.
-struct Waiting {
-    seats: Arc<Seats>,
-    /// The place in the queue; none while an answer is being made.
-    place: Mutex<Option<u64>>,
-    in_request: AtomicBool,
-    evicted: CancellationToken,
-}
-
-impl Seats {
-    fn state(&self) -> std::sync::MutexGuard<'_, SeatsState> {
-        // Nothing that holds the lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn taken(&self) -> usize {
-        self.state().taken
-    }
-
-    /// Sends away the connection that has waited longest; false when none waits.
-    fn evict(&self) -> bool {
-        let mut state = self.state();
-        let Some((_, longest)) = state.waiting.pop_first() else {
-            return false;
-        };
-        // Its seat counts as free at once; `Seat::drop` knows by the token.
-        state.taken -= 1;
-        longest.evicted.cancel();
-        true
-    }
-}
-
-impl Waiting {
-    fn place(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the last place in the queue.
-    fn queue(self: &Arc<Self>) {
-        let mut place = self.place();
-        let mut state = self.seats.state();
-        if let Some(old) = place.take() {
-            state.waiting.remove(&old);
-        }
-        if !self.evicted.is_cancelled() {
-            let new = state.next_place;
-            state.next_place += 1;
-            state.waiting.insert(new, Arc::clone(self));
-            *place = Some(new);
-            self.seats.changed.notify_one();
-        }
-    }
-
-    fn leave_queue(&self) {
-        if let Some(old) = self.place().take() {
-            self.seats.state().waiting.remove(&old);
-        }
-    }
-}
-
-/// One connection's place among [`Seats`], given back when dropped.
-struct Seat {
-    waiting: Arc<Waiting>,
-}
-
-impl Seat {
-    fn take(seats: &Arc<Seats>) -> Self {
-        seats.state().taken += 1;
-        let waiting = Arc::new(Waiting {
-            seats: Arc::clone(seats),
-            place: Mutex::default(),
-            in_request: AtomicBool::new(false),
-            evicted: CancellationToken::new(),
-        });
-        waiting.queue();
-        Self { waiting }
-    }
-
-    fn request_begins(&self) {
-        self.waiting.in_request.store(true, Relaxed);
-        self.waiting.queue();
-    }
-
-    fn request_ends(&self) {
-        self.waiting.in_request.store(false, Relaxed);
-        self.waiting.queue();
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.waiting.leave_queue();
-        let seats = &self.waiting.seats;
-        let mut state = seats.state();
-        if !self.waiting.evicted.is_cancelled() {
-            state.taken -= 1;
-        }
-        drop(state);
-        seats.changed.notify_one();
-    }
-}
-
 /// A request's body. Once all of it is here, the connection no longer waits: an answer is being made.
 struct Arriving {
     body: Incoming,
@@ -318,6 +202,7 @@ mod tests {
     use super::*;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
 
     #[tokio::test]
     async fn a_connection_gives_way_as_soon_as_it_waits_again() {
