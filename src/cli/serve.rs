@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use super::{Failure, Outcome, reachable, systemd};
 use crate::app::{App, Demo};
 use crate::config::{Config, LogFormat, Settings};
-use crate::telemetry;
 use crate::wechat::Account;
+use crate::{server, telemetry};
 
 /// Serves until SIGTERM or SIGINT, on the socket that was inherited, else on `server.listen`.
 pub(super) async fn run(
@@ -50,9 +50,7 @@ pub(super) async fn run(
     let listen = config.server.listen;
     let listener = match inherited {
         Some(listener) => TcpListener::from_std(listener).context("cannot listen")?,
-        None => TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("cannot listen on {listen}"))?,
+        None => server::listen(listen).with_context(|| format!("cannot listen on {listen}"))?,
     };
     let address = listener
         .local_addr()

@@ -9,6 +9,7 @@ mod seats;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,7 +24,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -31,6 +32,9 @@ use tracing::{debug, warn};
 
 use seats::{Seat, Seats, Waiting};
 
+/// Clients that have connected and wait to be accepted, at most; the system may allow fewer. When there is no room, a
+/// client tries again after a second or more. The usual 128 are soon taken, by a flood or by a burst of pushes.
+const BACKLOG: u32 = 4096;
 /// How long a client may take from connecting, or from the last answer, to the end of a request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// The largest head; also the largest piece of a body that is read at once.
@@ -45,6 +49,21 @@ const DRAIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The least time between two warnings of that, which outsiders can cause.
 const WARNING_PAUSE: Duration = Duration::from_mins(1);
+
+/// Listens on an address.
+///
+/// # Errors
+/// When it is not ours, or taken.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Connections of a server that has just stopped do not hold the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `shutdown`, then takes no new connections, finishes requests that have begun, and closes connections that
 /// bring none within a second.

@@ -1,10 +1,12 @@
 //! Slow, silent and many clients: each has its deadline, the longest idle one gives way, honest pushes get through.
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 
+use crate::support::process::raise_file_limit;
 use crate::support::wire::{Reply, Wire, push};
 use crate::support::{Backend, PLAIN, SAFE, Server, Setup, eventually, fixture};
 
@@ -192,16 +194,26 @@ async fn the_longest_idle_connection_gives_way_first() {
     assert_eq!(get_livez(&mut fifth).await, Some(200));
 }
 
-/// Lets this process have that many files open.
-fn raise_file_limit(files: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < files) {
-        let raised = Rlimit {
-            current: Some(files),
-            maximum: limit.maximum,
-        };
-        setrlimit(Resource::Nofile, raised).expect("the hard limit allows it");
-    }
+/// Opens that many connections as fast as it can.
+async fn open(address: SocketAddr, number: usize) -> Vec<TcpStream> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let connect = |_| TcpStream::connect(address).unwrap();
+        (0..number).map(connect).collect()
+    });
+    opening.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_clients_is_not_put_off() {
+    raise_file_limit(2_500);
+    let server = Server::start(Backend::Sqlite).await;
+    // Stopped, it accepts nobody: all of them have to wait at the door, or come again a second later.
+    server.signal(Signal::STOP);
+    let opening = tokio::time::timeout(Duration::from_secs(20), open(server.address, 2_000));
+    let opened = opening.await;
+    server.signal(Signal::CONT);
+    assert!(opened.is_ok(), "some were put off");
+    is_honest_push_quick(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
