@@ -1,10 +1,11 @@
-//! The accept loop: HTTP/1 only, a deadline for every request's head, a limit on connections, and a stop that finishes
-//! what has begun or is on its way.
+//! The accept loop: HTTP/1 only, deadlines for every request's head and for the reading of answers, a limit on
+//! connections, and a stop that finishes what has begun or is on its way.
 //!
 //! `axum::serve` sets no deadline for the head, so a silent client would hold its connection for ever. Deadlines for
 //! bodies are the handlers' business, as they alone read them.
 
 mod seats;
+mod stream;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use seats::{Seat, Seats, Waiting};
+use stream::{Patience, Stream};
 
 /// Clients that have connected and wait to be accepted, at most; the system may allow fewer. When there is no room, a
 /// client tries again after a second or more. The usual 128 are soon taken, by a flood or by a burst of pushes.
@@ -39,6 +41,11 @@ const BACKLOG: u32 = 4096;
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// The largest head; also the largest piece of a body that is read at once.
 const HEAD_LIMIT: usize = 16 * 1024;
+/// How long a client may take to read an answer. A page of the API can be many megabytes.
+const PATIENCE: Patience = Patience {
+    stall: Duration::from_secs(5),
+    lag: Duration::from_mins(1),
+};
 /// How long a connection that has to go may still take to send out an answer.
 const PARTING: Duration = Duration::from_millis(50);
 /// How long after the stop an answer that is made may take to go out, and a request that is on its way to come in.
@@ -136,7 +143,7 @@ async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: Can
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
             .max_buf_size(HEAD_LIMIT)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Stream::new(stream, PATIENCE)), service)
     );
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -54,6 +54,14 @@ impl Wire {
         let _ = self.stream.write_all(bytes.as_ref()).await;
     }
 
+    /// Sends it again and again, and reads nothing, until the other side has closed.
+    pub(crate) async fn send_until_closed(&mut self, bytes: impl AsRef<[u8]>) {
+        let sending = async { while self.stream.write_all(bytes.as_ref()).await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, sending)
+            .await
+            .expect("the connection stays open");
+    }
+
     /// Says that nothing more will come.
     pub(crate) async fn finish(&mut self) {
         let _ = self.stream.shutdown().await;
