@@ -37,10 +37,12 @@ use stream::{Patience, Stream};
 /// Clients that have connected and wait to be accepted, at most; the system may allow fewer. When there is no room, a
 /// client tries again after a second or more. The usual 128 are soon taken, by a flood or by a burst of pushes.
 const BACKLOG: u32 = 4096;
-/// How long a client may take from connecting, or from the last answer, to the end of a request's head.
+/// How long a client may say nothing after connecting, and then, or after an answer, take to the end of a request's
+/// head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// The largest head; also the largest piece of a body that is read at once.
-const HEAD_LIMIT: usize = 16 * 1024;
+/// The largest head; also the largest piece of a body that is read at once. It is what hyper takes for reading on every
+/// connection, so no head costs more memory than another.
+const HEAD_LIMIT: usize = 8 * 1024;
 /// How long a client may take to read an answer. A page of the API can be many megabytes.
 const PATIENCE: Patience = Patience {
     stall: Duration::from_secs(5),
@@ -135,6 +137,16 @@ async fn refused_by_system(error: &io::Error, seats: &Seats, warned: &mut Option
 async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "the client left at once");
+        return;
+    }
+    // Who says nothing yet needs none of the memory that hyper takes at once.
+    let speaks = tokio::select! {
+        biased;
+        speaks = tokio::time::timeout(HEAD_DEADLINE, stream.readable()) => matches!(speaks, Ok(Ok(()))),
+        () = seat.waiting.evicted.cancelled() => false,
+        () = shutdown.cancelled() => false,
+    };
+    if !speaks {
         return;
     }
     let service = service_fn(|request| answer(request, &router, &seat));

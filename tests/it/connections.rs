@@ -1,12 +1,13 @@
 //! Slow, silent and many clients: each has its deadline, the longest idle one gives way, honest pushes get through.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use crate::support::process::raise_file_limit;
+use crate::support::process::{open_files, raise_file_limit, resident_mib};
 use crate::support::wire::{Reply, Wire, push};
 use crate::support::{Backend, PLAIN, SAFE, Server, Setup, eventually, fixture};
 
@@ -227,28 +228,33 @@ async fn a_burst_of_clients_is_not_put_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn among_thousands_of_idle_connections_honest_pushes_are_quick() {
-    raise_file_limit(4_096);
-    let server = Server::start(Backend::Sqlite).await;
+async fn among_10_000_idle_connections_honest_pushes_are_quick_and_memory_is_bounded() {
+    const IDLE: usize = 10_000;
+    raise_file_limit(10_500);
+    // One more connection than that has its seat, too.
+    let setup = Setup::default().toml("[server]\nmax_connections = 10100");
+    let server = setup.start(Backend::Sqlite).await;
+    let process = server.pid();
+    let at_rest = resident_mib(process);
     let mut idle = Vec::new();
-    for number in 0..2_000 {
-        let mut wire = Wire::connect(server.address).await;
-        if number % 2 == 0 {
-            wire.send("POST /wechat/plain HTTP/1.1\r\n").await;
-        }
-        idle.push(wire);
-        if number % 500 == 0 {
-            is_honest_push_quick(&server).await;
-        }
+    for _ in 0..10 {
+        idle.extend(open(server.address, IDLE / 10).await);
+        is_honest_push_quick(&server).await;
+    }
+    // Half of them say something, so that the server has to listen.
+    for connection in idle.iter_mut().step_by(2) {
+        connection
+            .write_all(b"POST /wechat/plain HTTP/1.1\r\n")
+            .unwrap();
     }
     for _ in 0..3 {
         is_honest_push_quick(&server).await;
     }
+    let open = open_files(process);
+    assert!(open > IDLE, "{open}");
+    let grown = resident_mib(process) - at_rest;
+    println!("{IDLE} idle connections: {at_rest} MiB at rest, {grown} MiB more");
+    assert!(grown < 150, "{grown} MiB");
     drop(idle);
-    eventually("they are gone", async || {
-        let open =
-            std::fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap();
-        open.count() < 200
-    })
-    .await;
+    eventually("they are gone", async || open_files(process) < 200).await;
 }

@@ -1,6 +1,23 @@
-//! The limits that the system sets.
+//! What the system says of a running process.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+
+/// How many files and connections the process has open.
+pub(crate) fn open_files(process: Pid) -> usize {
+    let files = fs::read_dir(format!("/proc/{}/fd", process.as_raw_nonzero()));
+    files.unwrap().count()
+}
+
+/// The memory of the process that is in RAM, in MiB.
+pub(crate) fn resident_mib(process: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()));
+    let status = status.unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
+    kib.parse::<u64>().unwrap() / 1024
+}
 
 /// Lets this process, and those that it starts from now on, have that many files open.
 pub(crate) fn raise_file_limit(files: u64) {
