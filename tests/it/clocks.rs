@@ -125,6 +125,10 @@ async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
 #[test]
 fn only_what_is_stamped_or_signed_asks_the_clock() {
     let may = [
+        "app/pruning.rs",
+        "cli/doctor/database.rs",
+        "cli/doctor/server.rs",
+        "cli/prune.rs",
         "cli/reprocess.rs",
         "cli/simulate/load.rs",
         "domain/time.rs",

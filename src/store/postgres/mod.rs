@@ -39,7 +39,8 @@ const PRUNE_OTHERS: &str = "with old as materialized ( \
 const BEGIN_SNAPSHOT: &str = "begin isolation level repeatable read read only";
 
 /// A statement over everything takes longer than those that somebody waits for.
-const TAKE_TIME: &str = "set local statement_timeout = '10min'";
+const TAKE_TIME: &str = "select set_config('statement_timeout', '10min', true), \
+     set_config('idle_in_transaction_session_timeout', '10min', true)";
 
 /// Readers wait, too, rather than find nothing there.
 const LOCK_ALL: &str = "lock table jobs, other_deliveries, writers in access exclusive mode";
