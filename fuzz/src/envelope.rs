@@ -44,7 +44,7 @@ fn check_message(message: &[u8]) {
         ),
     ] {
         let opened = open(&compatible(), &signed(&encrypt), body.as_bytes());
-        assert_eq!(opened, Err(OpenError::Envelope), "{body}");
+        assert!(opened.is_err(), "{body}");
     }
     let ours = Account {
         original_id: Some(ORIGINAL_ID.to_owned()),
