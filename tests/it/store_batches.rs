@@ -1,6 +1,7 @@
 //! A batch comes out as its deliveries would one by one, and counts once, however often it is tried.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -40,29 +41,38 @@ fn batches() -> impl Strategy<Value = Vec<Vec<((usize, String), i64)>>> {
     vec(vec((delivery(), step), 1..12), 1..5)
 }
 
-/// All that a store has, but for ids.
-async fn everything(store: &dyn Store) -> String {
+/// All that a store has of an account, but for ids.
+async fn everything(store: &dyn Store, account: &str) -> String {
+    let jobs = JobFilter {
+        account: Some(account.parse().unwrap()),
+        ..JobFilter::default()
+    };
     let page = Page {
         after: None,
         limit: 500,
     };
-    let jobs = store.jobs(&JobFilter::default(), &page).await.unwrap();
+    let jobs = store.jobs(&jobs, &page).await.unwrap();
+    let filter = DeliveryFilter {
+        account: Some(account.parse().unwrap()),
+        ..DeliveryFilter::default()
+    };
     let page = Page {
         after: None,
         limit: 500,
     };
-    let deliveries = store.deliveries(&DeliveryFilter::default(), &page).await;
-    let mut deliveries = deliveries.unwrap();
+    let mut deliveries = store.deliveries(&filter, &page).await.unwrap();
     for delivery in &mut deliveries {
         delivery.id = 0;
     }
-    deliveries.sort_by(|a, b| (&a.account, a.body_sha256).cmp(&(&b.account, b.body_sha256)));
+    deliveries.sort_by_key(|delivery| delivery.body_sha256);
     format!("{jobs:#?}\n{deliveries:#?}")
 }
 
-async fn come_out_alike(backend: Backend, batches: Vec<Vec<((usize, String), i64)>>) {
-    let databases = [backend.database().await, backend.database().await];
-    let [together, alone] = [databases[0].store().await, databases[1].store().await];
+async fn come_out_alike(
+    [together, alone]: [&dyn Store; 2],
+    accounts: [String; 2],
+    batches: Vec<Vec<((usize, String), i64)>>,
+) {
     let mut ticket = Ticket::new_writer();
     let mut now = 1000;
     for batch in batches {
@@ -70,38 +80,54 @@ async fn come_out_alike(backend: Backend, batches: Vec<Vec<((usize, String), i64
             .into_iter()
             .map(|((account, body), step)| {
                 now += step;
-                arrival(["a-", "a"][account], body, now)
+                arrival(&accounts[account], body, now)
             })
             .collect();
         ticket.number += 1;
         let filed = together.record(&batch, Some(ticket)).await.unwrap();
         let mut expected = Vec::new();
         for delivery in batch.clone() {
-            expected.push(record(&*alone, delivery).await.unwrap());
+            expected.push(record(alone, delivery).await.unwrap());
         }
         assert_eq!(filed, Filed::Now(expected));
         let again = together.record(&batch, Some(ticket)).await.unwrap();
         assert_eq!(again, Filed::Before);
-        assert_eq!(everything(&*together).await, everything(&*alone).await);
+        for account in &accounts {
+            assert_eq!(
+                everything(together, account).await,
+                everything(alone, account).await
+            );
+        }
     }
-    together.close().await;
-    alone.close().await;
 }
 
 fn batches_come_out_as_their_deliveries_would_one_by_one(backend: Backend) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_databases, [together, alone]) = runtime.block_on(async {
+        let databases = [backend.database().await, backend.database().await];
+        let stores = [databases[0].store().await, databases[1].store().await];
+        (databases, stores)
+    });
     let config = Config {
-        cases: 30,
-        max_shrink_iters: 100,
+        cases: 60,
+        max_shrink_iters: 200,
         failure_persistence: None,
         ..Config::default()
     };
+    // Each case has accounts of its own, and needs no databases of its own.
+    let case = AtomicU32::new(0);
     TestRunner::new(config)
         .run(&batches(), |batches| {
-            runtime.block_on(come_out_alike(backend, batches));
+            let case = case.fetch_add(1, Relaxed);
+            let accounts = [format!("{case}-"), format!("{case}")];
+            runtime.block_on(come_out_alike([&*together, &*alone], accounts, batches));
             Ok(())
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
+    runtime.block_on(async {
+        together.close().await;
+        alone.close().await;
+    });
 }
 
 #[test]
