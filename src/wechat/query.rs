@@ -25,31 +25,61 @@ pub struct Query {
 impl Query {
     /// Reads a raw query string, without its question mark.
     pub fn parse(raw: &str) -> Self {
+        let [
+            mut signature,
+            mut msg_signature,
+            mut timestamp,
+            mut nonce,
+            mut echostr,
+        ] = [const { Sole::Missing }; 5];
+        for pair in raw.split('&') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let parameter = match &*decode(key) {
+                b"signature" => &mut signature,
+                b"msg_signature" => &mut msg_signature,
+                b"timestamp" => &mut timestamp,
+                b"nonce" => &mut nonce,
+                b"echostr" => &mut echostr,
+                _ => continue,
+            };
+            parameter.occurs(value);
+        }
         Self {
-            signature: sole(raw, b"signature"),
-            msg_signature: sole(raw, b"msg_signature"),
-            timestamp: sole(raw, b"timestamp"),
-            nonce: sole(raw, b"nonce"),
-            echostr: sole(raw, b"echostr"),
+            signature: signature.decoded(),
+            msg_signature: msg_signature.decoded(),
+            timestamp: timestamp.decoded(),
+            nonce: nonce.decoded(),
+            echostr: echostr.decoded(),
         }
     }
 }
 
-/// The value of the parameter that stands exactly once.
-fn sole(raw: &str, name: &[u8]) -> Option<Vec<u8>> {
-    let mut values = raw.split('&').filter_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (*decode(key) == *name).then_some(value)
-    });
-    match (values.next(), values.next()) {
-        (Some(value), None) => Some(decode(value).into_owned()),
-        _ => None,
+/// A parameter that counts only when it stands once.
+enum Sole<'r> {
+    Missing,
+    Once(&'r str),
+    Twice,
+}
+
+impl<'r> Sole<'r> {
+    fn occurs(&mut self, value: &'r str) {
+        *self = match self {
+            Self::Missing => Self::Once(value),
+            Self::Once(_) | Self::Twice => Self::Twice,
+        };
+    }
+
+    fn decoded(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Once(value) => Some(decode(value).into_owned()),
+            Self::Missing | Self::Twice => None,
+        }
     }
 }
 
 /// Form decoding: `+` is a space, `%xx` a byte.
 fn decode(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains(['+', '%']) {
+    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
         return Cow::Borrowed(text.as_bytes());
     }
     let spaced: Vec<u8> = text
