@@ -1,5 +1,7 @@
 //! The body of an authentic push into a [`Reading`]: what it is, and for a job result, what it says.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::document::{Document, Malformed, Node};
@@ -22,7 +24,7 @@ pub struct Push {
 ///
 /// XML and JSON are told apart by the first character, as the headers of pushes are not documented.
 pub fn read(body: &[u8]) -> Push {
-    let text = body.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let text = valid_start(body);
     let (document, mut outcome) = document(without_mark(text));
     if text.len() < body.len() {
         outcome = Err(Malformed("not UTF-8"));
@@ -51,7 +53,7 @@ pub fn read(body: &[u8]) -> Push {
 /// and yet the push is authentic. So `Encrypt` is then looked for in the text; `msg_signature` and the decrypted
 /// message are the judges.
 pub(super) fn encrypt(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
+    let text = str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let text = without_mark(&text);
     if text.trim_start().starts_with('{') {
         match serde_json::from_str::<Envelope>(text) {
@@ -111,6 +113,14 @@ fn well_formed(body: &[u8]) -> Option<Document<'_>> {
     let text = std::str::from_utf8(body).ok()?;
     let (document, outcome) = document(without_mark(text));
     outcome.ok().map(|()| document)
+}
+
+/// The text up to the first byte that is not UTF-8.
+fn valid_start(body: &[u8]) -> &str {
+    match str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
+    }
 }
 
 fn without_mark(text: &str) -> &str {

@@ -9,7 +9,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::document::{
-    CONTROL_CHARACTER, Document, MAX_DEPTH, MAX_ELEMENTS, Malformed, TOO_DEEP, TOO_MANY, is_allowed,
+    CONTROL_CHARACTER, Document, MAX_DEPTH, MAX_ELEMENTS, Malformed, TOO_DEEP, TOO_MANY,
+    first_forbidden,
 };
 
 const NOT_WELL_FORMED: Malformed = Malformed("not well-formed JSON");
@@ -70,7 +71,7 @@ struct Value<'b, 'a> {
 
 impl<'a> Value<'_, 'a> {
     fn scalar<E: Error>(self, text: Cow<'a, str>) -> Result<(), E> {
-        if !text.chars().all(is_allowed) {
+        if first_forbidden(&text).is_some() {
             return Err(self.builder.stop(CONTROL_CHARACTER));
         }
         let index = self.builder.document.push(self.depth, self.name);
@@ -147,7 +148,7 @@ impl<'a> Visitor<'a> for Value<'_, 'a> {
     fn visit_map<M: MapAccess<'a>>(self, mut fields: M) -> Result<(), M::Error> {
         self.builder.document.push(self.depth, self.name);
         while let Some(name) = fields.next_key::<Cow<'a, str>>()? {
-            if !name.chars().all(is_allowed) {
+            if first_forbidden(&name).is_some() {
                 return Err(self.builder.stop(CONTROL_CHARACTER));
             }
             fields.next_value_seed(Value {
