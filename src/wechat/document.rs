@@ -3,6 +3,7 @@
 //! WeChat uses the same names in both formats, so everything behind this file reads one shape.
 
 use std::borrow::Cow;
+use std::iter;
 
 /// The deepest nesting that is read, the root included.
 pub(super) const MAX_DEPTH: usize = 16;
@@ -21,24 +22,43 @@ pub(super) const CONTROL_CHARACTER: Malformed = Malformed("a control character")
 #[derive(Debug, Default)]
 pub(super) struct Document<'a> {
     elements: Vec<Element<'a>>,
+    /// The latest element and those around it, outermost first.
+    path: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Element<'a> {
-    depth: usize,
     name: Cow<'a, str>,
     text: Cow<'a, str>,
+    /// The first element after this one and what is inside of it; `usize::MAX` when there is none.
+    after: usize,
 }
 
 impl<'a> Document<'a> {
-    /// Appends an element; its parent is the latest one with a smaller depth. The root has depth 1.
+    /// With room for so many elements.
+    pub(super) fn with_capacity(elements: usize) -> Self {
+        Self {
+            elements: Vec::with_capacity(elements.min(MAX_ELEMENTS)),
+            path: Vec::with_capacity(MAX_DEPTH),
+        }
+    }
+
+    /// Appends an element; its parent is the latest one with a smaller depth. The root has depth 1, and no element is
+    /// deeper by more than 1 than the one before it.
     pub(super) fn push(&mut self, depth: usize, name: Cow<'a, str>) -> usize {
+        let index = self.elements.len();
+        while self.path.len() >= depth
+            && let Some(ended) = self.path.pop()
+        {
+            self.elements[ended].after = index;
+        }
+        self.path.push(index);
         self.elements.push(Element {
-            depth,
             name,
             text: Cow::Borrowed(""),
+            after: usize::MAX,
         });
-        self.elements.len() - 1
+        index
     }
 
     /// Appends text to an element. White space before any other text says nothing and is left out.
@@ -95,16 +115,15 @@ pub(super) enum Text<'d> {
 impl<'d> Node<'d> {
     /// The children, in order.
     pub(super) fn children(self) -> impl Iterator<Item = Node<'d>> {
-        let depth = self.elements[self.index].depth;
-        let rest = &self.elements[self.index + 1..];
-        rest.iter()
-            .take_while(move |element| element.depth > depth)
-            .enumerate()
-            .filter(move |(_, element)| element.depth == depth + 1)
-            .map(move |(offset, _)| Node {
-                elements: self.elements,
-                index: self.index + 1 + offset,
-            })
+        let elements = self.elements;
+        let end = elements[self.index].after.min(elements.len());
+        let mut next = self.index + 1;
+        iter::from_fn(move || {
+            let index = next;
+            let child = elements[..end].get(index)?;
+            next = child.after;
+            Some(Node { elements, index })
+        })
     }
 
     /// The children of that name, in order.
@@ -196,6 +215,37 @@ mod tests {
         assert_eq!(texts, [Text::Value("send  success")]);
         assert_eq!(root.text(), Text::Nested);
         assert_eq!(document.elements[group].text, "");
+    }
+
+    #[test]
+    fn a_child_follows_after_all_that_is_inside_of_the_one_before() {
+        let mut document = Document::default();
+        for (depth, name) in [
+            (1, "r"),
+            (2, "a"),
+            (3, "x"),
+            (4, "y"),
+            (3, "z"),
+            (2, "b"),
+            (3, "x"),
+        ] {
+            document.push(depth, name.into());
+        }
+        let names = |node: Node<'_>| {
+            node.children()
+                .map(|child| child.name().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let root = document.root().expect("it has a root");
+        assert_eq!(names(root), ["a", "b"]);
+        let inner: Vec<_> = root.children().map(names).collect();
+        assert_eq!(inner, [vec!["x", "z"], vec!["x"]]);
+        let innermost: Vec<_> = root
+            .children()
+            .flat_map(Node::children)
+            .map(names)
+            .collect();
+        assert_eq!(innermost, [vec!["y"], vec![], vec![]]);
     }
 
     proptest::proptest! {

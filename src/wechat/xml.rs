@@ -23,7 +23,11 @@ const BAD_ATTRIBUTE: Malformed = Malformed("a malformed attribute");
 
 /// Reads a body without its byte-order mark. After a fault, the document holds what stood before it.
 pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        // An element has some 30 bytes.
+        document: Document::with_capacity(text.len() / 32),
+        open: Vec::with_capacity(MAX_DEPTH),
+    };
     let outcome = match first_forbidden(text) {
         None => builder.read(text),
         Some(position) => {
@@ -40,7 +44,6 @@ pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
     (document, outcome)
 }
 
-#[derive(Default)]
 struct Builder<'a> {
     document: Document<'a>,
     /// The elements that are open, outermost first.
@@ -52,15 +55,15 @@ impl<'a> Builder<'a> {
         let mut reader = Reader::from_str(text);
         reader.config_mut().check_comments = true;
         loop {
-            let at_start = reader.buffer_position() == 0;
+            let start = reader.buffer_position();
             let event = reader.read_event().map_err(|_| NOT_WELL_FORMED)?;
             match event {
                 Event::Start(tag) => {
-                    let index = self.element(&tag)?;
+                    let index = self.element(&tag, text, start)?;
                     self.open.push(index);
                 }
                 Event::Empty(tag) => {
-                    self.element(&tag)?;
+                    self.element(&tag, text, start)?;
                 }
                 Event::End(_) => {
                     self.open.pop();
@@ -80,7 +83,7 @@ impl<'a> Builder<'a> {
                 }
                 Event::Comment(comment) if comment.ends_with('-') => return Err(NOT_WELL_FORMED),
                 Event::Comment(_) => {}
-                Event::Decl(declaration) if at_start => check_declaration(&declaration)?,
+                Event::Decl(declaration) if start == 0 => check_declaration(&declaration)?,
                 Event::Decl(_) => return Err(Malformed("a misplaced XML declaration")),
                 Event::PI(_) => return Err(Malformed("a processing instruction")),
                 Event::DocType(_) => return Err(Malformed("a document type declaration")),
@@ -90,7 +93,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn element(&mut self, tag: &BytesStart<'a>) -> Result<usize, Malformed> {
+    /// Appends the element whose tag starts there in the text.
+    fn element(
+        &mut self,
+        tag: &BytesStart<'a>,
+        text: &'a str,
+        start: u64,
+    ) -> Result<usize, Malformed> {
         if self.open.is_empty() && self.document.len() > 0 {
             return Err(Malformed("something after the root element"));
         }
@@ -105,7 +114,7 @@ impl<'a> Builder<'a> {
             return Err(BAD_NAME);
         }
         attribute_names(tag.attributes_raw())?;
-        let name = Cow::Owned(name.to_owned());
+        let name = lent(text, start, name);
         Ok(self.document.push(self.open.len() + 1, name))
     }
 
@@ -137,6 +146,17 @@ struct Inside<'b, 'a> {
 impl<'a> Inside<'_, 'a> {
     fn push_piece(self, piece: Cow<'a, str>) {
         self.document.push_text(self.index, piece);
+    }
+}
+
+/// The name in a tag that starts there, as a part of the text: the reader lends it for the length of an event.
+fn lent<'a>(text: &'a str, start: u64, name: &str) -> Cow<'a, str> {
+    let part = usize::try_from(start)
+        .ok()
+        .and_then(|start| text.get(start + 1..start + 1 + name.len()));
+    match part {
+        Some(part) if std::ptr::eq(part, name) => Cow::Borrowed(part),
+        _ => Cow::Owned(name.to_owned()),
     }
 }
 
