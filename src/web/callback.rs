@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tracing::{debug, error, info, warn};
 
 use super::State;
+use super::bodies::{Bodies, ComingIn, GaveWay};
 use super::warnings::Subject;
 use crate::domain::{AccountName, MsgId, NewDelivery, Reading, Time};
 use crate::ingest::{Accepted, IngestError, Kept};
@@ -43,6 +44,8 @@ enum BodyError {
     TooLong,
     #[error("the body did not come within 5 s")]
     TooSlow,
+    #[error(transparent)]
+    GaveWay(#[from] GaveWay),
     #[error("the body broke off")]
     Broken,
 }
@@ -67,7 +70,7 @@ pub(super) async fn check_url(FromState(state): FromState<State>, uri: Uri) -> R
 pub(super) async fn push(FromState(state): FromState<State>, request: Request) -> Response {
     let received_at = Time::now();
     let (parts, body) = request.into_parts();
-    let body = match read_body(body, state.0.limits.body).await {
+    let body = match read_body(body, state.0.limits.body, &state.0.bodies).await {
         Ok(body) => body,
         Err(error) => return state.turn_away(&parts.uri, &error),
     };
@@ -158,27 +161,10 @@ impl Told {
 }
 
 /// The whole body. One that is too long is thrown away as it comes; it is never cut silently.
-async fn read_body(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
+async fn read_body(body: Body, limit: usize, bodies: &Bodies) -> Result<Vec<u8>, BodyError> {
     let is_declared_too_long =
         usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit);
-    let reading = async {
-        let mut bytes = Vec::new();
-        let mut length = 0_usize;
-        while let Some(frame) = body.frame().await {
-            let data = frame.map_err(|_| BodyError::Broken)?.into_data();
-            let data: Bytes = data.unwrap_or_default();
-            length = length.saturating_add(data.len());
-            if length <= limit {
-                bytes.extend_from_slice(&data);
-            } else if length > limit.saturating_add(OVERRUN) {
-                break;
-            }
-        }
-        if length > limit {
-            return Err(BodyError::TooLong);
-        }
-        Ok(bytes)
-    };
+    let reading = receive(body, limit, bodies);
     if is_declared_too_long {
         let _ = tokio::time::timeout(OVERRUN_PATIENCE, reading).await;
         return Err(BodyError::TooLong);
@@ -186,6 +172,31 @@ async fn read_body(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
     tokio::time::timeout(BODY_DEADLINE, reading)
         .await
         .unwrap_or(Err(BodyError::TooSlow))
+}
+
+async fn receive(mut body: Body, limit: usize, bodies: &Bodies) -> Result<Vec<u8>, BodyError> {
+    let mut coming_in: Option<ComingIn<'_>> = None;
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let data = frame.map_err(|_| BodyError::Broken)?.into_data();
+        let data: Bytes = data.unwrap_or_default();
+        length = length.saturating_add(data.len());
+        if length > limit {
+            coming_in = None;
+            if length > limit.saturating_add(OVERRUN) {
+                break;
+            }
+        } else if coming_in.is_none() && body.is_end_stream() {
+            // It came in one piece, as most do, and never waits.
+            return Ok(data.to_vec());
+        } else {
+            coming_in.get_or_insert_with(|| bodies.enter()).add(&data)?;
+        }
+    }
+    if length > limit {
+        return Err(BodyError::TooLong);
+    }
+    Ok(coming_in.map_or(Ok(Vec::new()), ComingIn::finish)?)
 }
 
 /// WeChat uses GET and POST only.
@@ -226,7 +237,9 @@ impl State {
         }
         match error {
             BodyError::TooLong => text(StatusCode::PAYLOAD_TOO_LARGE, "body too long"),
-            BodyError::TooSlow => text(StatusCode::REQUEST_TIMEOUT, "body too slow"),
+            BodyError::TooSlow | BodyError::GaveWay(_) => {
+                text(StatusCode::REQUEST_TIMEOUT, "body too slow")
+            }
             BodyError::Broken => text(StatusCode::BAD_REQUEST, "body broken off"),
         }
     }

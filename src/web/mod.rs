@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod bodies;
 mod callback;
 mod cursor;
 mod health;
@@ -26,6 +27,7 @@ use crate::ingest::Ingest;
 use crate::store::Store;
 use crate::wechat::Account;
 
+use bodies::Bodies;
 use health::LastAnswer;
 use replay::ReplayMemory;
 use warnings::Warnings;
@@ -45,6 +47,7 @@ struct Shared {
     database: &'static str,
     limits: Limits,
     api_keys: Vec<ApiKeyHash>,
+    bodies: Bodies,
     replay: ReplayMemory,
     last_answer: LastAnswer,
     warnings: Warnings,
@@ -82,6 +85,7 @@ impl State {
             database,
             limits,
             api_keys,
+            bodies: Bodies::default(),
             replay: ReplayMemory::default(),
             last_answer: LastAnswer::default(),
             warnings: Warnings::default(),

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use crate::support::process::{open_files, raise_file_limit, resident_mib};
-use crate::support::wire::{Reply, Wire, push};
-use crate::support::{Backend, PLAIN, SAFE, Server, Setup, eventually, fixture};
+use crate::support::wire::{Wire, push};
+use crate::support::{Backend, PLAIN, Server, Setup, eventually, fixture};
 
 /// What is sent, and how much more of it follows every half second.
 struct Slow {
@@ -115,18 +115,6 @@ async fn slow_and_silent_clients_are_closed_after_5_seconds() {
     server.accepts(&PLAIN, fixture("events/articles.xml")).await;
 }
 
-/// An honest push on a connection of its own is acknowledged within a second.
-async fn is_honest_push_quick(server: &Server) {
-    let started = Instant::now();
-    let (head, body) = push(&SAFE, fixture("events/articles.xml"));
-    let mut wire = Wire::connect(server.address).await;
-    wire.send([head, body].concat()).await;
-    let reply = wire.reply().await;
-    assert!(reply.as_ref().is_some_and(Reply::is_success), "{reply:?}");
-    let took = started.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
-}
-
 async fn get_livez(wire: &mut Wire) -> Option<u16> {
     wire.try_send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         .await;
@@ -145,7 +133,7 @@ async fn at_the_cap_every_slow_client_gives_way_to_an_honest_push() {
             seats.push(wire);
         }
         for _ in 0..3 {
-            is_honest_push_quick(&server).await;
+            server.accepts_quickly().await;
         }
         // Those that came first have left.
         for wire in &mut seats[..8] {
@@ -180,7 +168,7 @@ async fn at_the_cap_who_reads_no_answer_gives_way() {
         });
     }
     for _ in 0..3 {
-        is_honest_push_quick(&server).await;
+        server.accepts_quickly().await;
     }
 }
 
@@ -224,7 +212,7 @@ async fn a_burst_of_clients_is_not_put_off() {
     let opened = opening.await;
     server.signal(Signal::CONT);
     assert!(opened.is_ok(), "some were put off");
-    is_honest_push_quick(&server).await;
+    server.accepts_quickly().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +227,7 @@ async fn among_10_000_idle_connections_honest_pushes_are_quick_and_memory_is_bou
     let mut idle = Vec::new();
     for _ in 0..10 {
         idle.extend(open(server.address, IDLE / 10).await);
-        is_honest_push_quick(&server).await;
+        server.accepts_quickly().await;
     }
     // Half of them say something, so that the server has to listen.
     for connection in idle.iter_mut().step_by(2) {
@@ -248,7 +236,7 @@ async fn among_10_000_idle_connections_honest_pushes_are_quick_and_memory_is_bou
             .unwrap();
     }
     for _ in 0..3 {
-        is_honest_push_quick(&server).await;
+        server.accepts_quickly().await;
     }
     let open = open_files(process);
     assert!(open > IDLE, "{open}");

@@ -43,6 +43,7 @@
 //! - `load`: `simulate load` counts what the server counts.
 //! - `transport`: bodies and heads of every size and shape over bare TCP.
 //! - `connections`: slow, silent and many clients.
+//! - `flood`: floods of bodies and of forged requests.
 //! - `layers`: which module may name which, and where SQL may stand.
 //! - `vectors`: known answers for signatures and AES.
 
@@ -65,6 +66,7 @@ mod demo;
 mod doctor;
 mod durability;
 mod faults;
+mod flood;
 mod fuzzing;
 mod hostile;
 mod in_doubt;

@@ -1,20 +1,21 @@
 //! The real program, started on a free port, and HTTP to it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qunfa::simulator::SignedPush;
 use reqwest::{Client, Response};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{Account, Backend, COMPATIBLE, Database, PLAIN, SAFE};
+use super::wire::push_with;
+use super::{Account, Backend, COMPATIBLE, Database, PLAIN, SAFE, fixture};
 
 /// How a server is set up.
 pub(crate) struct Setup {
@@ -223,6 +224,28 @@ impl Server {
     pub(crate) async fn accepts(&self, account: &Account, message: impl AsRef<[u8]>) {
         let answer = self.push(account, message).await;
         assert_eq!(answer, (200, "success".to_owned()), "{}", self.log());
+    }
+
+    /// An honest push on a connection of its own is acknowledged within a second. It is timed on a thread of its own, so
+    /// that other clients of the test do not count.
+    pub(crate) async fn accepts_quickly(&self) -> Duration {
+        let address = self.address;
+        let pushing = tokio::task::spawn_blocking(move || {
+            let message = fixture("events/articles.xml");
+            let length = SAFE.sign(&message).body.len();
+            let headers = format!("Content-Length: {length}\r\nConnection: close\r\n");
+            let (head, body) = push_with(&SAFE, message, &headers);
+            let started = Instant::now();
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(&[head, body].concat()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            (answer, started.elapsed())
+        });
+        let (answer, took) = pushing.await.unwrap();
+        assert!(answer.ends_with("\r\n\r\nsuccess"), "{answer}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        took
     }
 
     /// Sends what was signed before.
