@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -75,7 +75,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `shutdown`, then takes no new connections, finishes requests that have begun, and closes connections that
-/// bring none within a second.
+/// bring none within a second. Each request carries the client's address as [`ConnectInfo`].
 ///
 /// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way.
 pub async fn serve(
@@ -92,8 +92,8 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 refused_by_system(&error, &seats, &mut warned).await;
                 continue;
@@ -106,7 +106,8 @@ pub async fn serve(
             }
         }
         let seat = Seat::take(&seats);
-        connections.spawn(connection(stream, router.clone(), seat, shutdown.clone()));
+        let connection = connection(stream, peer, router.clone(), seat, shutdown.clone());
+        connections.spawn(connection);
     }
     drop(listener);
     connections.close();
@@ -134,7 +135,13 @@ async fn refused_by_system(error: &io::Error, seats: &Seats, warned: &mut Option
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    seat: Seat,
+    shutdown: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "the client left at once");
         return;
@@ -149,7 +156,7 @@ async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: Can
     if !speaks {
         return;
     }
-    let service = service_fn(|request| answer(request, &router, &seat));
+    let service = service_fn(|request| answer(request, peer, &router, &seat));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -191,6 +198,7 @@ async fn connection(stream: TcpStream, router: Router, seat: Seat, shutdown: Can
 
 async fn answer(
     request: hyper::Request<Incoming>,
+    peer: SocketAddr,
     router: &Router,
     seat: &Seat,
 ) -> Result<Response, Infallible> {
@@ -199,7 +207,8 @@ async fn answer(
         seat.waiting.leave_queue();
     }
     let waiting = Arc::clone(&seat.waiting);
-    let request: Request = request.map(|body| Body::new(Arriving { body, waiting }));
+    let mut request: Request = request.map(|body| Body::new(Arriving { body, waiting }));
+    request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.clone().oneshot(request).await;
     seat.request_ends();
     response

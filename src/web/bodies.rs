@@ -1,14 +1,27 @@
-//! The memory for bodies that are coming in: bounded over all of them, as none has shown yet to be from WeChat.
+//! The bodies of pushes, read whole: each within its limit and deadline, and all that are still coming in within one
+//! bound of memory, as none has shown yet to be from WeChat.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use http_body_util::BodyExt;
+
+use super::refusals::Standing;
 
 /// What all bodies that are coming in may take, in bytes: 500 of the usual limit. It is twice the largest
 /// `server.body_limit`, so that no body has to give way to itself.
 const BUDGET: usize = 32 * 1024 * 1024;
+/// How long a body may take to come in.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// How much of a body that is too long is still read, so that its sender sees the answer and not a broken connection.
+const OVERRUN: usize = 1024 * 1024;
+/// How long that may take where the length was declared.
+const OVERRUN_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The bodies that are coming in. When they take too much, the one that has been coming in longest gives way: it is
-/// thrown away at once, whenever its connection has its turn.
+/// The bodies that are coming in. When they take too much, the one that has been coming in longest gives way, those from
+/// addresses over the limit of refusals first: it is thrown away at once, whenever its connection has its turn.
 #[derive(Default)]
 pub(super) struct Bodies {
     state: Mutex<State>,
@@ -16,22 +29,81 @@ pub(super) struct Bodies {
 
 #[derive(Default)]
 struct State {
-    /// By place in the queue; the first has been coming in longest.
-    coming_in: BTreeMap<u64, Vec<u8>>,
+    /// By place in the queue; the first is the next to give way.
+    coming_in: BTreeMap<(Standing, u64), Vec<u8>>,
     next_place: u64,
     taken: usize,
 }
 
-/// The body had to give way.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("too many bodies came at once, and this one had been coming in longest")]
-pub(super) struct GaveWay;
+pub(super) enum BodyError {
+    #[error("the body is longer than `server.body_limit`")]
+    TooLong,
+    #[error("the body did not come within 5 s")]
+    TooSlow,
+    #[error("too many bodies came at once, and this one had been coming in longest")]
+    GaveWay,
+    #[error("the body broke off")]
+    Broken,
+}
 
 impl Bodies {
-    /// Lets a body come in.
-    pub(super) fn enter(&self) -> ComingIn<'_> {
+    /// The whole body, from an address that stands so. One that is too long is thrown away as it comes; it is never cut
+    /// silently.
+    pub(super) async fn read(
+        &self,
+        body: Body,
+        limit: usize,
+        standing: impl Fn() -> Standing,
+    ) -> Result<Vec<u8>, BodyError> {
+        let is_declared_too_long =
+            usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit);
+        let receiving = self.receive(body, limit, standing);
+        if is_declared_too_long {
+            let _ = tokio::time::timeout(OVERRUN_PATIENCE, receiving).await;
+            return Err(BodyError::TooLong);
+        }
+        tokio::time::timeout(BODY_DEADLINE, receiving)
+            .await
+            .unwrap_or(Err(BodyError::TooSlow))
+    }
+
+    async fn receive(
+        &self,
+        mut body: Body,
+        limit: usize,
+        standing: impl Fn() -> Standing,
+    ) -> Result<Vec<u8>, BodyError> {
+        let mut coming_in: Option<ComingIn<'_>> = None;
+        let mut length = 0_usize;
+        while let Some(frame) = body.frame().await {
+            let data = frame.map_err(|_| BodyError::Broken)?.into_data();
+            let data: Bytes = data.unwrap_or_default();
+            length = length.saturating_add(data.len());
+            if length > limit {
+                coming_in = None;
+                if length > limit.saturating_add(OVERRUN) {
+                    break;
+                }
+            } else if coming_in.is_none() && body.is_end_stream() {
+                // It came in one piece, as most do, and never waits.
+                return Ok(data.to_vec());
+            } else {
+                let coming_in = coming_in.get_or_insert_with(|| self.enter(standing()));
+                coming_in.add(&data)?;
+            }
+        }
+        if length > limit {
+            return Err(BodyError::TooLong);
+        }
+        coming_in.map_or(Ok(Vec::new()), ComingIn::finish)
+    }
+
+    /// Lets a body come in from an address that stands so.
+    fn enter(&self, standing: Standing) -> ComingIn<'_> {
         let mut state = self.state();
-        let place = state.next_place;
+        let place = (standing, state.next_place);
         state.next_place += 1;
         state.coming_in.insert(place, Vec::new());
         drop(state);
@@ -48,7 +120,7 @@ impl Bodies {
 }
 
 impl State {
-    fn remove(&mut self, place: u64) -> Option<Vec<u8>> {
+    fn remove(&mut self, place: (Standing, u64)) -> Option<Vec<u8>> {
         let body = self.coming_in.remove(&place)?;
         self.taken -= body.capacity();
         Some(body)
@@ -56,19 +128,17 @@ impl State {
 }
 
 /// A body among [`Bodies`], thrown away when dropped.
-pub(super) struct ComingIn<'a> {
+struct ComingIn<'a> {
     bodies: &'a Bodies,
-    place: u64,
+    place: (Standing, u64),
 }
 
 impl ComingIn<'_> {
-    /// Adds what has come.
-    ///
-    /// # Errors
-    /// [`GaveWay`] when the body is gone.
-    pub(super) fn add(&self, data: &[u8]) -> Result<(), GaveWay> {
+    /// Adds what has come, unless the body had to give way.
+    fn add(&self, data: &[u8]) -> Result<(), BodyError> {
         let mut state = self.bodies.state();
-        let body = state.coming_in.get_mut(&self.place).ok_or(GaveWay)?;
+        let body = state.coming_in.get_mut(&self.place);
+        let body = body.ok_or(BodyError::GaveWay)?;
         let before = body.capacity();
         body.extend_from_slice(data);
         let more = body.capacity() - before;
@@ -81,12 +151,10 @@ impl ComingIn<'_> {
         Ok(())
     }
 
-    /// The whole body.
-    ///
-    /// # Errors
-    /// [`GaveWay`] when it is gone.
-    pub(super) fn finish(self) -> Result<Vec<u8>, GaveWay> {
-        self.bodies.state().remove(self.place).ok_or(GaveWay)
+    /// The whole body, unless it had to give way.
+    fn finish(self) -> Result<Vec<u8>, BodyError> {
+        let body = self.bodies.state().remove(self.place);
+        body.ok_or(BodyError::GaveWay)
     }
 }
 
@@ -105,7 +173,7 @@ mod tests {
     #[test]
     fn a_body_comes_out_as_it_came_in() {
         let bodies = Bodies::default();
-        let (one, other) = (bodies.enter(), bodies.enter());
+        let [one, other] = [(); 2].map(|()| bodies.enter(Standing::Good));
         for piece in ["a", "", "bc"] {
             one.add(piece.as_bytes()).expect("there is room");
             other.add(b"x").expect("there is room");
@@ -117,7 +185,7 @@ mod tests {
     #[test]
     fn the_body_that_has_been_coming_in_longest_gives_way() {
         let bodies = Bodies::default();
-        let [first, second, third, fourth] = [(); 4].map(|()| bodies.enter());
+        let [first, second, third, fourth] = [(); 4].map(|()| bodies.enter(Standing::Good));
         for body in [&third, &second, &first] {
             body.add(&vec![0; THIRD]).expect("there is room");
         }
@@ -130,10 +198,23 @@ mod tests {
     }
 
     #[test]
+    fn bodies_from_addresses_over_the_limit_give_way_first() {
+        let bodies = Bodies::default();
+        let [good, over, newer] = [Standing::Good, Standing::OverLimit, Standing::Good]
+            .map(|standing| bodies.enter(standing));
+        for body in [&good, &over, &newer] {
+            body.add(&vec![0; THIRD]).expect("there is room");
+        }
+        newer.add(b"x").expect("there is room for it");
+        over.finish().expect_err("it has given way");
+        good.finish().expect("it is still there");
+    }
+
+    #[test]
     fn what_a_body_took_is_free_when_it_is_gone() {
         let bodies = Bodies::default();
         for is_finished in [true, false, true] {
-            let body = bodies.enter();
+            let body = bodies.enter(Standing::Good);
             for _ in 0..2 {
                 body.add(&vec![0; THIRD]).expect("there is room");
             }

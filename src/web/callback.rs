@@ -1,30 +1,23 @@
 //! WeChat's side: the check of the URL, and pushes. Answers are short plain text; every refusal is the same.
 
 use std::any::Any;
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State as FromState};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State as FromState};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tracing::{debug, error, info, warn};
 
 use super::State;
-use super::bodies::{Bodies, ComingIn, GaveWay};
+use super::bodies::BodyError;
+use super::refusals::Standing;
 use super::warnings::Subject;
 use crate::domain::{AccountName, MsgId, NewDelivery, Reading, Time};
 use crate::ingest::{Accepted, IngestError, Kept};
 use crate::store::Recorded;
 use crate::wechat::{Account, OpenError, Query};
-
-/// How long a body may take to come in.
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
-/// How much of a body that is too long is still read, so that its sender sees the answer and not a broken connection.
-const OVERRUN: usize = 1024 * 1024;
-/// How long that may take where the length was declared.
-const OVERRUN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a request was refused; for the log alone.
 #[derive(Debug, thiserror::Error)]
@@ -37,27 +30,18 @@ enum Refusal {
     Replayed,
 }
 
-/// Why a body could not be read.
-#[derive(Debug, thiserror::Error)]
-enum BodyError {
-    #[error("the body is longer than `server.body_limit`")]
-    TooLong,
-    #[error("the body did not come within 5 s")]
-    TooSlow,
-    #[error(transparent)]
-    GaveWay(#[from] GaveWay),
-    #[error("the body broke off")]
-    Broken,
-}
-
 /// `GET`: WeChat checks the URL when the owner saves the server configuration.
-pub(super) async fn check_url(FromState(state): FromState<State>, uri: Uri) -> Response {
+pub(super) async fn check_url(
+    FromState(state): FromState<State>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+) -> Response {
     let query = Query::parse(uri.query().unwrap_or_default());
     let (account, known) = state.account(&uri);
     let echo = match account.check_url(query) {
         Ok(echo) if known => echo,
-        Ok(_) => return state.refuse(None, &Refusal::UnknownAccount),
-        Err(error) => return state.refuse_at(account, known, error),
+        Ok(_) => return state.refuse(peer, None, &Refusal::UnknownAccount),
+        Err(error) => return state.refuse_at(peer, account, known, error),
     };
     if let Some(signature) = echo.unbound_signature {
         state.0.replay.note_check(&account.name, signature);
@@ -67,10 +51,20 @@ pub(super) async fn check_url(FromState(state): FromState<State>, uri: Uri) -> R
 }
 
 /// `POST`: an event or a user's message.
-pub(super) async fn push(FromState(state): FromState<State>, request: Request) -> Response {
+pub(super) async fn push(
+    FromState(state): FromState<State>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
     let received_at = Time::now();
     let (parts, body) = request.into_parts();
-    let body = match read_body(body, state.0.limits.body, &state.0.bodies).await {
+    let standing = || state.0.refusals.standing(peer.ip());
+    let body = match state
+        .0
+        .bodies
+        .read(body, state.0.limits.body, standing)
+        .await
+    {
         Ok(body) => body,
         Err(error) => return state.turn_away(&parts.uri, &error),
     };
@@ -79,8 +73,8 @@ pub(super) async fn push(FromState(state): FromState<State>, request: Request) -
     let tolerance = state.0.limits.timestamp_tolerance;
     let opened = match account.open(&query, body, received_at, tolerance) {
         Ok(opened) if known => opened,
-        Ok(_) => return state.refuse(None, &Refusal::UnknownAccount),
-        Err(error) => return state.refuse_at(account, known, error),
+        Ok(_) => return state.refuse(peer, None, &Refusal::UnknownAccount),
+        Err(error) => return state.refuse_at(peer, account, known, error),
     };
     let body_sha256 = Sha256::digest(&opened.body).into();
     if let Some(signature) = opened.unbound_signature
@@ -89,7 +83,7 @@ pub(super) async fn push(FromState(state): FromState<State>, request: Request) -
             .replay
             .admits(&account.name, signature, &body_sha256)
     {
-        return state.refuse(Some(account), &Refusal::Replayed);
+        return state.refuse(peer, Some(account), &Refusal::Replayed);
     }
     if opened.skew.is_none_or(|skew| skew > tolerance)
         && state.0.warnings.is_due(Subject::Skew, Some(&account.name))
@@ -160,45 +154,6 @@ impl Told {
     }
 }
 
-/// The whole body. One that is too long is thrown away as it comes; it is never cut silently.
-async fn read_body(body: Body, limit: usize, bodies: &Bodies) -> Result<Vec<u8>, BodyError> {
-    let is_declared_too_long =
-        usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit);
-    let reading = receive(body, limit, bodies);
-    if is_declared_too_long {
-        let _ = tokio::time::timeout(OVERRUN_PATIENCE, reading).await;
-        return Err(BodyError::TooLong);
-    }
-    tokio::time::timeout(BODY_DEADLINE, reading)
-        .await
-        .unwrap_or(Err(BodyError::TooSlow))
-}
-
-async fn receive(mut body: Body, limit: usize, bodies: &Bodies) -> Result<Vec<u8>, BodyError> {
-    let mut coming_in: Option<ComingIn<'_>> = None;
-    let mut length = 0_usize;
-    while let Some(frame) = body.frame().await {
-        let data = frame.map_err(|_| BodyError::Broken)?.into_data();
-        let data: Bytes = data.unwrap_or_default();
-        length = length.saturating_add(data.len());
-        if length > limit {
-            coming_in = None;
-            if length > limit.saturating_add(OVERRUN) {
-                break;
-            }
-        } else if coming_in.is_none() && body.is_end_stream() {
-            // It came in one piece, as most do, and never waits.
-            return Ok(data.to_vec());
-        } else {
-            coming_in.get_or_insert_with(|| bodies.enter()).add(&data)?;
-        }
-    }
-    if length > limit {
-        return Err(BodyError::TooLong);
-    }
-    Ok(coming_in.map_or(Ok(Vec::new()), ComingIn::finish)?)
-}
-
 /// WeChat uses GET and POST only.
 pub(super) async fn method_not_allowed() -> Response {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
@@ -237,33 +192,48 @@ impl State {
         }
         match error {
             BodyError::TooLong => text(StatusCode::PAYLOAD_TOO_LARGE, "body too long"),
-            BodyError::TooSlow | BodyError::GaveWay(_) => {
+            BodyError::TooSlow | BodyError::GaveWay => {
                 text(StatusCode::REQUEST_TIMEOUT, "body too slow")
             }
             BodyError::Broken => text(StatusCode::BAD_REQUEST, "body broken off"),
         }
     }
 
-    fn refuse_at(&self, account: &Account, known: bool, error: OpenError) -> Response {
+    fn refuse_at(
+        &self,
+        peer: SocketAddr,
+        account: &Account,
+        known: bool,
+        error: OpenError,
+    ) -> Response {
         if known {
-            self.refuse(Some(account), &Refusal::NotAuthentic(error))
+            self.refuse(peer, Some(account), &Refusal::NotAuthentic(error))
         } else {
-            self.refuse(None, &Refusal::UnknownAccount)
+            self.refuse(peer, None, &Refusal::UnknownAccount)
         }
     }
 
     /// The constant 403. The reason goes to the log only; loudly once a minute per account, because a wrong token of our
     /// own would otherwise lose events in silence.
-    fn refuse(&self, account: Option<&Account>, refusal: &Refusal) -> Response {
+    fn refuse(&self, peer: SocketAddr, account: Option<&Account>, refusal: &Refusal) -> Response {
         self.0.ingest.counters().refused();
+        let standing = self.0.refusals.count(peer.ip());
         let name = account.map(|account| &account.name);
         let shown = name.map(tracing::field::display);
         if self.0.warnings.is_due(Subject::Refused, name) {
             warn!(account = shown, reason = %refusal, "refused; more of these within a minute are logged at debug level only");
-        } else {
+        } else if standing == Standing::Good {
             debug!(account = shown, reason = %refusal, "refused");
         }
-        text(StatusCode::FORBIDDEN, "forbidden")
+        let mut response = text(StatusCode::FORBIDDEN, "forbidden");
+        if standing == Standing::OverLimit {
+            if self.0.warnings.is_due(Subject::Flood, None) {
+                warn!(address = %peer.ip(), "an address is refused all the time; its refusals are no longer logged one by one");
+            }
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
     }
 }
 

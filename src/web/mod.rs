@@ -8,6 +8,7 @@ mod cursor;
 mod health;
 mod parameters;
 mod problem;
+mod refusals;
 mod replay;
 mod request;
 mod warnings;
@@ -29,6 +30,7 @@ use crate::wechat::Account;
 
 use bodies::Bodies;
 use health::LastAnswer;
+use refusals::Refusals;
 use replay::ReplayMemory;
 use warnings::Warnings;
 
@@ -48,6 +50,7 @@ struct Shared {
     limits: Limits,
     api_keys: Vec<ApiKeyHash>,
     bodies: Bodies,
+    refusals: Refusals,
     replay: ReplayMemory,
     last_answer: LastAnswer,
     warnings: Warnings,
@@ -86,6 +89,7 @@ impl State {
             limits,
             api_keys,
             bodies: Bodies::default(),
+            refusals: Refusals::default(),
             replay: ReplayMemory::default(),
             last_answer: LastAnswer::default(),
             warnings: Warnings::default(),
@@ -93,7 +97,7 @@ impl State {
     }
 }
 
-/// Every route.
+/// Every route. Each request must carry the client's address, as [`ConnectInfo`](axum::extract::ConnectInfo).
 pub fn router(state: State) -> Router {
     let wechat = Router::new()
         .route(

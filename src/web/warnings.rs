@@ -13,6 +13,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 pub(super) enum Subject {
     /// A request was refused.
     Refused,
+    /// An address is over the limit of refusals.
+    Flood,
     /// A body could not be taken in.
     Body,
     /// The queue is full.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::Account;
 
@@ -36,6 +36,16 @@ impl Reply {
 impl Wire {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).await.unwrap()
+    }
+
+    /// Connects from that address of this machine.
+    pub(crate) async fn connect_from(local: [u8; 4], address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((local, 0).into()).unwrap();
+        Self {
+            stream: socket.connect(address).await.unwrap(),
+            unread: Vec::new(),
+        }
     }
 
     pub(crate) async fn try_connect(address: SocketAddr) -> io::Result<Self> {
