@@ -20,7 +20,8 @@
 //! | [`wechat`] | WeChat's wire format: signatures, the AES envelope, events; no I/O | `domain` |
 //! | [`store`] | the only place with SQL: PostgreSQL and SQLite behind one trait | `domain` |
 //! | [`ingest`] | durable acceptance: what is kept, and when it may be acknowledged | `domain`, `store` |
-//! | [`web`] | HTTP in: the callback, the API, health | `domain`, `wechat`, `ingest`, `store` |
+//! | [`feed`] | jobs as they change, for whoever follows them | `domain`, `store` |
+//! | [`web`] | HTTP in: the callback, the API, health | `domain`, `wechat`, `ingest`, `feed`, `store` |
 //! | [`simulator`] | WeChat's side, over HTTP | `domain`, `wechat` |
 //! | [`config`] | TOML and environment into a checked configuration | `domain`, `wechat` |
 //! | [`server`], [`telemetry`] | the accept loop; logs | nothing of ours |
@@ -33,6 +34,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod feed;
 pub mod ingest;
 pub mod server;
 pub mod simulator;

@@ -2,6 +2,17 @@
 
 create sequence delivery_ids;
 
+-- Changes of jobs are numbered by transaction, so that all below the oldest that is still under way are known for good.
+-- `base` lifts the numbers above those of a server that this database was moved from.
+create table change_numbers (
+    base bigint not null
+);
+
+insert into change_numbers (base) values (0);
+
+create function next_change() returns bigint language sql stable
+as 'select base + pg_current_xact_id()::text::bigint from change_numbers';
+
 -- A job, and the delivery whose content it shows. Nearly every job has one content alone, so that a job result is one row.
 create table jobs (
     account text collate "C" not null,
@@ -25,6 +36,8 @@ create table jobs (
     updated_at timestamptz not null,
     deliveries bigint not null,
     revision bigint not null,
+    -- The number of its latest change; 0 when it was copied here.
+    change bigint not null default 0,
     shown_id bigint not null,
     shown_event text collate "C" not null,
     shown_error text,
@@ -41,6 +54,8 @@ create table jobs (
 
 create index jobs_by_finish on jobs (finished_at, account, msg_id);
 create index jobs_by_account on jobs (account, finished_at, msg_id);
+create index jobs_by_update on jobs (updated_at);
+create index jobs_by_change on jobs (change, shown_id);
 create index jobs_by_receipt on jobs (shown_received_at, shown_id) where shown_body is not null;
 
 -- Deliveries that no job shows: older or later contents of a job, what was not understood, and other events that are kept.

@@ -1,6 +1,7 @@
 -- What WeChat pushed, raw, and what it adds up to per job. Table, column and view names are public: people query them.
 -- Times are milliseconds since 1970.
 
+-- They number the changes of jobs, too.
 create table delivery_ids (
     last integer not null
 ) strict;
@@ -30,6 +31,8 @@ create table jobs (
     updated_at integer not null,
     deliveries integer not null,
     revision integer not null,
+    -- The number of its latest change; 0 when it was copied here.
+    change integer not null default 0,
     shown_id integer not null,
     shown_event text not null,
     shown_error text,
@@ -45,6 +48,8 @@ create table jobs (
 
 create index jobs_by_finish on jobs (finished_at, account, msg_id);
 create index jobs_by_account on jobs (account, finished_at, msg_id);
+create index jobs_by_update on jobs (updated_at);
+create index jobs_by_change on jobs (change, shown_id);
 create index jobs_by_receipt on jobs (shown_received_at, shown_id) where shown_body is not null;
 
 -- Deliveries that no job shows: older or later contents of a job, what was not understood, and other events that are kept.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -59,7 +60,8 @@ impl App {
                 )
             })
             .collect();
-        let ingest = Ingest::start(&store, config.store.budget, spool, keep_events);
+        let filed = Arc::new(Notify::new());
+        let ingest = Ingest::start(&store, config.store.budget, &filed, spool, keep_events);
         let ingest = Arc::new(ingest);
         let limits = Limits {
             body: config.server.body_limit,

@@ -116,6 +116,9 @@ pub struct NewDelivery {
     pub body_sha256: [u8; 32],
     /// When it came.
     pub received_at: Time,
+    /// When it goes to the database: `received_at`, or later when it was in the spool meanwhile. A job that it changes was
+    /// updated then.
+    pub filed_at: Time,
     /// How it was read.
     pub reading: Reading,
 }

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tracing::error;
 
 use super::backup::Backup;
@@ -20,6 +21,7 @@ const SPOOL_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Committer {
     pub(super) queue: Arc<Queue>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) filed: Arc<Notify>,
     pub(super) backup: Option<Arc<Backup>>,
     /// How long a delivery may wait for the database, from its arrival on.
     pub(super) budget: Duration,
@@ -86,6 +88,7 @@ impl Committer {
         let filing = self.store.record(batch, ticket);
         Ok(match within(patience, filing).await? {
             Filed::Now(recorded) => {
+                self.filed.notify_one();
                 let kept = |recorded| Ok(Kept::Filed(recorded));
                 recorded.into_iter().map(kept).collect()
             }

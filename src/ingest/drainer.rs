@@ -4,12 +4,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::backup::Backup;
 use super::within;
-use crate::domain::NewDelivery;
+use crate::domain::{NewDelivery, Time};
 use crate::store::{Reader, Store, StoreError, Unit};
 
 /// How long the database may take for a unit. One that is given up is still filed once alone: its ticket tells.
@@ -23,6 +24,7 @@ const ROUND: Duration = Duration::from_secs(10);
 /// Works until it is told to stop.
 pub(super) struct Drainer {
     pub(super) store: Arc<dyn Store>,
+    pub(super) filed: Arc<Notify>,
     pub(super) backup: Arc<Backup>,
     pub(super) read: Reader,
     pub(super) stop: CancellationToken,
@@ -105,18 +107,23 @@ impl Drainer {
 
     /// Files a unit and takes it out of the spool; the inner result is the spool's.
     async fn move_unit(&self, unit: &Unit) -> Result<Result<(), StoreError>, StoreError> {
+        let now = Time::now();
         let deliveries = unit.deliveries.iter().map(|spooled| NewDelivery {
             account: spooled.account.clone(),
             body: spooled.body.clone(),
             body_sha256: spooled.body_sha256,
             received_at: spooled.received_at,
+            filed_at: spooled.received_at.max(now),
             reading: (self.read)(&spooled.body),
         });
         let deliveries: Vec<_> = deliveries.collect();
         let filing = self.store.record(&deliveries, Some(unit.ticket));
         let spool = &self.backup.spool;
         match within(PATIENCE, filing).await {
-            Ok(_) => Ok(spool.remove(unit).await),
+            Ok(_) => {
+                self.filed.notify_one();
+                Ok(spool.remove(unit).await)
+            }
             Err(error) if !error.lies_in_content() => Err(error),
             Err(error) => match &unit.deliveries[..] {
                 [alone] => {

@@ -1,7 +1,7 @@
 //! Durable acceptance: an authentic push is acknowledged only after what must be kept is on disk.
 //!
-//! [`Ingest::accept`] puts it into a queue; committers file what waits there together, one transaction for all. While
-//! PostgreSQL is away they put it into the spool instead, from where a drainer moves it when the database is back.
+//! [`Ingest::accept`] puts it into a queue; a committer files what waits there together, one transaction for all. While
+//! PostgreSQL is away it puts it into the spool instead, from where a drainer moves it when the database is back.
 
 mod backup;
 mod committer;
@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,9 +26,6 @@ use drainer::Drainer;
 use queue::Queue;
 
 pub use counters::{Counters, Counts};
-
-/// How many batches are filed at once. More make batches smaller, and nothing faster.
-const COMMITTERS: usize = 2;
 
 /// Decides what is kept, and keeps it.
 pub struct Ingest {
@@ -80,11 +78,12 @@ pub enum IngestError {
 }
 
 impl Ingest {
-    /// Accepts into `store`, which may take `budget` for a push; with a spool, that takes over then. Accounts that
+    /// Accepts into `store`, which may take `budget` for a push, and leaves a note in `filed` when something is there; with a spool, that takes over then. Accounts that
     /// `keep_events` does not name keep job results only. Runs until [`Ingest::stop`].
     pub fn start(
         store: &Arc<dyn Store>,
         budget: Duration,
+        filed: &Arc<Notify>,
         spool: Option<SpoolSettings>,
         keep_events: HashMap<AccountName, Vec<String>>,
     ) -> Self {
@@ -96,22 +95,23 @@ impl Ingest {
             let drainer = Drainer {
                 store: Arc::clone(store),
                 backup: Arc::clone(&backup),
+                filed: Arc::clone(filed),
                 read: settings.read,
                 stop: stop.clone(),
             };
             tasks.spawn(drainer.run());
             backup
         });
-        for _ in 0..COMMITTERS {
-            let committer = Committer {
-                queue: Arc::clone(&queue),
-                store: Arc::clone(store),
-                backup: backup.clone(),
-                budget,
-                ticket: Ticket::new_writer(),
-            };
-            tasks.spawn(committer.run());
-        }
+        // One alone: with more, batches are smaller, and fewer deliveries are filed in all (docs/PERFORMANCE.md).
+        let committer = Committer {
+            queue: Arc::clone(&queue),
+            store: Arc::clone(store),
+            filed: Arc::clone(filed),
+            backup: backup.clone(),
+            budget,
+            ticket: Ticket::new_writer(),
+        };
+        tasks.spawn(committer.run());
         tasks.close();
         Self {
             queue,

@@ -1,4 +1,4 @@
-//! What waits to be kept: a bounded queue from the handlers to the committers.
+//! What waits to be kept: a bounded queue from the handlers to the committer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -80,15 +80,9 @@ impl Queue {
         loop {
             {
                 let mut waiting = self.waiting();
-                if let Some(batch) = waiting.take() {
-                    if !waiting.entries.is_empty() || waiting.is_closed {
-                        self.changed.notify_one();
-                    }
-                    return Some(batch);
-                }
-                if waiting.is_closed {
-                    self.changed.notify_one();
-                    return None;
+                let batch = waiting.take();
+                if batch.is_some() || waiting.is_closed {
+                    return batch;
                 }
             }
             self.changed.notified().await;
@@ -135,6 +129,7 @@ mod tests {
             body: vec![b'x'; length],
             body_sha256: [0; 32],
             received_at: Time::EPOCH,
+            filed_at: Time::EPOCH,
             reading: Reading::Other {
                 event: None,
                 msg_id: None,

@@ -10,6 +10,7 @@ pub(super) struct Bundle<'b> {
     pub(super) delivery: &'b NewDelivery,
     pub(super) first_received_at: Time,
     pub(super) last_received_at: Time,
+    pub(super) filed_at: Time,
     pub(super) times: i64,
     /// The place in the batch of the first copy.
     place: usize,
@@ -62,6 +63,7 @@ impl<'b> Bundle<'b> {
             delivery,
             first_received_at: delivery.received_at,
             last_received_at: delivery.received_at,
+            filed_at: delivery.filed_at,
             times: 1,
             place,
         }
@@ -79,6 +81,7 @@ impl<'b> Bundle<'b> {
     fn add(&mut self, copy: &NewDelivery) {
         self.first_received_at = self.first_received_at.min(copy.received_at);
         self.last_received_at = self.last_received_at.max(copy.received_at);
+        self.filed_at = self.filed_at.min(copy.filed_at);
         self.times += 1;
     }
 }

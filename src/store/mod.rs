@@ -3,6 +3,7 @@
 //! [`Store`] is the contract. PostgreSQL and SQLite keep it alike: one suite of tests judges both.
 
 mod batch;
+mod changes;
 mod copy;
 mod error;
 mod inspection;
@@ -23,6 +24,7 @@ use crate::domain::{
     AccountName, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome, Reading, Stats, Time,
 };
 
+pub use changes::{Announcements, Change, ChangeKey};
 pub use copy::{CopyError, CopySide, CopySums, copy};
 pub use error::{OpenStoreError, StoreError};
 pub use inspection::Inspection;
@@ -77,6 +79,20 @@ pub trait Store: Send + Sync {
 
     /// Totals over the jobs that match.
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError>;
+
+    /// Where the changes so far end: what changes from now on comes after it.
+    async fn latest_change(&self) -> Result<ChangeKey, StoreError>;
+
+    /// Jobs whose latest change comes after `after`, in the order of their changes, at most `limit`. Each change of what a
+    /// job shows, or of its `revision`, comes up for whoever goes on from the last key, be it as part of a later one. A job that
+    /// is gone does not, nor do mere copies.
+    async fn changes(&self, after: ChangeKey, limit: u32) -> Result<Vec<Change>, StoreError>;
+
+    /// Tells the other processes on the database that jobs have changed.
+    async fn announce(&self) -> Result<(), StoreError>;
+
+    /// What other processes announce from now on.
+    async fn announcements(&self) -> Result<Box<dyn Announcements>, StoreError>;
 
     /// Reads a kept delivery again and files it anew; its job's values follow. With `dry_run`, only tells.
     ///

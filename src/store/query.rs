@@ -14,10 +14,10 @@ macro_rules! job_columns {
     };
 }
 
-/// The delivery that a job shows, but its body.
+/// The number of a job's latest change, and the delivery that it shows, but its body.
 macro_rules! shown_columns {
     () => {
-        "shown_id, shown_sha256, shown_received_at, shown_last_received_at, shown_times, shown_body is null as is_pruned"
+        "change, shown_id, shown_sha256, shown_received_at, shown_last_received_at, shown_times, shown_body is null as is_pruned"
     };
 }
 pub(super) use {job_columns, shown_columns};
@@ -45,14 +45,14 @@ pub(super) const DEMOTE: &str = "insert into other_deliveries \
          shown_received_at, shown_last_received_at, shown_times \
      from jobs where account = $1 and msg_id = $2 and shown_body is not null";
 
-/// Makes a job, or lets it show another content. `$30`: whether it may be there already.
+/// Makes a job, or lets it show another content. `$31`: whether it may be there already.
 pub(super) const SHOW: &str = concat!(
     "insert into jobs (",
     job_columns!(),
     ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
-         shown_times) \
+         shown_times, change) \
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
-         $24, $25, $26, $27, $28, $29) \
+         $24, $25, $26, $27, $28, $29, $30) \
      on conflict (account, msg_id) do update set \
          outcome = excluded.outcome, status = excluded.status, code = excluded.code, total_count = excluded.total_count, \
          filter_count = excluded.filter_count, sent_count = excluded.sent_count, error_count = excluded.error_count, \
@@ -64,13 +64,14 @@ pub(super) const SHOW: &str = concat!(
          deliveries = excluded.deliveries, revision = excluded.revision, shown_id = excluded.shown_id, \
          shown_event = excluded.shown_event, shown_error = excluded.shown_error, shown_body = excluded.shown_body, \
          shown_sha256 = excluded.shown_sha256, shown_received_at = excluded.shown_received_at, \
-         shown_last_received_at = excluded.shown_last_received_at, shown_times = excluded.shown_times \
-     where $30"
+         shown_last_received_at = excluded.shown_last_received_at, shown_times = excluded.shown_times, \
+         change = excluded.change \
+     where $31"
 );
 
 /// Changes what a job counts, and not what it shows.
 pub(super) const COUNT: &str = "update jobs set first_received_at = $3, last_received_at = $4, deliveries = $5, \
-     revision = $6, updated_at = $7 where account = $1 and msg_id = $2";
+     revision = $6, updated_at = $7, change = $8 where account = $1 and msg_id = $2";
 
 pub(super) const DELETE_JOB: &str = "delete from jobs where account = $1 and msg_id = $2";
 

@@ -2,7 +2,7 @@
 
 use crate::domain::{Delivery, Job, MassSendFinished, MsgId, Reading, Time};
 
-use super::row::Standing;
+use super::row::{Standing, Updated};
 use super::tally::{Content, Tally};
 
 /// Takes a delivery from among those that no job shows.
@@ -12,6 +12,7 @@ pub(super) const TAKE_OTHER: &str = "delete from other_deliveries where id = $1 
 #[derive(Debug)]
 pub(super) struct JobBefore {
     pub(super) job: Job,
+    pub(super) updated: Updated,
     /// What it shows, where the body was pruned: it can no longer be read, and keeps its place.
     pub(super) pruned: Option<Content>,
     /// Copies and contents that were pruned, beside that: counted, and no longer there.
@@ -22,7 +23,12 @@ pub(super) struct JobBefore {
 impl JobBefore {
     /// `others`: its contents beside the one that it shows.
     pub(super) fn new(standing: Standing, others: &[Content]) -> Self {
-        let Standing { job, shown, .. } = standing;
+        let Standing {
+            job,
+            shown,
+            updated,
+            ..
+        } = standing;
         let copies: i64 = others.iter().map(|content| content.times).sum();
         let contents = i64::try_from(others.len()).unwrap_or(i64::MAX);
         Self {
@@ -30,6 +36,7 @@ impl JobBefore {
             pruned_revision: job.revision - contents - 1,
             pruned: standing.is_pruned.then_some(shown),
             job,
+            updated,
         }
     }
 

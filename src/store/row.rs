@@ -4,6 +4,7 @@ use sqlx::types::Json;
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use super::tally::{Content, Tally};
+use super::{Change, ChangeKey};
 use crate::domain::{Article, Counts, Delivery, Job, MassSendFinished, MsgId, Status, Time};
 
 /// A row of `jobs`.
@@ -45,12 +46,50 @@ where
     })
 }
 
+/// A row of `jobs` with the key of its latest change.
+pub(super) fn change<R>(row: &R) -> Result<Change, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i32: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(Change {
+        key: ChangeKey {
+            change: row.try_get("change")?,
+            shown_id: row.try_get("shown_id")?,
+        },
+        job: job(row)?,
+    })
+}
+
+/// When a job was last changed, and the number of that change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Updated {
+    pub(super) at: Time,
+    pub(super) change: i64,
+}
+
+impl Updated {
+    /// The next change of a job: its time does not go back, whatever the clocks do.
+    pub(super) fn next(self, at: Time, change: i64) -> Self {
+        Self {
+            at: self.at.max(at),
+            change,
+        }
+    }
+}
+
 /// A row of `jobs` with the delivery that it shows, but its body.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) job: Job,
     pub(super) shown: Content,
     pub(super) shown_sha256: Vec<u8>,
+    pub(super) updated: Updated,
     /// The body of what it shows is no longer kept.
     pub(super) is_pruned: bool,
 }
@@ -77,6 +116,10 @@ where
             times: row.try_get("shown_times")?,
         },
         shown_sha256: row.try_get("shown_sha256")?,
+        updated: Updated {
+            at: row.try_get("updated_at")?,
+            change: row.try_get("change")?,
+        },
         is_pruned: row.try_get("is_pruned")?,
     })
 }
@@ -148,7 +191,7 @@ fn required<T>(value: Option<T>, column: &'static str) -> Result<T, sqlx::Error>
 pub(super) struct Showing<'s> {
     pub(super) result: &'s MassSendFinished,
     pub(super) tally: Tally,
-    pub(super) updated_at: Time,
+    pub(super) updated: Updated,
     pub(super) shown: &'s Delivery,
 }
 
@@ -173,7 +216,7 @@ where
     let Showing {
         result,
         tally,
-        updated_at,
+        updated,
         shown,
     } = showing;
     query
@@ -195,7 +238,7 @@ where
         .bind(result.finished_at)
         .bind(tally.first_received_at)
         .bind(tally.last_received_at)
-        .bind(*updated_at)
+        .bind(updated.at)
         .bind(tally.deliveries)
         .bind(tally.revision)
         .bind(shown.id)
@@ -206,4 +249,5 @@ where
         .bind(shown.received_at)
         .bind(shown.last_received_at)
         .bind(shown.times)
+        .bind(updated.change)
 }

@@ -95,6 +95,7 @@ pub(super) async fn push(
         body: opened.body,
         body_sha256,
         received_at,
+        filed_at: received_at,
         reading: opened.reading,
     };
     accept(&state, delivery).await

@@ -18,12 +18,16 @@ enum May {
 use May::{Everything, Only};
 
 /// The rule, as in the docs of `src/lib.rs`.
-const RULE: [(&str, May); 12] = [
+const RULE: [(&str, May); 13] = [
     ("domain", Only(&[])),
     ("wechat", Only(&["domain"])),
     ("store", Only(&["domain"])),
     ("ingest", Only(&["domain", "store"])),
-    ("web", Only(&["domain", "wechat", "ingest", "store"])),
+    ("feed", Only(&["domain", "store"])),
+    (
+        "web",
+        Only(&["domain", "wechat", "ingest", "feed", "store"]),
+    ),
     ("simulator", Only(&["domain", "wechat"])),
     ("config", Only(&["domain", "wechat"])),
     ("server", Only(&[])),

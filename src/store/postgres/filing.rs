@@ -6,7 +6,7 @@ use sqlx::{Connection, Row};
 use crate::domain::{AccountName, Delivery, Job, MassSendFinished, MsgId, Time};
 use crate::store::batch::{Bundle, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
-use crate::store::row::{self, Showing, Standing};
+use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::tally::Tally;
 use crate::store::{Filed, StoreError, Ticket};
 
@@ -23,19 +23,19 @@ const FILE: &str = concat!(
          insert into jobs (",
     job_columns!(),
     ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
-             shown_times) \
+             shown_times, change) \
          select new.account, new.msg_id, new.outcome, new.status, new.code, new.total_count, new.filter_count, \
              new.sent_count, new.error_count, new.check_state, new.copyright_count, new.article_url_count, \
              new.articles::jsonb, new.to_user_name, new.from_user_name, new.finished_at, new.received_at, \
-             new.last_received_at, new.received_at, new.times, 1, nextval('delivery_ids'), new.event, new.error, new.body, \
-             new.sha256, new.received_at, new.last_received_at, new.times \
+             new.last_received_at, new.filed_at, new.times, 1, nextval('delivery_ids'), new.event, new.error, new.body, \
+             new.sha256, new.received_at, new.last_received_at, new.times, (select next_change()) \
          from unnest($5::text[], $6::bigint[], $7::text[], $8::text[], $9::integer[], $10::bigint[], $11::bigint[], \
              $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], \
              $19::text[], $20::timestamptz[], $21::timestamptz[], $22::timestamptz[], $23::bigint[], $24::text[], \
-             $25::text[], $26::bytea[], $27::bytea[]) \
+             $25::text[], $26::bytea[], $27::bytea[], $28::timestamptz[]) \
              as new (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, \
                  check_state, copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
-                 received_at, last_received_at, times, event, error, body, sha256) \
+                 received_at, last_received_at, times, event, error, body, sha256, filed_at) \
          where $1::bytea is null or exists (select from admitted) \
          on conflict (account, msg_id) do update set \
              deliveries = jobs.deliveries + excluded.deliveries, \
@@ -82,6 +82,8 @@ const LOCK_JOB: &str = concat!(
 );
 
 const NEXT_ID: &str = "select nextval('delivery_ids')";
+
+const NEXT_CHANGE: &str = "select next_change()";
 
 /// How often a job that others make and delete at the same moment is tried again.
 const TRIES: usize = 10;
@@ -248,6 +250,7 @@ async fn file(
         .bind(column(deliveries(), |new| new.reading.error()))
         .bind(column(deliveries(), |new| &new.body[..]))
         .bind(column(deliveries(), |new| &new.body_sha256[..]))
+        .bind(column(bundles, |bundle| bundle.filed_at))
         .fetch_one(connection)
         .await?;
     Ok(FiledJobs::read(&row)?)
@@ -350,7 +353,7 @@ async fn revise(
         revision: job.revision,
     };
     if counted.rows_affected() == 1 {
-        count(connection, job, &tally, job.updated_at).await?;
+        count(connection, job, &tally, standing.updated).await?;
         return Ok(false);
     }
     let id = sqlx::query_scalar(NEXT_ID)
@@ -359,21 +362,28 @@ async fn revise(
     let delivery = bundle.as_delivery(id);
     tally.first_received_at = job.first_received_at.min(delivery.received_at);
     tally.revision += 1;
-    let updated_at = job.updated_at.max(delivery.received_at);
+    let change = next_change(connection).await?;
+    let updated = standing.updated.next(bundle.filed_at, change);
     if (result.finished_at, delivery.received_at) >= (shown.finished_at, shown.received_at) {
         demote(connection, job).await?;
         let showing = Showing {
             result,
             tally,
-            updated_at,
+            updated,
             shown: &delivery,
         };
         show(connection, &showing, true).await?;
     } else {
         keep_other(connection, &delivery, Some(result.finished_at)).await?;
-        count(connection, job, &tally, updated_at).await?;
+        count(connection, job, &tally, updated).await?;
     }
     Ok(true)
+}
+
+/// The number of the changes that this transaction makes.
+pub(super) async fn next_change(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    let change = sqlx::query_scalar(NEXT_CHANGE);
+    Ok(change.fetch_one(connection).await?)
 }
 
 pub(super) async fn lock_job(
@@ -439,7 +449,7 @@ pub(super) async fn count(
     connection: &mut PgConnection,
     job: &Job,
     tally: &Tally,
-    updated_at: Time,
+    updated: Updated,
 ) -> Result<(), StoreError> {
     sqlx::query(query::COUNT)
         .bind(job.account.as_str())
@@ -448,7 +458,8 @@ pub(super) async fn count(
         .bind(tally.last_received_at)
         .bind(tally.deliveries)
         .bind(tally.revision)
-        .bind(updated_at)
+        .bind(updated.at)
+        .bind(updated.change)
         .execute(connection)
         .await?;
     Ok(())

@@ -1,5 +1,6 @@
 //! [`Store`] on PostgreSQL 13 and newer. Reads like its sibling [`super::sqlite`], query by query.
 
+mod announcing;
 mod filing;
 mod open;
 mod rereading;
@@ -13,8 +14,9 @@ use tokio::sync::OnceCell;
 use super::batch::Sorted;
 use super::copy::{CopySide, Side};
 use super::{
-    DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter, JobKey, Migrations, Page, Prunable,
-    Prune, Pruned, Reader, Reread, Store, StoreError, Ticket, inspection, prune, query, row,
+    Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
+    JobKey, Migrations, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket,
+    changes, inspection, prune, query, row,
 };
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
 use filing::{file_any, file_plain};
@@ -35,6 +37,14 @@ const PRUNE_OTHERS: &str = "with old as materialized ( \
          order by received_at, id limit $2 for update skip locked \
      ) \
      delete from other_deliveries using old where other_deliveries.id = old.id";
+
+/// The lowest number of a transaction in this database that is under way, or that of the next. Transactions elsewhere on the
+/// server do not hold it back. It only rises. Numbers are compared as PostgreSQL does: half of 2^32 are ahead.
+const FIRST_OPEN_CHANGE: &str = "select base + least(next, (select min(next - age) \
+     from (select (next - backend_xid::text::bigint) & 4294967295 as age from pg_stat_activity \
+         where datname = current_database() and backend_xid is not null) as others \
+     where age < 2147483648)) \
+     from (select base, pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next from change_numbers) as numbers";
 
 const BEGIN_SNAPSHOT: &str = "begin isolation level repeatable read read only";
 
@@ -122,6 +132,40 @@ impl Store for PostgresStore {
             .fetch_one(self.pool().await?)
             .await?;
         Ok(query::stats_of(&row)?)
+    }
+
+    async fn latest_change(&self) -> Result<ChangeKey, StoreError> {
+        let first_open: i64 = sqlx::query_scalar(FIRST_OPEN_CHANGE)
+            .fetch_one(self.pool().await?)
+            .await?;
+        Ok(ChangeKey::before(first_open))
+    }
+
+    async fn changes(&self, after: ChangeKey, limit: u32) -> Result<Vec<Change>, StoreError> {
+        let mut connection = self.pool().await?.acquire().await?;
+        // In a statement of its own, before: what is over by now is seen by the next one.
+        let first_open: i64 = sqlx::query_scalar(FIRST_OPEN_CHANGE)
+            .fetch_one(&mut *connection)
+            .await?;
+        let rows = sqlx::query(changes::CHANGES)
+            .bind(after.change)
+            .bind(after.shown_id)
+            .bind(first_open)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *connection)
+            .await?;
+        Ok(rows.iter().map(row::change).collect::<Result<_, _>>()?)
+    }
+
+    async fn announce(&self) -> Result<(), StoreError> {
+        sqlx::query(announcing::ANNOUNCE)
+            .execute(self.pool().await?)
+            .await?;
+        Ok(())
+    }
+
+    async fn announcements(&self) -> Result<Box<dyn Announcements>, StoreError> {
+        Ok(Box::new(announcing::listen(self.pool().await?).await?))
     }
 
     async fn reread(

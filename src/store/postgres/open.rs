@@ -87,6 +87,7 @@ impl PostgresStore {
                 .map_err(OpenStoreError::Unreachable)?;
             check_server(&mut connection).await?;
             migrate::run(&MIGRATOR, &mut connection, self.migrations).await?;
+            lift_change_numbers(&mut connection).await?;
             connection
                 .close()
                 .await
@@ -94,6 +95,20 @@ impl PostgresStore {
         };
         self.prepared.get_or_try_init(prepare).await.copied()
     }
+}
+
+/// On another server than the one where the jobs were written, as after restoring a dump, transactions have lower numbers.
+const LIFT_CHANGE_NUMBERS: &str = "update change_numbers set base = latest.change + 1 - next \
+     from (select coalesce(max(change), 0) as change from jobs) as latest, \
+         (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) as numbers \
+     where base + next <= latest.change";
+
+async fn lift_change_numbers(connection: &mut PgConnection) -> Result<(), OpenStoreError> {
+    sqlx::query(LIFT_CHANGE_NUMBERS)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(OpenStoreError::Unreachable)
 }
 
 /// A connection outside of the pool.

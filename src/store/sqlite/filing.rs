@@ -10,14 +10,14 @@ use sqlx::{Row, Sqlite};
 use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
 use crate::store::batch::{Bundle, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
-use crate::store::row::{self, Showing, Standing};
+use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::tally::Tally;
 use crate::store::{Filed, StoreError, Ticket};
 
-/// One row's values: `updated_at` is when it came, `revision` 1.
+/// One row's values; `revision` is 1.
 macro_rules! row {
     () => {
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     };
 }
 macro_rules! four_rows {
@@ -46,7 +46,7 @@ macro_rules! file {
             "insert into jobs (",
             job_columns!(),
             ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, \
-                 shown_last_received_at, shown_times) values ",
+                 shown_last_received_at, shown_times, change) values ",
             $rows!(),
             " on conflict (account, msg_id) do update set \
                  deliveries = deliveries + excluded.deliveries, \
@@ -157,6 +157,11 @@ async fn take_ids(connection: &mut SqliteConnection, count: i64) -> Result<i64, 
     Ok(last - count)
 }
 
+/// The number of a change. What was changed last has the highest, as one alone writes.
+pub(super) async fn next_change(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(take_ids(connection, 1).await? + 1)
+}
+
 /// (account, `msg_id`) → copies of what shows now, of those that were filed. Their ids come after `id`.
 async fn file_contents<'b>(
     connection: &mut SqliteConnection,
@@ -209,7 +214,7 @@ fn bind_content<'q>(
         .bind(result.finished_at)
         .bind(bundle.first_received_at)
         .bind(bundle.last_received_at)
-        .bind(bundle.first_received_at)
+        .bind(bundle.filed_at)
         .bind(bundle.times)
         .bind(id)
         .bind(delivery.reading.event())
@@ -219,6 +224,7 @@ fn bind_content<'q>(
         .bind(bundle.first_received_at)
         .bind(bundle.last_received_at)
         .bind(bundle.times)
+        .bind(id)
 }
 
 /// Counts copies of a content that a job does not show, or adds that content to it; true when its bytes are new.
@@ -258,25 +264,25 @@ async fn revise(
         revision: job.revision,
     };
     if counted.rows_affected() == 1 {
-        count(connection, job, &tally, job.updated_at).await?;
+        count(connection, job, &tally, standing.updated).await?;
         return Ok(false);
     }
     let delivery = bundle.as_delivery(id);
     tally.first_received_at = job.first_received_at.min(delivery.received_at);
     tally.revision += 1;
-    let updated_at = job.updated_at.max(delivery.received_at);
+    let updated = standing.updated.next(bundle.filed_at, id);
     if (result.finished_at, delivery.received_at) >= (shown.finished_at, shown.received_at) {
         demote(connection, job).await?;
         let showing = Showing {
             result,
             tally,
-            updated_at,
+            updated,
             shown: &delivery,
         };
         show(connection, &showing, true).await?;
     } else {
         keep_other(connection, &delivery, Some(result.finished_at)).await?;
-        count(connection, job, &tally, updated_at).await?;
+        count(connection, job, &tally, updated).await?;
     }
     Ok(true)
 }
@@ -344,7 +350,7 @@ pub(super) async fn count(
     connection: &mut SqliteConnection,
     job: &Job,
     tally: &Tally,
-    updated_at: Time,
+    updated: Updated,
 ) -> Result<(), StoreError> {
     sqlx::query(query::COUNT)
         .bind(job.account.as_str())
@@ -353,7 +359,8 @@ pub(super) async fn count(
         .bind(tally.last_received_at)
         .bind(tally.deliveries)
         .bind(tally.revision)
-        .bind(updated_at)
+        .bind(updated.at)
+        .bind(updated.change)
         .execute(connection)
         .await?;
     Ok(())

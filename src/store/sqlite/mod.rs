@@ -15,8 +15,9 @@ use sqlx::{Sqlite, Transaction};
 use super::batch::Sorted;
 use super::copy::{CopySide, Side};
 use super::{
-    DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter, JobKey, Page, Prunable, Prune,
-    Pruned, Reader, Reread, Store, StoreError, Ticket, inspection, prune, query, row,
+    Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
+    JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket, changes,
+    inspection, prune, query, row,
 };
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
 
@@ -31,6 +32,8 @@ const PRUNE_OTHERS: &str = "delete from other_deliveries where id in ( \
          select id from other_deliveries where received_at < $1 and (state = 'stored' or $3) \
          order by received_at, id limit $2)";
 
+const LATEST_CHANGE: &str = "select last from delivery_ids";
+
 /// One SQLite file: one connection that writes, and some that read.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -41,6 +44,16 @@ pub struct SqliteStore {
 impl SqliteStore {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.writer.begin_with(BEGIN).await?)
+    }
+}
+
+/// Nobody announces anything.
+struct Silence;
+
+#[async_trait]
+impl Announcements for Silence {
+    async fn next(&mut self) -> Result<(), StoreError> {
+        std::future::pending().await
     }
 }
 
@@ -105,6 +118,33 @@ impl Store for SqliteStore {
             .fetch_one(&self.readers)
             .await?;
         Ok(query::stats_of(&row)?)
+    }
+
+    async fn latest_change(&self) -> Result<ChangeKey, StoreError> {
+        let latest: i64 = sqlx::query_scalar(LATEST_CHANGE)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(ChangeKey::before(latest + 1))
+    }
+
+    async fn changes(&self, after: ChangeKey, limit: u32) -> Result<Vec<Change>, StoreError> {
+        let rows = sqlx::query(changes::CHANGES)
+            .bind(after.change)
+            .bind(after.shown_id)
+            .bind(i64::MAX)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.iter().map(row::change).collect::<Result<_, _>>()?)
+    }
+
+    /// A file has one server; what the commands change, it finds by looking.
+    async fn announce(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn announcements(&self) -> Result<Box<dyn Announcements>, StoreError> {
+        Ok(Box::new(Silence))
     }
 
     async fn reread(

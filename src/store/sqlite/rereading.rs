@@ -3,10 +3,10 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use super::filing::{count, demote, keep_other, load_job, show};
+use super::filing::{count, demote, keep_other, load_job, next_change, show};
 use crate::domain::{AccountName, Delivery, DeliveryState, MsgId, Time};
 use crate::store::rebuild::{JobBefore, TAKE_OTHER, filed_as, result_for};
-use crate::store::row::{self, Showing, Standing};
+use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::tally::{Content, Tally};
 use crate::store::{DeliveryKey, Reader, Reread, StoreError, query};
 
@@ -119,8 +119,8 @@ async fn rebuild(
         if before.pruned.is_some_and(|pruned| pruned.id == tally.shown) {
             let changed = !tally.counts(&before.job);
             if changed {
-                let updated_at = before.job.updated_at.max(now);
-                count(connection, &before.job, &tally, updated_at).await?;
+                let updated = before.updated.next(now, next_change(connection).await?);
+                count(connection, &before.job, &tally, updated).await?;
             }
             return Ok(changed);
         }
@@ -138,15 +138,18 @@ async fn rebuild(
     let changed = before
         .as_ref()
         .is_none_or(|before| !tally.shows(&before.job, &result));
-    let updated_at = match &before {
-        Some(before) if changed => before.job.updated_at.max(now),
-        Some(before) => before.job.updated_at,
-        None => now,
+    let updated = match &before {
+        Some(before) if !changed => before.updated,
+        before => {
+            let change = next_change(connection).await?;
+            let at = before.as_ref().map_or(now, |before| before.updated.at);
+            Updated { at, change }.next(now, change)
+        }
     };
     let showing = Showing {
         result: &result,
         tally,
-        updated_at,
+        updated,
         shown: &shown,
     };
     show(connection, &showing, before.is_some()).await?;

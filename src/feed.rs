@@ -1,0 +1,228 @@
+//! Jobs as they change, for whoever follows them.
+//!
+//! One task reads the changes from the database and hands them to all followers; it reads only while there are any. A
+//! follower that resumes, or that was too slow to keep up, reads what it missed by itself. So nothing is missed, and nobody is
+//! waited for: filing only leaves a note that there is something to read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::store::{Announcements, Change, ChangeKey, Store, StoreError};
+
+/// How many changes are read at once.
+const PAGE: u32 = 200;
+/// How many changes wait for a slow follower before it has to read them by itself.
+const WAITING: usize = 1024;
+/// The pause after a page, so that reading takes little from filing: 2,000 changes a second at most.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the database may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After how long the database is asked though nobody said anything: a command changes jobs silently, a note may get lost.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// Hands out the changes of jobs.
+pub struct Feed {
+    store: Arc<dyn Store>,
+    /// Gone once the feed has stopped.
+    news: broadcast::WeakSender<News>,
+    joined: Arc<Notify>,
+}
+
+/// Follows the changes from some place on.
+pub struct Follower {
+    store: Arc<dyn Store>,
+    news: broadcast::Receiver<News>,
+    at: ChangeKey,
+    /// Whether some were missed, which are read before going on.
+    is_behind: bool,
+    missed: VecDeque<Change>,
+}
+
+#[derive(Clone)]
+enum News {
+    Changed(Arc<Change>),
+    /// Something before was not handed out.
+    Skipped,
+}
+
+/// The task that reads for all.
+struct Distributor {
+    store: Arc<dyn Store>,
+    news: broadcast::Sender<News>,
+    changed: Arc<Notify>,
+    joined: Arc<Notify>,
+    /// None while nobody follows.
+    at: Option<ChangeKey>,
+    announcements: Option<Box<dyn Announcements>>,
+}
+
+impl Feed {
+    /// Starts to hand out the changes in `store`, until `stop`. This process notes in `changed` that it has changed something.
+    pub fn start(store: &Arc<dyn Store>, changed: Arc<Notify>, stop: CancellationToken) -> Self {
+        let (news, _) = broadcast::channel(WAITING);
+        let feed = Self {
+            store: Arc::clone(store),
+            news: news.downgrade(),
+            joined: Arc::default(),
+        };
+        let distributor = Distributor {
+            store: Arc::clone(store),
+            news,
+            changed,
+            joined: Arc::clone(&feed.joined),
+            at: None,
+            announcements: None,
+        };
+        tokio::spawn(stop.run_until_cancelled_owned(distributor.run()));
+        feed
+    }
+
+    /// Follows the changes after `after`, or from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot say what has changed so far.
+    pub async fn follow(&self, after: Option<ChangeKey>) -> Result<Follower, StoreError> {
+        // First of all, so that nothing falls between what is read and what is heard.
+        let news = match self.news.upgrade() {
+            Some(news) => news.subscribe(),
+            None => broadcast::channel(1).1,
+        };
+        self.joined.notify_one();
+        let at = match after {
+            Some(after) => after,
+            None => self.store.latest_change().await?,
+        };
+        Ok(Follower {
+            store: Arc::clone(&self.store),
+            news,
+            at,
+            is_behind: after.is_some(),
+            missed: VecDeque::new(),
+        })
+    }
+
+    /// How many follow.
+    pub fn followers(&self) -> usize {
+        let news = self.news.upgrade();
+        news.map_or(0, |news| news.receiver_count())
+    }
+}
+
+impl Follower {
+    /// The next change; none when the feed has stopped. Nothing is lost when it is not awaited to the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when what was missed cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Arc<Change>>, StoreError> {
+        loop {
+            if let Some(change) = self.missed.pop_front() {
+                self.at = change.key;
+                return Ok(Some(Arc::new(change)));
+            }
+            if self.is_behind {
+                self.missed = self.store.changes(self.at, PAGE).await?.into();
+                self.is_behind = self.missed.len() == PAGE as usize;
+                continue;
+            }
+            match self.news.recv().await {
+                Ok(News::Changed(change)) if change.key > self.at => {
+                    self.at = change.key;
+                    return Ok(Some(change));
+                }
+                // It was read before.
+                Ok(News::Changed(_)) => {}
+                Ok(News::Skipped) | Err(RecvError::Lagged(_)) => self.is_behind = true,
+                Err(RecvError::Closed) => return Ok(None),
+            }
+        }
+    }
+
+    /// The place of the last change that was given out; from there on it can be followed again.
+    pub fn at(&self) -> ChangeKey {
+        self.at
+    }
+}
+
+impl Distributor {
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {
+                    // Others look by themselves, if later, when they do not hear of it.
+                    let _ = timeout(PATIENCE, self.store.announce()).await;
+                }
+                () = self.joined.notified() => {}
+                () = announced(&mut self.announcements) => {}
+                () = sleep(ROUND) => {}
+            }
+            while self.news.receiver_count() > 0 {
+                let handed_out = timeout(PATIENCE, self.hand_out()).await;
+                let handed_out = handed_out.unwrap_or(Err(StoreError::TimedOut));
+                if let Err(error) = &handed_out {
+                    debug!(%error, "changes cannot be read");
+                    self.rest();
+                }
+                sleep(PAUSE).await;
+                if !matches!(handed_out, Ok(true)) {
+                    break;
+                }
+            }
+            if self.news.receiver_count() == 0 {
+                self.rest();
+            }
+        }
+    }
+
+    /// Hands out a page; whether there is more.
+    async fn hand_out(&mut self) -> Result<bool, StoreError> {
+        if self.announcements.is_none() {
+            self.announcements = Some(self.store.announcements().await?);
+        }
+        let mut at = match self.at {
+            Some(at) => at,
+            None => {
+                let latest = self.store.latest_change().await?;
+                self.tell(News::Skipped);
+                latest
+            }
+        };
+        let page = self.store.changes(at, PAGE).await?;
+        let is_full = page.len() == PAGE as usize;
+        for change in page {
+            at = change.key;
+            self.tell(News::Changed(Arc::new(change)));
+        }
+        self.at = Some(at);
+        Ok(is_full)
+    }
+
+    fn tell(&self, news: News) {
+        // The last follower may have just left.
+        let _ = self.news.send(news);
+    }
+
+    /// Reads nothing and listens to nobody until the next follower comes, or the next round.
+    fn rest(&mut self) {
+        self.at = None;
+        self.announcements = None;
+    }
+}
+
+/// Until another process announces something, or can no longer be heard.
+async fn announced(announcements: &mut Option<Box<dyn Announcements>>) {
+    match announcements {
+        Some(heard) => {
+            if heard.next().await.is_err() {
+                *announcements = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
