@@ -21,7 +21,7 @@ use crate::config::{Config, StoreUrl};
 use crate::ingest::{Ingest, SpoolSettings};
 use crate::server;
 use crate::store::{Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store};
-use crate::web::{self, Limits, State};
+use crate::web::{self, Api, Limits, State};
 use crate::wechat::{self, Account, Mode, Token};
 
 pub use demo::{DEMO, Demo};
@@ -74,7 +74,10 @@ impl App {
             Arc::clone(&store),
             database_name(&config.store.url),
             limits,
-            config.api_keys.clone(),
+            Api {
+                keys: config.api_keys.clone(),
+                timezone: config.timezone.clone(),
+            },
         );
         Ok(Self {
             state,

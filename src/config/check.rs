@@ -8,7 +8,7 @@ use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
 use super::mistake::Mistake;
 use super::{Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
-use crate::domain::{ApiKeyHash, InvalidApiKeyHash};
+use crate::domain::{ApiKeyHash, InvalidApiKeyHash, Zone};
 
 const DATABASE_FILE: &str = "qunfa.db";
 
@@ -19,6 +19,7 @@ impl Checker<'_> {
         let server = self.server();
         let store = self.store(data_dir.as_deref().ok());
         let api_keys = self.list(&Address::general(Key::ApiKeys), api_key);
+        let timezone = self.timezone();
         let log = self.log();
         let names = self.layer.accounts.iter();
         let accounts: Vec<_> = names.map(|name| self.account(name)).collect();
@@ -27,6 +28,7 @@ impl Checker<'_> {
             server: server?,
             store: store?,
             api_keys: api_keys?,
+            timezone: timezone?,
             log: log?,
             accounts: accounts.into_iter().collect::<Result<_, _>>()?,
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
@@ -101,6 +103,13 @@ impl Checker<'_> {
             url: url?,
             budget: Duration::from_millis(budget?),
             keep_raw_days: keep_raw_days?,
+        })
+    }
+
+    fn timezone(&mut self) -> Result<Zone, Noted> {
+        let rule = "allowed are IANA names such as `Asia/Shanghai` and `UTC`";
+        self.required(&Address::general(Key::Timezone), rule, |text| {
+            text.parse().map_err(|_| format!("is no time zone; {rule}"))
         })
     }
 
@@ -180,6 +189,7 @@ mod tests {
                 matches!(&config.store.url, StoreUrl::Sqlite(path) if path.ends_with("data/qunfa.db"))
             );
             assert_eq!(config.api_keys, []);
+            assert_eq!(Ok(config.timezone), "Asia/Shanghai".parse());
             assert_eq!(config.log.level, "info");
             assert!(config.accounts.is_empty() && config.warnings.is_empty());
         }
@@ -268,6 +278,10 @@ mod tests {
             (
                 "store.url = \"mysql://host\"",
                 "`store.url` (config.toml): must start with `sqlite://`, `postgres://` or `postgresql://`",
+            ),
+            (
+                "api.timezone = \"China\"",
+                "`api.timezone` (config.toml): is no time zone; allowed are IANA names such as `Asia/Shanghai` and `UTC`",
             ),
             (
                 "api.keys = [\"secret\"]",

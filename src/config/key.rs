@@ -29,6 +29,7 @@ pub(super) enum Key {
     Budget,
     KeepRawDays,
     ApiKeys,
+    Timezone,
     LogFormat,
     LogLevel,
     Mode,
@@ -71,7 +72,7 @@ pub(super) struct Address {
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
@@ -83,6 +84,7 @@ impl Key {
         Self::Budget,
         Self::KeepRawDays,
         Self::ApiKeys,
+        Self::Timezone,
         Self::LogFormat,
         Self::LogLevel,
         Self::Mode,
@@ -113,6 +115,7 @@ impl Key {
             Self::Budget => ("store", "budget_ms", Kind::Integer(100, 4000)),
             Self::KeepRawDays => ("store", "keep_raw_days", Kind::Integer(1, 36_500)),
             Self::ApiKeys => ("api", "keys", Kind::List),
+            Self::Timezone => ("api", "timezone", Kind::Text),
             Self::LogFormat => ("log", "format", Kind::Text),
             Self::LogLevel => ("log", "level", Kind::Text),
             Self::Mode => (ACCOUNTS, "mode", Kind::Text),

@@ -30,7 +30,7 @@ pub use public_url::PublicUrl;
 pub use settings::Settings;
 pub use store_url::StoreUrl;
 
-use crate::domain::ApiKeyHash;
+use crate::domain::{ApiKeyHash, Zone};
 use crate::wechat::Account;
 
 /// The documented example, which is also where the defaults come from; `qunfa config init` writes it.
@@ -47,6 +47,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Keys with full access to the API; none leaves it open.
     pub api_keys: Vec<ApiKeyHash>,
+    /// The time zone of the API's timelines.
+    pub timezone: Zone,
     /// What is logged, and how.
     pub log: Log,
     /// The accounts by name; none when none is configured.

@@ -127,6 +127,7 @@ mod tests {
              store.url = \"postgres://user:***@host/db\"  # QUNFA_STORE__URL\n\
              store.budget_ms = 1500  # default\n\
              api.keys = [\"sha256:0f0f0f0f…\"]  # config.toml\n\
+             api.timezone = \"Asia/Shanghai\"  # default\n\
              log.format = \"text\"  # default\n\
              log.level = \"info\"  # default\n\
              accounts.main.mode = \"plain\"  # config.toml\n\

@@ -106,23 +106,6 @@ pub struct Job {
     pub revision: i64,
 }
 
-/// Totals over a set of jobs. A count that a job did not carry adds nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// How many jobs.
-    pub jobs: i64,
-    /// How many with each outcome, in the order of [`Outcome::ALL`](super::Outcome::ALL).
-    pub by_outcome: [i64; 4],
-    /// Sum of `TotalCount`; wide, because each part may be any i64.
-    pub total_count: i128,
-    /// Sum of `FilterCount`.
-    pub filter_count: i128,
-    /// Sum of `SentCount`.
-    pub sent_count: i128,
-    /// Sum of `ErrorCount`.
-    pub error_count: i128,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

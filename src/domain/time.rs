@@ -66,6 +66,12 @@ impl Time {
         Self::from_milliseconds(self.0.checked_sub(milliseconds)?)
     }
 
+    /// The time that long after, if its year has four digits.
+    pub fn checked_add(self, duration: Duration) -> Option<Self> {
+        let milliseconds = i64::try_from(duration.as_millis()).ok()?;
+        Self::from_milliseconds(self.0.checked_add(milliseconds)?)
+    }
+
     /// Reads RFC 3339 or a count of milliseconds; the last millisecond that is not after the text's time.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use sqlx::{
     ColumnIndex, Database, Decode, Encode, Postgres, QueryBuilder, Row, Sqlite, Transaction, Type,
 };
 
-use super::{JobFilter, StoreError, query};
+use super::{JobFilter, StoreError, totals};
 use crate::domain::{Article, Stats, Time};
 
 /// Rows that are read and written at once. SQLite takes 32766 values in a statement.
@@ -208,7 +208,7 @@ impl CopySide {
         let every = JobFilter::default();
         match &mut self.0 {
             Side::Sqlite(side) => {
-                let stats = query::stats::<Sqlite>(&every)
+                let stats = totals::stats::<Sqlite>(&every)
                     .build()
                     .fetch_one(&mut **side)
                     .await?;
@@ -216,7 +216,7 @@ impl CopySide {
                 Ok(read_sums(&stats, &sums)?)
             }
             Side::Postgres(side) => {
-                let stats = query::stats::<Postgres>(&every)
+                let stats = totals::stats::<Postgres>(&every)
                     .build()
                     .fetch_one(&mut **side)
                     .await?;
@@ -402,7 +402,7 @@ where
     for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
 {
     Ok(CopySums {
-        stats: query::stats_of(stats)?,
+        stats: totals::stats_of(stats)?,
         deliveries: sums.try_get("deliveries")?,
         revisions: sums.try_get("revisions")?,
         bodies: sums.try_get("bodies")?,

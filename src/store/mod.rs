@@ -17,11 +17,13 @@ mod spool;
 mod sqlite;
 mod tally;
 mod time;
+mod totals;
 
 use async_trait::async_trait;
 
 use crate::domain::{
-    AccountName, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome, Reading, Stats, Time,
+    AccountName, AccountStats, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome, Reading,
+    ReasonStats, Stats, Time,
 };
 
 pub use changes::{Announcements, Change, ChangeKey};
@@ -93,6 +95,16 @@ pub trait Store: Send + Sync {
 
     /// What other processes announce from now on.
     async fn announcements(&self) -> Result<Box<dyn Announcements>, StoreError>;
+
+    /// Totals over the jobs that match and finished between one edge, included, and the next, excluded: one fewer than
+    /// edges. There are at least two of them, ascending.
+    async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError>;
+
+    /// Each code with which jobs that match were rejected: the most frequent first, then the lowest.
+    async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError>;
+
+    /// Totals of each account that has jobs that match: the one whose job finished last first, then by name.
+    async fn accounts(&self, filter: &JobFilter) -> Result<Vec<AccountStats>, StoreError>;
 
     /// Reads a kept delivery again and files it anew; its job's values follow. With `dry_run`, only tells.
     ///

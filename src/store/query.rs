@@ -1,9 +1,9 @@
-//! The queries that both databases understand alike: lists, single rows and totals.
+//! The queries that both databases understand alike: lists and single rows.
 
-use sqlx::{Database, Encode, QueryBuilder, Row, Type};
+use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use super::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page};
-use crate::domain::{DeliveryState, Stats, Time};
+use crate::domain::{DeliveryState, Time};
 
 /// What a job shows: all columns but those of the delivery that it shows.
 macro_rules! job_columns {
@@ -95,22 +95,6 @@ pub(super) const COUNT_OTHER: &str = "update other_deliveries set \
          last_received_at = case when $5 > last_received_at then $5 else last_received_at end \
      where account = $1 and body_sha256 = $2 and job = $3";
 
-/// Counts may be any i64, so each sum is taken in halves that cannot overflow.
-const STATS: &str = "select count(*) as jobs, \
-     count(*) filter (where outcome = 'sent') as sent, \
-     count(*) filter (where outcome = 'failed') as failed, \
-     count(*) filter (where outcome = 'rejected') as rejected, \
-     count(*) filter (where outcome = 'unknown') as unknown, \
-     cast(coalesce(sum(total_count >> 32), 0) as bigint) as total_high, \
-     cast(coalesce(sum(total_count & 4294967295), 0) as bigint) as total_low, \
-     cast(coalesce(sum(filter_count >> 32), 0) as bigint) as filter_high, \
-     cast(coalesce(sum(filter_count & 4294967295), 0) as bigint) as filter_low, \
-     cast(coalesce(sum(sent_count >> 32), 0) as bigint) as sent_high, \
-     cast(coalesce(sum(sent_count & 4294967295), 0) as bigint) as sent_low, \
-     cast(coalesce(sum(error_count >> 32), 0) as bigint) as error_high, \
-     cast(coalesce(sum(error_count & 4294967295), 0) as bigint) as error_low \
-     from jobs where true";
-
 /// `select` of a page of jobs.
 pub(super) fn jobs<DB>(filter: &JobFilter, page: &Page<JobKey>) -> QueryBuilder<DB>
 where
@@ -133,46 +117,6 @@ where
     query.push(" order by finished_at desc, account desc, msg_id desc limit ");
     query.push_bind(i64::from(page.limit));
     query
-}
-
-/// `select` of the totals.
-pub(super) fn stats<DB>(filter: &JobFilter) -> QueryBuilder<DB>
-where
-    DB: Database,
-    for<'e> i32: Encode<'e, DB> + Type<DB>,
-    for<'e> i64: Encode<'e, DB> + Type<DB>,
-    for<'e> String: Encode<'e, DB> + Type<DB>,
-    for<'e> Time: Encode<'e, DB> + Type<DB>,
-{
-    let mut query = QueryBuilder::new(STATS);
-    filter_jobs(&mut query, filter);
-    query
-}
-
-/// The one row of [`stats`].
-pub(super) fn stats_of<R>(row: &R) -> Result<Stats, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: sqlx::ColumnIndex<R>,
-    for<'r> i64: sqlx::Decode<'r, R::Database> + Type<R::Database>,
-{
-    let whole = |high: &str, low: &str| {
-        let (high, low): (i64, i64) = (row.try_get(high)?, row.try_get(low)?);
-        Ok::<_, sqlx::Error>((i128::from(high) << 32) + i128::from(low))
-    };
-    Ok(Stats {
-        jobs: row.try_get("jobs")?,
-        by_outcome: [
-            row.try_get("sent")?,
-            row.try_get("failed")?,
-            row.try_get("rejected")?,
-            row.try_get("unknown")?,
-        ],
-        total_count: whole("total_high", "total_low")?,
-        filter_count: whole("filter_high", "filter_low")?,
-        sent_count: whole("sent_high", "sent_low")?,
-        error_count: whole("error_high", "error_low")?,
-    })
 }
 
 /// A half of the deliveries: a table, and what the columns are called there.
@@ -272,7 +216,7 @@ fn half_of_deliveries<DB>(
     query.push_bind(i64::from(page.limit));
 }
 
-fn filter_jobs<DB>(query: &mut QueryBuilder<DB>, filter: &JobFilter)
+pub(super) fn filter_jobs<DB>(query: &mut QueryBuilder<DB>, filter: &JobFilter)
 where
     DB: Database,
     for<'e> i32: Encode<'e, DB> + Type<DB>,

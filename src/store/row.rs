@@ -168,7 +168,8 @@ where
     })
 }
 
-fn parsed<T, R>(row: &R, column: &'static str) -> Result<T, sqlx::Error>
+/// A column's text as the type that it is written from.
+pub(super) fn parsed<T, R>(row: &R, column: &'static str) -> Result<T, sqlx::Error>
 where
     T: std::str::FromStr,
     R: Row,

@@ -23,7 +23,7 @@ use axum::routing::{any, get};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::domain::ApiKeyHash;
+use crate::domain::{ApiKeyHash, Zone};
 use crate::ingest::Ingest;
 use crate::store::Store;
 use crate::wechat::Account;
@@ -49,6 +49,7 @@ struct Shared {
     database: &'static str,
     limits: Limits,
     api_keys: Vec<ApiKeyHash>,
+    timezone: Zone,
     bodies: Bodies,
     refusals: Refusals,
     replay: ReplayMemory,
@@ -65,6 +66,15 @@ pub struct Limits {
     pub timestamp_tolerance: u64,
 }
 
+/// Settings of the API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Keys with full access; none leaves it open.
+    pub keys: Vec<ApiKeyHash>,
+    /// The time zone of a timeline, unless the request names another.
+    pub timezone: Zone,
+}
+
 impl State {
     /// Puts together what the handlers need. `decoy` is an account that no one can know the token of.
     pub fn new(
@@ -74,7 +84,7 @@ impl State {
         store: Arc<dyn Store>,
         database: &'static str,
         limits: Limits,
-        api_keys: Vec<ApiKeyHash>,
+        api: Api,
     ) -> Self {
         let accounts = accounts
             .into_iter()
@@ -87,7 +97,8 @@ impl State {
             store,
             database,
             limits,
-            api_keys,
+            api_keys: api.keys,
+            timezone: api.timezone,
             bodies: Bodies::default(),
             refusals: Refusals::default(),
             replay: ReplayMemory::default(),
@@ -117,7 +128,10 @@ pub fn router(state: State) -> Router {
             get(api::job_deliveries),
         )
         .route("/api/v1/deliveries", get(api::deliveries))
-        .route("/api/v1/stats", get(api::stats))
+        .route("/api/v1/stats", get(api::stats::totals))
+        .route("/api/v1/stats/timeline", get(api::stats::timeline))
+        .route("/api/v1/stats/reasons", get(api::stats::reasons))
+        .route("/api/v1/stats/accounts", get(api::stats::accounts))
         .route("/api/v1/reasons", get(api::reasons))
         .route("/api", any(api::not_found))
         .route("/api/", any(api::not_found))

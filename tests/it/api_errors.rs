@@ -126,6 +126,22 @@ const OF_STATS: &[&str] = &[
     "code=1",
     "updated_after=1",
 ];
+const OF_BUCKETS: &[&str] = &["bucket=day", "tz=UTC"];
+const OF_TIMELINES: &[&str] = &[
+    "bucket=",
+    "bucket=Day",
+    "bucket=year",
+    "bucket=day&bucket=day",
+    "tz=",
+    "tz=Shanghai",
+    "tz=%2B08:00",
+    "tz=Asia/Shanghai%20",
+    "tz=../etc/localtime",
+    "tz=Etc/Unknown",
+    "from=0&bucket=hour",
+    "from=-62135596800001&to=-62135596799000",
+    "from=253370764800000&to=253370764800001",
+];
 
 #[tokio::test]
 async fn parameters_that_are_unknown_doubled_empty_or_malformed_are_refused() {
@@ -138,7 +154,10 @@ async fn parameters_that_are_unknown_doubled_empty_or_malformed_are_refused() {
     for (path, own) in [
         ("jobs", [OF_LISTS, OF_JOBS]),
         ("deliveries", [OF_LISTS, OF_DELIVERIES]),
-        ("stats", [OF_STATS, &[]]),
+        ("stats", [OF_STATS, OF_BUCKETS]),
+        ("stats/timeline", [OF_STATS, OF_TIMELINES]),
+        ("stats/reasons", [OF_STATS, OF_BUCKETS]),
+        ("stats/accounts", [OF_STATS, OF_BUCKETS]),
     ] {
         let queries = [COMMON, &own.concat()].concat();
         for query in queries.into_iter().chain(times.iter().map(String::as_str)) {
@@ -241,6 +260,8 @@ async fn paths_and_jobs_that_are_not_there() {
         "/api/v1/jobs/plain/1/x",
         "/api/v1/jobs/plain/1/deliveries/1",
         "/api/v1/Reasons",
+        "/api/v1/stats/",
+        "/api/v1/stats/nothing",
     ] {
         problem(server.get(path).await, 404, "not-found").await;
     }
@@ -261,6 +282,9 @@ async fn the_api_is_read_only() {
         "jobs/plain/1/deliveries",
         "deliveries",
         "stats",
+        "stats/timeline",
+        "stats/reasons",
+        "stats/accounts",
         "reasons",
     ] {
         let url = server.url(&format!("/api/v1/{path}"));
@@ -300,6 +324,9 @@ async fn every_request_of_the_api_carries_a_configured_key() {
         "/api/v1/jobs/safe/1/deliveries",
         "/api/v1/deliveries",
         "/api/v1/stats",
+        "/api/v1/stats/timeline",
+        "/api/v1/stats/reasons",
+        "/api/v1/stats/accounts",
         "/api/v1/reasons",
     ] {
         assert_eq!(answer(path, &[&right]).await.status(), 200, "{path}");

@@ -1,6 +1,7 @@
 //! Everything across a boundary, in one binary. Run it with `scripts/test`, which starts the PostgreSQL that it needs.
 //!
 //! - `api_errors`: what the API refuses, and how it says so.
+//! - `api_stats`: what jobs add up to, by the clocks of a zone.
 //! - `api`: every route of the API, its shapes, filters and pages.
 //! - `backup`: a whole copy of the SQLite file, made while the server writes.
 //! - `callback`: what makes a push authentic, by the account's mode.
@@ -22,7 +23,8 @@
 //! - `store_agreement`: the same random calls get the same answers from both stores.
 //! - `store_batches`: batches come out as their deliveries would one by one, and count once.
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
-//! - `store_lists`: what a store promises about lists, filters and totals, held by both.
+//! - `store_lists`: what a store promises about lists and filters, held by both.
+//! - `store_totals`: what a store promises about totals, held by both.
 //! - `store_opening`: databases that are opened, migrated or refused, and the rights of files.
 //! - `url_check`: the check of the URL echoes what it should, in every mode.
 //! - `hostile`: what is not well-formed is answered, kept raw, and makes no job.
@@ -54,6 +56,7 @@
 
 mod api;
 mod api_errors;
+mod api_stats;
 mod backup;
 mod callback;
 mod clocks;
@@ -93,6 +96,7 @@ mod store_batches;
 mod store_contract;
 mod store_lists;
 mod store_opening;
+mod store_totals;
 mod support;
 mod systemd;
 mod transport;

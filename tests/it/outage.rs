@@ -35,6 +35,9 @@ async fn the_api_says_unavailable_in_time(server: &Server) {
         "jobs/safe/1/deliveries",
         "deliveries",
         "stats",
+        "stats/timeline",
+        "stats/reasons",
+        "stats/accounts",
     ];
     let answers = paths.map(|path| async move {
         let asked = Instant::now();

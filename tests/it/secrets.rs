@@ -199,6 +199,9 @@ async fn calls_of_the_api(watch: &mut Watch) {
         "/api/v1/jobs",
         "/api/v1/deliveries?state=unparsed",
         "/api/v1/stats",
+        "/api/v1/stats/timeline?tz=UTC",
+        "/api/v1/stats/reasons",
+        "/api/v1/stats/accounts",
         "/api/v1/jobs/plain/1",
     ] {
         watch.api(path, Some(API_KEY), 200).await;

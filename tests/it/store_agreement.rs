@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use qunfa::domain::{Delivery, DeliveryState, MsgId, Outcome, Reading};
+use qunfa::domain::{Delivery, DeliveryState, MsgId, Outcome, Reading, Stats};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Reader, Store};
 
 use crate::support::events::{arrival_as, at, not_understood, record, understood};
@@ -33,6 +33,8 @@ enum Call {
     Jobs(JobFilter, u32),
     Deliveries(DeliveryFilter, u32),
     Stats(JobFilter),
+    /// Between edges that lie so many milliseconds apart.
+    Timeline(JobFilter, i64),
 }
 
 /// Parsers of different versions: one moves some events to other jobs, one understands nothing.
@@ -137,6 +139,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => (job_filter(), 1..5_u32).prop_map(|(filter, limit)| Call::Jobs(filter, limit)),
         1 => (delivery_filter(), 1..5_u32).prop_map(|(filter, limit)| Call::Deliveries(filter, limit)),
         1 => job_filter().prop_map(Call::Stats),
+        1 => (job_filter(), 1..3000_i64).prop_map(|(filter, step)| Call::Timeline(filter, step)),
     ]
 }
 
@@ -221,8 +224,66 @@ async fn answer(store: &dyn Store, call: &Call) -> String {
             let all = deliveries(store, filter, *limit).await;
             format!("{:#?}", all.into_iter().map(without_id).collect::<Vec<_>>())
         }
-        Call::Stats(filter) => format!("{:?}", store.stats(filter).await.unwrap()),
+        Call::Stats(filter) => stats(store, filter).await,
+        Call::Timeline(filter, step) => timeline(store, filter, *step).await,
     }
+}
+
+/// Totals in all, by account and by reason.
+async fn stats(store: &dyn Store, filter: &JobFilter) -> String {
+    let stats = store.stats(filter).await.unwrap();
+    let reasons = store.reasons(filter).await.unwrap();
+    let accounts = store.accounts(filter).await.unwrap();
+    let rejected: i64 = reasons.iter().map(|reason| reason.jobs).sum();
+    assert_eq!(rejected, stats.by_outcome[2], "{reasons:?}");
+    let of_accounts = accounts.iter().map(|account| &account.stats);
+    assert_eq!(sum(of_accounts), stats, "{accounts:?}");
+    format!("{stats:?} {reasons:?} {accounts:?}")
+}
+
+/// A timeline of that step, which adds up to the totals.
+async fn timeline(store: &dyn Store, filter: &JobFilter, step: i64) -> String {
+    let from = filter.from.unwrap_or(at(0));
+    let to = filter.to.filter(|to| *to > from);
+    let to = to.unwrap_or(at(from.milliseconds() + 5 * step));
+    let mut edges = vec![from];
+    edges.extend(
+        (1..)
+            .map(|count| at(from.milliseconds() + count * step))
+            .take_while(|edge| *edge < to),
+    );
+    edges.push(to);
+    let filter = JobFilter {
+        from: None,
+        to: None,
+        ..filter.clone()
+    };
+    let timeline = store.timeline(&filter, &edges).await.unwrap();
+    let range = JobFilter {
+        from: Some(from),
+        to: Some(to),
+        ..filter
+    };
+    assert_eq!(
+        sum(&timeline),
+        store.stats(&range).await.unwrap(),
+        "{edges:?}"
+    );
+    format!("{timeline:?}")
+}
+
+fn sum<'s>(parts: impl IntoIterator<Item = &'s Stats>) -> Stats {
+    parts.into_iter().fold(Stats::default(), |mut sum, part| {
+        sum.jobs += part.jobs;
+        for (all, one) in sum.by_outcome.iter_mut().zip(part.by_outcome) {
+            *all += one;
+        }
+        sum.total_count += part.total_count;
+        sum.filter_count += part.filter_count;
+        sum.sent_count += part.sent_count;
+        sum.error_count += part.error_count;
+        sum
+    })
 }
 
 /// Every job is the sum of its deliveries, and every job result stands in one.
@@ -265,6 +326,7 @@ async fn agree(calls: &[Call]) {
         Call::Jobs(JobFilter::default(), 500),
         Call::Deliveries(DeliveryFilter::default(), 500),
         Call::Stats(JobFilter::default()),
+        Call::Timeline(JobFilter::default(), 1000),
     ];
     for call in calls.iter().chain(&everything) {
         assert_eq!(

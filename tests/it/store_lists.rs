@@ -1,6 +1,6 @@
-//! What a store promises about lists, filters and totals. Both stores keep it.
+//! What a store promises about lists and filters. Both stores keep it.
 
-use qunfa::domain::{DeliveryState, Job, MsgId, Outcome, Stats};
+use qunfa::domain::{DeliveryState, Job, MsgId, Outcome};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Store};
 
 use crate::support::events::{self, arrival, arrival_as, at, not_understood};
@@ -184,30 +184,5 @@ on_both_stores! {
             seen.extend(page.iter().map(|delivery| delivery.msg_id.unwrap().get()));
         }
         assert_eq!(seen, [5, 4, 3, 2, 1]);
-    }
-
-    async fn totals_add_up_without_overflow(backend: Backend) {
-        let database = backend.database().await;
-        let store = database.store().await;
-        assert_eq!(store.stats(&JobFilter::default()).await.unwrap(), Stats::default());
-        for (msg_id, status) in (1..).zip(["send success", "send success", "send fail", "err(1)", "", "?"]) {
-            let event = Event::new(msg_id, 10).status(status).counts([i64::MAX, i64::MAX - 1, msg_id, 0]);
-            record(&*store, "a", &event, 1000).await;
-        }
-        // Counts that are missing add nothing.
-        let bare = Event::new(7, 10).xml().replace("Count>", "Other>");
-        events::record(&*store, arrival("a", bare, 1000)).await.unwrap();
-        let max = i128::from(i64::MAX);
-        assert_eq!(
-            store.stats(&JobFilter::default()).await.unwrap(),
-            Stats {
-                jobs: 7,
-                by_outcome: [3, 1, 1, 2],
-                total_count: 6 * max,
-                filter_count: 6 * (max - 1),
-                sent_count: 21,
-                error_count: 0,
-            }
-        );
     }
 }

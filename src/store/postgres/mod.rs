@@ -16,9 +16,11 @@ use super::copy::{CopySide, Side};
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
     JobKey, Migrations, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket,
-    changes, inspection, prune, query, row,
+    changes, inspection, prune, query, row, totals,
 };
-use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
+use crate::domain::{
+    AccountName, AccountStats, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats, Time,
+};
 use filing::{file_any, file_plain};
 use writers::Writers;
 
@@ -127,11 +129,41 @@ impl Store for PostgresStore {
     }
 
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
-        let row = query::stats::<Postgres>(filter)
+        let row = totals::stats::<Postgres>(filter)
             .build()
             .fetch_one(self.pool().await?)
             .await?;
-        Ok(query::stats_of(&row)?)
+        Ok(totals::stats_of(&row)?)
+    }
+
+    async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError> {
+        let rows = totals::timeline_in_postgres(filter, edges)
+            .build()
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(totals::timeline_of(&rows, edges)?)
+    }
+
+    async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {
+        let rows = totals::reasons::<Postgres>(filter)
+            .build()
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(totals::reason_of)
+            .collect::<Result<_, _>>()?)
+    }
+
+    async fn accounts(&self, filter: &JobFilter) -> Result<Vec<AccountStats>, StoreError> {
+        let rows = totals::accounts::<Postgres>(filter)
+            .build()
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(totals::account_of)
+            .collect::<Result<_, _>>()?)
     }
 
     async fn latest_change(&self) -> Result<ChangeKey, StoreError> {

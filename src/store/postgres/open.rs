@@ -87,7 +87,9 @@ impl PostgresStore {
                 .map_err(OpenStoreError::Unreachable)?;
             check_server(&mut connection).await?;
             migrate::run(&MIGRATOR, &mut connection, self.migrations).await?;
-            lift_change_numbers(&mut connection).await?;
+            lift_change_numbers(&mut connection)
+                .await
+                .map_err(OpenStoreError::Unreachable)?;
             connection
                 .close()
                 .await
@@ -103,12 +105,17 @@ const LIFT_CHANGE_NUMBERS: &str = "update change_numbers set base = latest.chang
          (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) as numbers \
      where base + next <= latest.change";
 
-async fn lift_change_numbers(connection: &mut PgConnection) -> Result<(), OpenStoreError> {
-    sqlx::query(LIFT_CHANGE_NUMBERS)
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(OpenStoreError::Unreachable)
+const LOCK_PATIENCE: &str = "set lock_timeout = '1s'";
+/// The code for a lock that was not to be had in time.
+const LOCKED: &str = "55P03";
+
+async fn lift_change_numbers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(LOCK_PATIENCE).execute(&mut *connection).await?;
+    match sqlx::query(LIFT_CHANGE_NUMBERS).execute(connection).await {
+        // By `copy`, which numbers nothing.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCKED) => Ok(()),
+        lifted => lifted.map(drop),
+    }
 }
 
 /// A connection outside of the pool.

@@ -17,9 +17,11 @@ use super::copy::{CopySide, Side};
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
     JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket, changes,
-    inspection, prune, query, row,
+    inspection, prune, query, row, totals,
 };
-use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Stats, Time};
+use crate::domain::{
+    AccountName, AccountStats, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats, Time,
+};
 
 /// Takes the write lock at once, so that no transaction fails half-way because another has written.
 pub(super) const BEGIN: &str = "begin immediate";
@@ -113,11 +115,41 @@ impl Store for SqliteStore {
     }
 
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
-        let row = query::stats::<Sqlite>(filter)
+        let row = totals::stats::<Sqlite>(filter)
             .build()
             .fetch_one(&self.readers)
             .await?;
-        Ok(query::stats_of(&row)?)
+        Ok(totals::stats_of(&row)?)
+    }
+
+    async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError> {
+        let rows = totals::timeline_in_sqlite(filter, edges)
+            .build()
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(totals::timeline_of(&rows, edges)?)
+    }
+
+    async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {
+        let rows = totals::reasons::<Sqlite>(filter)
+            .build()
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(totals::reason_of)
+            .collect::<Result<_, _>>()?)
+    }
+
+    async fn accounts(&self, filter: &JobFilter) -> Result<Vec<AccountStats>, StoreError> {
+        let rows = totals::accounts::<Sqlite>(filter)
+            .build()
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(totals::account_of)
+            .collect::<Result<_, _>>()?)
     }
 
     async fn latest_change(&self) -> Result<ChangeKey, StoreError> {

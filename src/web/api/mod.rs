@@ -1,6 +1,7 @@
 //! The JSON API: what dashboards read. Handlers read parameters, ask the store once, and shape the answer.
 
 mod out;
+pub(super) mod stats;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::domain::{AccountName, CATALOGUE, MsgId, Time, whole_number};
 use crate::store::{DeliveryFilter, JobFilter, Page, StoreError};
-use out::{DeliveryOut, JobOut, ReasonOut, StatsOut};
+use out::{DeliveryOut, JobOut, ReasonOut};
 
 /// How long the database may take; the answer is then 503, within 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -132,19 +133,6 @@ pub(super) async fn deliveries(
     let page = page(&parameters, &filter)?;
     let deliveries = in_time(state.0.store.deliveries(&filter, &page)).await?;
     Ok(page_out(&filter, &page, &deliveries))
-}
-
-/// `GET /api/v1/stats`.
-pub(super) async fn stats(FromState(state): FromState<State>, uri: Uri) -> Answer<StatsOut> {
-    let parameters = Parameters::read(&uri, &["account", "from", "to"])?;
-    let filter = JobFilter {
-        account: parameters.get("account", ACCOUNT)?,
-        from: parameters.get_with("from", TIME, bound)?,
-        to: parameters.get_with("to", TIME, bound)?,
-        ..JobFilter::default()
-    };
-    let totals = in_time(state.0.store.stats(&filter)).await?;
-    Ok(Json(StatsOut::from(&totals)))
 }
 
 /// `GET /api/v1/reasons`.

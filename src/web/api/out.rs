@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use crate::domain::{Article, Delivery, Job, Outcome, Reason, Stats, Time, reason};
+use crate::domain::{Article, Delivery, Job, Reason, Time, reason};
 
 /// A job.
 #[derive(Serialize)]
@@ -118,61 +118,8 @@ impl From<&Delivery> for DeliveryOut {
     }
 }
 
-/// Totals.
-#[derive(Serialize)]
-pub(in crate::web) struct StatsOut {
-    jobs: i64,
-    by_outcome: ByOutcomeOut,
-    total_count: i128,
-    filter_count: i128,
-    sent_count: i128,
-    error_count: i128,
-}
-
-/// Jobs with each outcome.
-#[derive(Serialize)]
-struct ByOutcomeOut {
-    sent: i64,
-    failed: i64,
-    rejected: i64,
-    unknown: i64,
-}
-
-impl From<&Stats> for StatsOut {
-    fn from(stats: &Stats) -> Self {
-        const {
-            assert!(
-                matches!(
-                    Outcome::ALL,
-                    [
-                        Outcome::Sent,
-                        Outcome::Failed,
-                        Outcome::Rejected,
-                        Outcome::Unknown
-                    ]
-                ),
-                "the order below is this one"
-            );
-        }
-        let [sent, failed, rejected, unknown] = stats.by_outcome;
-        Self {
-            jobs: stats.jobs,
-            by_outcome: ByOutcomeOut {
-                sent,
-                failed,
-                rejected,
-                unknown,
-            },
-            total_count: stats.total_count,
-            filter_count: stats.filter_count,
-            sent_count: stats.sent_count,
-            error_count: stats.error_count,
-        }
-    }
-}
-
 /// A time as RFC 3339.
-struct TimeOut(Time);
+pub(super) struct TimeOut(pub(super) Time);
 
 impl Serialize for TimeOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

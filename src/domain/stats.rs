@@ -1,0 +1,44 @@
+//! What a set of jobs adds up to.
+
+use super::{AccountName, Time};
+
+/// Totals over a set of jobs. A count that a job did not carry adds nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// How many jobs.
+    pub jobs: i64,
+    /// How many with each outcome, in the order of [`Outcome::ALL`](super::Outcome::ALL).
+    pub by_outcome: [i64; 4],
+    /// Sum of `TotalCount`; wide, because each part may be any i64.
+    pub total_count: i128,
+    /// Sum of `FilterCount`.
+    pub filter_count: i128,
+    /// Sum of `SentCount`.
+    pub sent_count: i128,
+    /// Sum of `ErrorCount`.
+    pub error_count: i128,
+}
+
+/// How often jobs were rejected with a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReasonStats {
+    /// The number of `err(num)`.
+    pub code: i32,
+    /// How many jobs.
+    pub jobs: i64,
+    /// When the last of them finished.
+    pub last_finished_at: Time,
+}
+
+/// What the jobs of an account add up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountStats {
+    /// The account.
+    pub account: AccountName,
+    /// Their totals; there is at least one job.
+    pub stats: Stats,
+    /// When the last of them finished.
+    pub last_finished_at: Time,
+    /// When the latest delivery of any of them came.
+    pub last_received_at: Time,
+}
