@@ -21,7 +21,7 @@ use crate::config::{Config, StoreUrl};
 use crate::ingest::{Ingest, SpoolSettings};
 use crate::server;
 use crate::store::{Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store};
-use crate::web::{self, Api, Limits, State};
+use crate::web::{self, ApiSettings, Limits, State};
 use crate::wechat::{self, Account, Mode, Token};
 
 pub use demo::{DEMO, Demo};
@@ -67,6 +67,11 @@ impl App {
             body: config.server.body_limit,
             timestamp_tolerance: config.server.timestamp_tolerance,
         };
+        let api = ApiSettings {
+            keys: config.api.keys.clone(),
+            clients: config.api.clients.clone(),
+            timezone: config.api.timezone.clone(),
+        };
         let state = State::new(
             accounts,
             decoy()?,
@@ -74,10 +79,7 @@ impl App {
             Arc::clone(&store),
             database_name(&config.store.url),
             limits,
-            Api {
-                keys: config.api_keys.clone(),
-                timezone: config.timezone.clone(),
-            },
+            api,
         );
         Ok(Self {
             state,

@@ -107,7 +107,7 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
 
 /// Refuses an API that is open to others, as the check of `server.listen` does.
 fn check_inherited(address: SocketAddr, config: &Config) -> Result<(), Failure> {
-    if config.api_keys.is_empty() && !address.ip().to_canonical().is_loopback() {
+    if config.api.is_open() && !address.ip().to_canonical().is_loopback() {
         return Err(Failure::usage(anyhow!(
             "`api.keys` is empty, but the socket that was handed over listens on {address}, which is no loopback address, \
              so that anybody could read the API; add a key made by `qunfa key create`, or listen on 127.0.0.1"

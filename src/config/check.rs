@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
 use super::mistake::Mistake;
-use super::{Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
+use super::{Api, Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
 use crate::domain::{ApiKeyHash, InvalidApiKeyHash, Zone};
 
 const DATABASE_FILE: &str = "qunfa.db";
@@ -21,14 +21,18 @@ impl Checker<'_> {
         let api_keys = self.list(&Address::general(Key::ApiKeys), api_key);
         let timezone = self.timezone();
         let log = self.log();
-        let names = self.layer.accounts.iter();
+        let clients = self.clients();
+        let names = self.layer.accounts();
         let accounts: Vec<_> = names.map(|name| self.account(name)).collect();
         Ok(Config {
             data_dir: data_dir?,
             server: server?,
             store: store?,
-            api_keys: api_keys?,
-            timezone: timezone?,
+            api: Api {
+                keys: api_keys?,
+                clients: clients?,
+                timezone: timezone?,
+            },
             log: log?,
             accounts: accounts.into_iter().collect::<Result<_, _>>()?,
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
@@ -42,7 +46,8 @@ impl Checker<'_> {
         let (Ok(listen), Ok(hashes)) = (again.listen(), again.list(&keys, api_key)) else {
             return;
         };
-        if hashes.is_empty() && !listen.ip().to_canonical().is_loopback() {
+        let is_open = hashes.is_empty() && self.layer.clients().next().is_none();
+        if is_open && !listen.ip().to_canonical().is_loopback() {
             let problem = "is empty, but `server.listen` is no loopback address, so that anybody could read the API; \
                            add a key made by `qunfa key create`, or listen on 127.0.0.1";
             let mistake = Mistake::without(keys, problem);
@@ -160,7 +165,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
     )
 }
 
-fn api_key(text: &str) -> Result<ApiKeyHash, String> {
+pub(super) fn api_key(text: &str) -> Result<ApiKeyHash, String> {
     text.parse()
         .map_err(|invalid: InvalidApiKeyHash| format!("is no hash; {invalid}"))
 }
@@ -188,8 +193,9 @@ mod tests {
             assert!(
                 matches!(&config.store.url, StoreUrl::Sqlite(path) if path.ends_with("data/qunfa.db"))
             );
-            assert_eq!(config.api_keys, []);
-            assert_eq!(Ok(config.timezone), "Asia/Shanghai".parse());
+            assert_eq!(config.api.keys, []);
+            assert!(config.api.clients.is_empty());
+            assert_eq!(Ok(config.api.timezone), "Asia/Shanghai".parse());
             assert_eq!(config.log.level, "info");
             assert!(config.accounts.is_empty() && config.warnings.is_empty());
         }

@@ -3,12 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::key::{ACCOUNTS, Address, Form, Key, Kind, ROOT, SECTIONS};
+use super::key::{ACCOUNTS, Address, CLIENTS, Form, Key, Kind, Owner, ROOT, SECTIONS};
 use super::layer::Layer;
 use super::mistake::{Mistake, Origin};
 use super::unknown::{self, Notation};
 use super::value::Value;
-use crate::domain::AccountName;
 
 /// What the name of every variable of ours starts with.
 const PREFIX: &str = "QUNFA_";
@@ -82,30 +81,36 @@ impl Variable {
     /// What it sets, or what is wrong with its name.
     fn target(&self) -> Result<(Address, Form), String> {
         let (container, name) = self.path.rsplit_once("__").unwrap_or((ROOT, &self.path));
-        let (section, account) = match container.split_once("__") {
-            Some((ACCOUNTS, account)) => (ACCOUNTS, Some(account)),
-            _ => (container, None),
+        let owner_in = |section: &str| {
+            let start = format!("{}__", section.replace('.', "__"));
+            container.strip_prefix(&start)
+        };
+        let (section, owner) = if let Some(name) = owner_in(ACCOUNTS) {
+            (ACCOUNTS, Some(name))
+        } else if let Some(name) = owner_in(CLIENTS) {
+            (CLIENTS, Some(name))
+        } else {
+            (container, None)
         };
         let unknown = |section, name| {
             Err(unknown::problem(
                 section,
-                account,
+                owner,
                 name,
                 Notation::Environment,
             ))
         };
-        match (section, account) {
-            (ACCOUNTS, None) => return unknown(ROOT, name),
-            (ROOT, None) | (ACCOUNTS, Some(_)) => {}
+        match (section, owner) {
+            (ACCOUNTS | CLIENTS, None) => return unknown(ROOT, name),
+            (ROOT, None) | (ACCOUNTS | CLIENTS, Some(_)) => {}
             (section, _) if SECTIONS.contains(&section) => {}
             _ => return unknown(ROOT, &self.path.replace("__", ".")),
         }
         let Some((key, form)) = Key::find(section, name) else {
             return unknown(section, name);
         };
-        let account = account.map(str::parse::<AccountName>).transpose();
-        let account = account.map_err(|invalid| format!("names no account; {invalid}"))?;
-        Ok((Address { account, key }, form))
+        let owner = owner.map(|name| Owner::read(section, name)).transpose()?;
+        Ok((Address { owner, key }, form))
     }
 }
 
@@ -148,6 +153,11 @@ mod tests {
             (
                 "QUNFA_ACCOUNTS__My-Shop__KEEP_EVENTS",
                 "accounts.my-shop.keep_events",
+                Form::Value,
+            ),
+            (
+                "QUNFA_API__CLIENTS__Grafana__KEY",
+                "api.clients.grafana.key",
                 Form::Value,
             ),
             (
@@ -230,6 +240,18 @@ mod tests {
             (
                 "QUNFA_ACCOUNTS__A__B__TOKEN",
                 "names no account; an account name is",
+            ),
+            (
+                "QUNFA_API__CLIENTS__A__B__KEY",
+                "names no client; a client name is",
+            ),
+            (
+                "QUNFA_API__CLIENTS__GRAFANA__SCOPE",
+                "is unknown (did you mean `QUNFA_API__CLIENTS__GRAFANA__SCOPES`?)",
+            ),
+            (
+                "QUNFA_API__CLIENTS",
+                "is unknown; allowed after `QUNFA_API__`",
             ),
             ("QUNFA_DATA_DIR_FILE", "is unknown"),
             (

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value as Toml};
 
-use super::key::{ACCOUNTS, Address, Key, ROOT, SECTIONS};
+use super::key::{ACCOUNTS, Address, CLIENTS, Key, Owner, ROOT, SECTIONS};
 use super::layer::Layer;
 use super::mistake::{Mistake, Origin};
 use super::unknown::{self, Notation};
 use super::value::Value;
-use crate::domain::AccountName;
 
 /// A configuration file as it was read.
 pub(super) struct File {
@@ -93,55 +92,67 @@ struct Reader<'o> {
 impl Reader<'_> {
     fn root(&mut self, table: Table) {
         for (name, value) in table {
-            if name == ACCOUNTS {
-                if let Some(accounts) = self.table(name, value) {
-                    self.accounts(accounts);
-                }
-            } else if SECTIONS.contains(&name.as_str()) {
-                if let Some(section) = self.table(name.clone(), value) {
-                    self.keys(&name, None, section);
-                }
+            if SECTIONS.contains(&name.as_str()) && name != CLIENTS {
+                self.section(&name, value);
             } else {
                 self.key(ROOT, None, &name, value);
             }
         }
     }
 
-    fn accounts(&mut self, accounts: Table) {
-        for (name, value) in accounts {
-            let path = format!("{ACCOUNTS}.{}", quoted(&name));
-            match name.parse::<AccountName>() {
-                Ok(account) => {
+    fn section(&mut self, section: &str, value: Toml) {
+        let Some(mut table) = self.table(section.to_owned(), value) else {
+            return;
+        };
+        if section == ACCOUNTS {
+            return self.parts(ACCOUNTS, table);
+        }
+        let (_, clients) = CLIENTS.split_at("api.".len());
+        if section == "api"
+            && let Some(clients) = table.remove(clients)
+            && let Some(clients) = self.table(CLIENTS.to_owned(), clients)
+        {
+            self.parts(CLIENTS, clients);
+        }
+        self.keys(section, None, table);
+    }
+
+    /// The accounts or the clients.
+    fn parts(&mut self, section: &str, parts: Table) {
+        for (name, value) in parts {
+            let path = format!("{section}.{}", quoted(&name));
+            match Owner::read(section, &name) {
+                Ok(owner) => {
                     if let Some(keys) = self.table(path, value) {
-                        self.layer.accounts.insert(account.clone());
-                        self.keys(ACCOUNTS, Some(&account), keys);
+                        self.layer.owners.insert(owner.clone());
+                        self.keys(section, Some(&owner), keys);
                     }
                 }
-                Err(invalid) => self.mistake(path, format!("names no account; {invalid}")),
+                Err(problem) => self.mistake(path, problem),
             }
         }
     }
 
-    fn keys(&mut self, section: &str, account: Option<&AccountName>, table: Table) {
+    fn keys(&mut self, section: &str, owner: Option<&Owner>, table: Table) {
         for (name, value) in table {
-            self.key(section, account, &name, value);
+            self.key(section, owner, &name, value);
         }
     }
 
-    fn key(&mut self, section: &str, account: Option<&AccountName>, name: &str, value: Toml) {
+    fn key(&mut self, section: &str, owner: Option<&Owner>, name: &str, value: Toml) {
         if let Some((key, form)) = Key::find(section, name) {
             let address = Address {
-                account: account.cloned(),
+                owner: owner.cloned(),
                 key,
             };
             let value = Value::from_toml(key, form, value).ok_or_else(|| key.kind().rule());
             self.layer.insert(address, form, self.origin.clone(), value);
             return;
         }
-        let account = account.map(AccountName::as_str);
-        let parts = [section, account.unwrap_or_default(), &quoted(name)];
+        let owner = owner.map(Owner::as_str);
+        let parts = [section, owner.unwrap_or_default(), &quoted(name)];
         let path: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let problem = unknown::problem(section, account, name, Notation::Toml);
+        let problem = unknown::problem(section, owner, name, Notation::Toml);
         self.mistake(path.join("."), problem);
     }
 
@@ -201,7 +212,8 @@ mod tests {
         };
         let text: String = super::super::EXAMPLE.lines().map(uncommented).collect();
         let layer = layer(parse(&text).expect("it is TOML"), &Origin::Default);
-        let keys: Vec<_> = layer.settings.keys().map(|address| address.key).collect();
+        let mut keys: Vec<_> = layer.settings.keys().map(|address| address.key).collect();
+        keys.sort_unstable();
         assert_eq!(keys, Key::ALL);
         let secrets = Key::ALL.into_iter().filter(|key| key.forms().len() == 2);
         assert_eq!(layer.mistakes.len(), secrets.count());

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use crate::domain::AccountName;
+use crate::domain::{AccountName, ClientName};
 
 /// The section of the keys that stand before all sections.
 pub(super) const ROOT: &str = "";
 /// The section whose parts are accounts, each with the same keys.
 pub(super) const ACCOUNTS: &str = "accounts";
+/// The same for clients of the API.
+pub(super) const CLIENTS: &str = "api.clients";
 /// The sections, in the order of the documentation.
-pub(super) const SECTIONS: [&str; 5] = ["server", "store", "api", "log", ACCOUNTS];
+pub(super) const SECTIONS: [&str; 6] = ["server", "store", "api", CLIENTS, "log", ACCOUNTS];
 
 /// A key, in the order of the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,10 @@ pub(super) enum Key {
     KeepRawDays,
     ApiKeys,
     Timezone,
+    ClientKey,
+    ClientScopes,
+    ClientAccounts,
+    ClientExpires,
     LogFormat,
     LogLevel,
     Mode,
@@ -64,15 +70,22 @@ pub(super) enum Form {
     File,
 }
 
-/// A key and the account that it belongs to, if it is an account's. They sort as they are shown.
+/// Whose a key is, in the sections that have parts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owner {
+    Client(ClientName),
+    Account(AccountName),
+}
+
+/// A key and its owner, if it has one. They sort as they are shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
-    pub(super) account: Option<AccountName>,
+    pub(super) owner: Option<Owner>,
     pub(super) key: Key,
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
@@ -85,6 +98,10 @@ impl Key {
         Self::KeepRawDays,
         Self::ApiKeys,
         Self::Timezone,
+        Self::ClientKey,
+        Self::ClientScopes,
+        Self::ClientAccounts,
+        Self::ClientExpires,
         Self::LogFormat,
         Self::LogLevel,
         Self::Mode,
@@ -116,6 +133,10 @@ impl Key {
             Self::KeepRawDays => ("store", "keep_raw_days", Kind::Integer(1, 36_500)),
             Self::ApiKeys => ("api", "keys", Kind::List),
             Self::Timezone => ("api", "timezone", Kind::Text),
+            Self::ClientKey => (CLIENTS, "key", Kind::Text),
+            Self::ClientScopes => (CLIENTS, "scopes", Kind::List),
+            Self::ClientAccounts => (CLIENTS, "accounts", Kind::List),
+            Self::ClientExpires => (CLIENTS, "expires", Kind::Text),
             Self::LogFormat => ("log", "format", Kind::Text),
             Self::LogLevel => ("log", "level", Kind::Text),
             Self::Mode => (ACCOUNTS, "mode", Kind::Text),
@@ -190,16 +211,40 @@ impl Kind {
 }
 
 impl Address {
-    /// A key outside all accounts.
+    /// A key outside the sections that have parts.
     pub(super) const fn general(key: Key) -> Self {
-        Self { account: None, key }
+        Self { owner: None, key }
     }
 
     /// A key of an account.
     pub(super) fn of(account: &AccountName, key: Key) -> Self {
-        Self {
-            account: Some(account.clone()),
-            key,
+        let owner = Some(Owner::Account(account.clone()));
+        Self { owner, key }
+    }
+
+    /// A key of a client.
+    pub(super) fn of_client(client: &ClientName, key: Key) -> Self {
+        let owner = Some(Owner::Client(client.clone()));
+        Self { owner, key }
+    }
+}
+
+impl Owner {
+    /// The owner of that name in a section that has parts; else why there is none.
+    pub(super) fn read(section: &str, name: &str) -> Result<Self, String> {
+        if section == CLIENTS {
+            let client = name.parse().map(Self::Client);
+            client.map_err(|invalid| format!("names no client; {invalid}"))
+        } else {
+            let account = name.parse().map(Self::Account);
+            account.map_err(|invalid| format!("names no account; {invalid}"))
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Client(name) => name.as_str(),
+            Self::Account(name) => name.as_str(),
         }
     }
 }
@@ -208,8 +253,8 @@ impl fmt::Display for Address {
     /// The full key, as `accounts.main.token`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (section, name) = (self.key.section(), self.key.name());
-        match &self.account {
-            Some(account) => write!(formatter, "{section}.{account}.{name}"),
+        match &self.owner {
+            Some(owner) => write!(formatter, "{section}.{}.{name}", owner.as_str()),
             None if section == ROOT => formatter.write_str(name),
             None => write!(formatter, "{section}.{name}"),
         }
@@ -236,10 +281,15 @@ mod tests {
     #[test]
     fn addresses_are_full_keys() {
         let name = "main".parse().expect("it is a name");
+        let client = "grafana".parse().expect("it is a name");
         for (address, shown) in [
             (Address::general(Key::DataDir), "data_dir"),
             (Address::general(Key::StoreUrl), "store.url"),
             (Address::of(&name, Key::Token), "accounts.main.token"),
+            (
+                Address::of_client(&client, Key::ClientKey),
+                "api.clients.grafana.key",
+            ),
         ] {
             assert_eq!(address.to_string(), shown);
         }

@@ -3,17 +3,17 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::key::{Address, Form};
+use super::key::{Address, Form, Owner};
 use super::mistake::{Mistake, Origin};
 use super::value::Value;
-use crate::domain::AccountName;
+use crate::domain::{AccountName, ClientName};
 
 /// Settings, and what is wrong with the source itself.
 #[derive(Default)]
 pub(super) struct Layer {
     pub(super) settings: BTreeMap<Address, Setting>,
-    /// Every account that is named, also those of which nothing is set.
-    pub(super) accounts: BTreeSet<AccountName>,
+    /// Every account and client that is named, also those of which nothing is set.
+    pub(super) owners: BTreeSet<Owner>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -34,7 +34,7 @@ impl Layer {
         origin: Origin,
         value: Result<Value, String>,
     ) {
-        self.accounts.extend(address.account.clone());
+        self.owners.extend(address.owner.clone());
         let value = match value {
             Ok(value) => Some(value),
             Err(problem) => {
@@ -64,8 +64,24 @@ impl Layer {
     /// Lays another layer over this one: where it sets a key, in whatever form, it wins.
     pub(super) fn cover_with(&mut self, upper: Self) {
         self.settings.extend(upper.settings);
-        self.accounts.extend(upper.accounts);
+        self.owners.extend(upper.owners);
         self.mistakes.extend(upper.mistakes);
+    }
+
+    /// Every account that is named.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &AccountName> {
+        self.owners.iter().filter_map(|owner| match owner {
+            Owner::Account(name) => Some(name),
+            Owner::Client(_) => None,
+        })
+    }
+
+    /// Every client that is named.
+    pub(super) fn clients(&self) -> impl Iterator<Item = &ClientName> {
+        self.owners.iter().filter_map(|owner| match owner {
+            Owner::Client(name) => Some(name),
+            Owner::Account(_) => None,
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 mod account;
 mod check;
 mod checker;
+mod client;
 mod environment;
 mod file;
 mod key;
@@ -30,7 +31,7 @@ pub use public_url::PublicUrl;
 pub use settings::Settings;
 pub use store_url::StoreUrl;
 
-use crate::domain::{ApiKeyHash, Zone};
+use crate::domain::{ApiClient, ApiKeyHash, Zone};
 use crate::wechat::Account;
 
 /// The documented example, which is also where the defaults come from; `qunfa config init` writes it.
@@ -45,10 +46,8 @@ pub struct Config {
     pub server: Server,
     /// The database.
     pub store: StoreConfig,
-    /// Keys with full access to the API; none leaves it open.
-    pub api_keys: Vec<ApiKeyHash>,
-    /// The time zone of the API's timelines.
-    pub timezone: Zone,
+    /// The API, and who may read it.
+    pub api: Api,
     /// What is logged, and how.
     pub log: Log,
     /// The accounts by name; none when none is configured.
@@ -85,6 +84,17 @@ pub struct StoreConfig {
     pub keep_raw_days: Option<u32>,
 }
 
+/// The API, and who may read it: anybody, when there is no key at all.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Keys with full access.
+    pub keys: Vec<ApiKeyHash>,
+    /// Clients by name.
+    pub clients: Vec<ApiClient>,
+    /// The time zone of timelines.
+    pub timezone: Zone,
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -101,6 +111,13 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Api {
+    /// Whether anybody may read it who can reach it.
+    pub fn is_open(&self) -> bool {
+        self.keys.is_empty() && self.clients.is_empty()
+    }
 }
 
 /// An account and what of it is kept.
@@ -176,6 +193,7 @@ mod tests {
                 let places = key::Key::ALL.into_iter().flat_map(|key| {
                     let section = match key.section() {
                         key::ACCOUNTS => "accounts.main",
+                        key::CLIENTS => "api.clients.grafana",
                         section => section,
                     };
                     let names = [key.name().to_owned(), format!("{}_file", key.name())];
@@ -203,6 +221,10 @@ mod tests {
                     "accounts.main",
                     "accounts.Main",
                     "accounts.main.colour",
+                    "api.clients",
+                    "api.clients.grafana",
+                    "api.clients.Grafana",
+                    "api.clients.grafana.colour",
                 ] {
                     let text = format!("{path} = {value}");
                     let output = everything(&text, &[]);

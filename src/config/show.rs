@@ -64,7 +64,10 @@ fn origin(key: Key, setting: &Setting) -> String {
 /// A value that is known to be good.
 fn shown(key: Key, value: &Value) -> String {
     match value {
-        Value::Text(text) => quoted(text),
+        Value::Text(text) => match text.parse::<ApiKeyHash>() {
+            Ok(hash) => quoted(&hash.shortened()),
+            Err(_) => quoted(text),
+        },
         Value::Secret(_) | Value::SecretFile(_) => quoted("********"),
         Value::Integer(number) => number.to_string(),
         Value::Boolean(value) => value.to_string(),

@@ -1,6 +1,6 @@
 //! What to say about a key that is not known: the one that was probably meant, and those that are allowed in its place.
 
-use super::key::{ACCOUNTS, Key, ROOT, SECTIONS};
+use super::key::{ACCOUNTS, CLIENTS, Key, ROOT, SECTIONS};
 
 /// How a source writes keys.
 #[derive(Clone, Copy)]
@@ -11,14 +11,14 @@ pub(super) enum Notation {
     Environment,
 }
 
-/// The problem with `name` in that section, or in that account's.
+/// The problem with `name` in that section, or in that part of it.
 pub(super) fn problem(
     section: &str,
-    account: Option<&str>,
+    owner: Option<&str>,
     name: &str,
     notation: Notation,
 ) -> String {
-    let container = container(section, account);
+    let container = container(section, owner);
     let suggestion = match suggestion(&container, section, name, notation) {
         Some(path) => format!(" (did you mean `{}`?)", notation.path(&path)),
         None => String::new(),
@@ -57,9 +57,9 @@ impl Notation {
 }
 
 /// The path of the table that the key stands in.
-fn container(section: &str, account: Option<&str>) -> String {
-    match account {
-        Some(account) => format!("{section}.{account}"),
+fn container(section: &str, owner: Option<&str>) -> String {
+    match owner {
+        Some(owner) => format!("{section}.{owner}"),
         None => section.to_owned(),
     }
 }
@@ -76,9 +76,12 @@ fn key_names(section: &str) -> impl Iterator<Item = String> {
     Key::of_section(section).map(|(key, form)| key.spelling(form))
 }
 
-/// The sections that may stand in the section: all in the root.
+/// The sections that may stand in the section.
 fn sections(section: &str) -> impl Iterator<Item = &'static str> {
-    SECTIONS.into_iter().filter(move |_| section == ROOT)
+    SECTIONS.into_iter().filter_map(move |path| {
+        let (container, name) = path.rsplit_once('.').unwrap_or((ROOT, path));
+        (container == section).then_some(name)
+    })
 }
 
 /// The path that comes nearest by its letters, wherever it stands, or else the same name in another section.
@@ -92,8 +95,8 @@ fn suggestion(container: &str, section: &str, name: &str, notation: Notation) ->
     };
     let tables = tables.iter().map(|section| (*section).to_owned());
     let elsewhere = [ROOT].into_iter().chain(SECTIONS).flat_map(|section| {
-        let account = (section == ACCOUNTS).then_some("NAME");
-        let container = self::container(section, account);
+        let owner = [ACCOUNTS, CLIENTS].contains(&section).then_some("NAME");
+        let container = self::container(section, owner);
         key_names(section).map(move |name| join(&container, &name))
     });
 
@@ -105,9 +108,9 @@ fn suggestion(container: &str, section: &str, name: &str, notation: Notation) ->
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, path)| path);
     let same_name = format!(".{name}");
-    nearest
-        .or_else(|| candidates.iter().find(|path| path.ends_with(&same_name)))
-        .cloned()
+    // A section's own name is no slip for the key of another.
+    let is_same = |path: &&String| path.ends_with(&same_name) && !SECTIONS.contains(&name);
+    nearest.or_else(|| candidates.iter().find(is_same)).cloned()
 }
 
 /// The Levenshtein distance, where case does not count nor whether words are joined by `-`, `_` or `.`.

@@ -2,6 +2,7 @@
 
 mod account;
 mod api_key;
+mod client;
 mod delivery;
 mod job;
 mod msg_id;
@@ -15,6 +16,7 @@ mod zone;
 
 pub use account::{AccountName, InvalidAccountName};
 pub use api_key::{ApiKeyHash, InvalidApiKeyHash};
+pub use client::{Accounts, ApiClient, ClientName, InvalidClientName, Scope};
 pub use delivery::{Delivery, DeliveryState, NewDelivery, Reading};
 pub use job::{Article, Copyright, Counts, Job, MassSendFinished};
 pub use msg_id::{InvalidMsgId, MsgId};

@@ -22,8 +22,8 @@ mod totals;
 use async_trait::async_trait;
 
 use crate::domain::{
-    AccountName, AccountStats, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome, Reading,
-    ReasonStats, Stats, Time,
+    AccountName, AccountStats, Accounts, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome,
+    Reading, ReasonStats, Stats, Time,
 };
 
 pub use changes::{Announcements, Change, ChangeKey};
@@ -203,6 +203,8 @@ pub enum Recorded {
 pub struct JobFilter {
     /// Of this account.
     pub account: Option<AccountName>,
+    /// Of these accounts.
+    pub accounts: Accounts,
     /// With this outcome.
     pub outcome: Option<Outcome>,
     /// Rejected with this code.
@@ -224,6 +226,8 @@ pub struct JobFilter {
 pub struct DeliveryFilter {
     /// Of this account.
     pub account: Option<AccountName>,
+    /// Of these accounts.
+    pub accounts: Accounts,
     /// In this state.
     pub state: Option<DeliveryState>,
     /// Of this event, whatever its case.

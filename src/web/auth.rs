@@ -4,34 +4,51 @@ use axum::extract::{Request, State as FromState};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tracing::warn;
 
 use super::State;
+use super::access::Access;
+use super::clients::Holder;
 use super::problem::Problem;
-use crate::domain::ApiKeyHash;
+use crate::domain::Time;
 
-/// The middleware: once a key is configured, every request must carry one.
+/// The middleware: once a key is configured, every request must carry one. What it allows goes with the request.
 pub(super) async fn require_key(
     FromState(state): FromState<State>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let keys = &state.0.api_keys;
-    if keys.is_empty() || carries_one_of(keys, request.headers()) {
-        next.run(request).await
-    } else {
-        Problem::Unauthorized.into_response()
+    let Some(access) = access(&state, request.headers()) else {
+        return Problem::Unauthorized.into_response();
+    };
+    request.extensions_mut().insert(access);
+    next.run(request).await
+}
+
+fn access(state: &State, headers: &HeaderMap) -> Option<Access> {
+    let clients = &state.0.clients;
+    if clients.is_open() {
+        return Some(Access::FULL);
+    }
+    match clients.holder(key(headers)?, Time::now())? {
+        Holder::Full => Some(Access::FULL),
+        Holder::Client(client) => Some(Access::of(&client.configured)),
+        Holder::Expired(client) => {
+            if client.expiry.is_due() {
+                warn!(client = %client.configured.name, "a key is in use that has expired");
+            }
+            None
+        }
     }
 }
 
-fn carries_one_of(keys: &[ApiKeyHash], headers: &HeaderMap) -> bool {
+/// The key in the one `Authorization` header.
+fn key(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return false;
-    };
-    let Some(key) = bearer(value.as_bytes()) else {
-        return false;
-    };
-    ApiKeyHash::of(key).is_in(keys)
+    match (values.next(), values.next()) {
+        (Some(value), None) => bearer(value.as_bytes()),
+        _ => None,
+    }
 }
 
 /// The key behind `Bearer`, the scheme in any case.
@@ -48,30 +65,21 @@ mod tests {
     use axum::http::HeaderValue;
 
     #[test]
-    fn only_a_configured_key_in_one_header_opens() {
-        let keys = [ApiKeyHash::of(b"first"), ApiKeyHash::of(b"second")];
-        let opens = |values: &[&'static str]| {
+    fn a_key_stands_in_one_header_behind_its_scheme() {
+        let key = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
             }
-            carries_one_of(&keys, &headers)
+            key(&headers).map(<[u8]>::to_vec)
         };
-        for value in ["Bearer first", "bearer second", "BEARER  first"] {
-            assert!(opens(&[value]), "{value}");
+        for value in ["Bearer first", "bearer first", "BEARER  first "] {
+            assert_eq!(key(&[value]).as_deref(), Some(&b"first"[..]), "{value}");
         }
-        for value in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer third",
-            "Basic first",
-            "first",
-            "Bearerfirst",
-        ] {
-            assert!(!opens(&[value]), "{value}");
+        for value in ["", "Bearer", "Basic first", "first", "Bearerfirst"] {
+            assert_eq!(key(&[value]), None, "{value}");
         }
-        assert!(!opens(&[]));
-        assert!(!opens(&["Bearer first", "Bearer first"]));
+        assert_eq!(key(&[]), None);
+        assert_eq!(key(&["Bearer first", "Bearer first"]), None);
     }
 }

@@ -1,9 +1,11 @@
 //! HTTP in: WeChat's callback, the JSON API, and health. All routes stand here.
 
+mod access;
 mod api;
 mod auth;
 mod bodies;
 mod callback;
+mod clients;
 mod cursor;
 mod health;
 mod parameters;
@@ -19,16 +21,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::domain::{ApiKeyHash, Zone};
+use crate::domain::{ApiClient, ApiKeyHash, Scope, Zone};
 use crate::ingest::Ingest;
 use crate::store::Store;
 use crate::wechat::Account;
 
 use bodies::Bodies;
+use clients::Clients;
 use health::LastAnswer;
 use refusals::Refusals;
 use replay::ReplayMemory;
@@ -48,7 +51,7 @@ struct Shared {
     /// "sqlite" or "postgresql", for the health route.
     database: &'static str,
     limits: Limits,
-    api_keys: Vec<ApiKeyHash>,
+    clients: Clients,
     timezone: Zone,
     bodies: Bodies,
     refusals: Refusals,
@@ -66,11 +69,13 @@ pub struct Limits {
     pub timestamp_tolerance: u64,
 }
 
-/// Settings of the API.
+/// The API, and who may read it: anybody, when there is no key at all.
 #[derive(Clone, Debug)]
-pub struct Api {
-    /// Keys with full access; none leaves it open.
+pub struct ApiSettings {
+    /// Keys with full access.
     pub keys: Vec<ApiKeyHash>,
+    /// Clients, each with a key of its own.
+    pub clients: Vec<ApiClient>,
     /// The time zone of a timeline, unless the request names another.
     pub timezone: Zone,
 }
@@ -84,7 +89,7 @@ impl State {
         store: Arc<dyn Store>,
         database: &'static str,
         limits: Limits,
-        api: Api,
+        api: ApiSettings,
     ) -> Self {
         let accounts = accounts
             .into_iter()
@@ -97,7 +102,7 @@ impl State {
             store,
             database,
             limits,
-            api_keys: api.keys,
+            clients: Clients::new(api.keys, api.clients),
             timezone: api.timezone,
             bodies: Bodies::default(),
             refusals: Refusals::default(),
@@ -108,31 +113,88 @@ impl State {
     }
 }
 
-/// Every route. Each request must carry the client's address, as [`ConnectInfo`](axum::extract::ConnectInfo).
-pub fn router(state: State) -> Router {
-    let wechat = Router::new()
-        .route(
-            "/wechat/{account}",
-            get(callback::check_url)
-                .post(callback::push)
-                .head(callback::method_not_allowed)
-                .fallback(callback::method_not_allowed),
-        )
-        .layer(CatchPanicLayer::custom(callback::after_panic));
+/// A route: its path, and who may ask.
+pub struct Route {
+    /// As axum writes it.
+    pub path: &'static str,
+    /// What it belongs to.
+    pub part: Part,
+    methods: MethodRouter<State>,
+}
 
-    let api = Router::new()
-        .route("/api/v1/jobs", get(api::jobs))
-        .route("/api/v1/jobs/{account}/{msg_id}", get(api::job))
-        .route(
+/// A part of the server, and who may ask there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// WeChat's side: only what is signed is taken.
+    Callback,
+    /// Open to all, and nothing private in it.
+    Open,
+    /// The API: once a key is configured, for keys with this scope.
+    Api(Scope),
+}
+
+/// Every route there is; a new one stands here, and says who may ask.
+pub fn routes() -> Vec<Route> {
+    use Part::{Api, Callback, Open};
+    use Scope::Read;
+    let route = |path, part, methods| Route {
+        path,
+        part,
+        methods,
+    };
+    let callback = get(callback::check_url)
+        .post(callback::push)
+        .head(callback::method_not_allowed)
+        .fallback(callback::method_not_allowed);
+    vec![
+        route("/wechat/{account}", Callback, callback),
+        route("/api/v1/jobs", Api(Read), get(api::jobs)),
+        route("/api/v1/jobs/{account}/{msg_id}", Api(Read), get(api::job)),
+        route(
             "/api/v1/jobs/{account}/{msg_id}/deliveries",
+            Api(Read),
             get(api::job_deliveries),
-        )
-        .route("/api/v1/deliveries", get(api::deliveries))
-        .route("/api/v1/stats", get(api::stats::totals))
-        .route("/api/v1/stats/timeline", get(api::stats::timeline))
-        .route("/api/v1/stats/reasons", get(api::stats::reasons))
-        .route("/api/v1/stats/accounts", get(api::stats::accounts))
-        .route("/api/v1/reasons", get(api::reasons))
+        ),
+        route("/api/v1/deliveries", Api(Read), get(api::deliveries)),
+        route("/api/v1/stats", Api(Read), get(api::stats::totals)),
+        route(
+            "/api/v1/stats/timeline",
+            Api(Read),
+            get(api::stats::timeline),
+        ),
+        route("/api/v1/stats/reasons", Api(Read), get(api::stats::reasons)),
+        route(
+            "/api/v1/stats/accounts",
+            Api(Read),
+            get(api::stats::accounts),
+        ),
+        route("/api/v1/reasons", Api(Read), get(api::reasons)),
+        route("/livez", Open, get(health::livez)),
+        route("/readyz", Open, get(health::readyz)),
+    ]
+}
+
+/// The router of every route. Each request must carry the client's address, as
+/// [`ConnectInfo`](axum::extract::ConnectInfo).
+pub fn router(state: State) -> Router {
+    let (mut wechat, mut api, mut open) = (Router::new(), Router::new(), Router::new());
+    for Route {
+        path,
+        part,
+        methods,
+    } in routes()
+    {
+        match part {
+            Part::Callback => wechat = wechat.route(path, methods),
+            Part::Open => open = open.route(path, methods),
+            Part::Api(scope) => {
+                let guarded = methods.route_layer(from_fn_with_state(scope, access::require));
+                api = api.route(path, guarded);
+            }
+        }
+    }
+    let wechat = wechat.layer(CatchPanicLayer::custom(callback::after_panic));
+    let api = api
         .route("/api", any(api::not_found))
         .route("/api/", any(api::not_found))
         .route("/api/{*rest}", any(api::not_found))
@@ -141,14 +203,10 @@ pub fn router(state: State) -> Router {
         .layer(from_fn_with_state(state.clone(), auth::require_key))
         .layer(set(header::CACHE_CONTROL, "no-store"));
 
-    let health = Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz));
-
     Router::new()
         .merge(wechat)
         .merge(api)
-        .merge(health)
+        .merge(open)
         .fallback(health::not_found)
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(from_fn(request::trace))

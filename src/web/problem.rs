@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::{error, warn};
 
+use crate::domain::Scope;
 use crate::store::StoreError;
 
 /// What went wrong with a call of the API.
@@ -16,6 +17,8 @@ use crate::store::StoreError;
 pub(super) enum Problem {
     /// No key, or one that is not configured.
     Unauthorized,
+    /// The key lacks this scope.
+    Forbidden(Scope),
     /// A parameter that is unknown, doubled, empty or malformed; says which and what is allowed.
     InvalidParameter(String),
     /// No such route, job or account.
@@ -42,6 +45,7 @@ impl Problem {
     const fn id(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
             Self::InvalidParameter(_) => "invalid-parameter",
             Self::NotFound(_) => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -53,6 +57,7 @@ impl Problem {
     const fn title(&self) -> &'static str {
         match self {
             Self::Unauthorized => "A key is needed",
+            Self::Forbidden(_) => "The key does not allow this",
             Self::InvalidParameter(_) => "A parameter is not valid",
             Self::NotFound(_) => "Not found",
             Self::MethodNotAllowed => "The method is not allowed",
@@ -64,6 +69,7 @@ impl Problem {
     const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::InvalidParameter(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -75,6 +81,9 @@ impl Problem {
     fn detail(&self) -> &str {
         match self {
             Self::Unauthorized => "send `Authorization: Bearer KEY` with a configured key",
+            Self::Forbidden(Scope::Read) => "this takes a key with the scope `read`",
+            Self::Forbidden(Scope::Export) => "this takes a key with the scope `export`",
+            Self::Forbidden(Scope::Admin) => "this takes a key with the scope `admin`",
             Self::InvalidParameter(detail) => detail,
             Self::NotFound(detail) => detail,
             Self::MethodNotAllowed => "the API is read with GET",
@@ -113,7 +122,9 @@ impl IntoResponse for Problem {
             Self::Unauthorized => set(header::WWW_AUTHENTICATE, "Bearer realm=\"qunfa\""),
             Self::MethodNotAllowed => set(header::ALLOW, "GET,HEAD"),
             Self::Unavailable => set(header::RETRY_AFTER, "5"),
-            Self::InvalidParameter(_) | Self::NotFound(_) | Self::Internal => None,
+            Self::Forbidden(_) | Self::InvalidParameter(_) | Self::NotFound(_) | Self::Internal => {
+                None
+            }
         };
         response.extensions_mut().insert(self);
         response
@@ -157,6 +168,7 @@ mod tests {
     async fn every_problem_has_its_own_id_and_a_fitting_status() {
         let problems = [
             (Problem::Unauthorized, 401, "unauthorized"),
+            (Problem::Forbidden(Scope::Read), 403, "forbidden"),
             (
                 Problem::InvalidParameter("x".into()),
                 400,

@@ -1,5 +1,6 @@
 //! Everything across a boundary, in one binary. Run it with `scripts/test`, which starts the PostgreSQL that it needs.
 //!
+//! - `access`: who may ask for what: every route, with every kind of key.
 //! - `api_errors`: what the API refuses, and how it says so.
 //! - `api_stats`: what jobs add up to, by the clocks of a zone.
 //! - `api`: every route of the API, its shapes, filters and pages.
@@ -54,6 +55,7 @@
     reason = "a test that meets what it does not expect fails"
 )]
 
+mod access;
 mod api;
 mod api_errors;
 mod api_stats;

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use qunfa::domain::{Delivery, DeliveryState, MsgId, Outcome, Reading, Stats};
+use qunfa::domain::{Accounts, Delivery, DeliveryState, MsgId, Outcome, Reading, Stats};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Reader, Store};
 
 use crate::support::events::{arrival_as, at, not_understood, record, understood};
@@ -75,14 +75,25 @@ fn event() -> impl Strategy<Value = Event> {
     })
 }
 
+/// Any, or some of those that there are and one that there is not.
+fn accounts() -> impl Strategy<Value = Accounts> {
+    let names = [&ACCOUNTS[..], &["nobody"]].concat();
+    let some = proptest::sample::subsequence(names.clone(), 0..=names.len());
+    of(some).prop_map(|some| match some {
+        Some(names) => Accounts::only(names.iter().map(|name| name.parse().unwrap())),
+        None => Accounts::All,
+    })
+}
+
 fn job_filter() -> impl Strategy<Value = JobFilter> {
     let account = of(proptest::sample::select(&ACCOUNTS[..]));
     let outcome = of(proptest::sample::select(&Outcome::ALL[..]));
     let code = of(proptest::sample::select(&[7, 10001][..]));
     let times = (of(0..5_i64), of(0..5_i64), of(0..8_i64));
-    (account, outcome, code, times, of(1..=3_i64)).prop_map(
-        |(account, outcome, code, (from, to, updated_after), msg_id)| JobFilter {
+    (account, accounts(), outcome, code, times, of(1..=3_i64)).prop_map(
+        |(account, accounts, outcome, code, (from, to, updated_after), msg_id)| JobFilter {
             account: account.map(|name| name.parse().unwrap()),
+            accounts,
             outcome,
             code,
             check_state: None,
@@ -102,18 +113,22 @@ fn delivery_filter() -> impl Strategy<Value = DeliveryFilter> {
     ));
     (
         account,
+        accounts(),
         of(proptest::sample::select(states.to_vec())),
         event,
         of(0..8_i64),
         of(0..8_i64),
     )
-        .prop_map(|(account, state, event, from, to)| DeliveryFilter {
-            account: account.map(|name| name.parse().unwrap()),
-            state,
-            event: event.map(str::to_owned),
-            from: from.map(at),
-            to: to.map(at),
-        })
+        .prop_map(
+            |(account, accounts, state, event, from, to)| DeliveryFilter {
+                account: account.map(|name| name.parse().unwrap()),
+                accounts,
+                state,
+                event: event.map(str::to_owned),
+                from: from.map(at),
+                to: to.map(at),
+            },
+        )
 }
 
 fn call() -> impl Strategy<Value = Call> {

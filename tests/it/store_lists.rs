@@ -1,6 +1,6 @@
 //! What a store promises about lists and filters. Both stores keep it.
 
-use qunfa::domain::{DeliveryState, Job, MsgId, Outcome};
+use qunfa::domain::{Accounts, DeliveryState, Job, MsgId, Outcome};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Store};
 
 use crate::support::events::{self, arrival, arrival_as, at, not_understood};
@@ -167,6 +167,65 @@ on_both_stores! {
             let found = store.deliveries(&filter, &page).await.unwrap();
             let found: Vec<_> = found.iter().map(|delivery| delivery.received_at.milliseconds()).collect();
             assert_eq!(found, expected, "{filter:?}");
+        }
+    }
+
+    async fn a_set_of_accounts_is_paged_as_the_whole_list_is(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        for msg_id in 1..=60 {
+            // Ties of the time between accounts, and accounts that are not in the set.
+            let account = ["a", "b", "c", "d"][usize::try_from(msg_id % 4).unwrap()];
+            record(&*store, account, &Event::new(msg_id, msg_id / 7), msg_id).await;
+        }
+        let all = keys(&*store, &JobFilter::default()).await;
+        // So many that they are not read one by one.
+        let many: Vec<String> = (0..60).map(|number| format!("x{number}")).collect();
+        for names in [&[][..], &["a"], &["a", "c"], &["d", "b", "nobody", "a"]] {
+            for filler in [&[][..], &many] {
+                let wanted = names.iter().copied().chain(filler.iter().map(String::as_str));
+                let accounts = Accounts::only(wanted.map(|name| name.parse().unwrap()));
+                let filter = JobFilter { accounts: accounts.clone(), ..JobFilter::default() };
+                let expected: Vec<_> = all.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
+                let (mut seen, mut after) = (Vec::new(), None);
+                loop {
+                    let page = jobs(&*store, &filter, after, 4).await;
+                    let Some(last) = page.last() else { break };
+                    after = Some(JobKey::from(last));
+                    seen.extend(page.iter().map(|job| (job.account.to_string(), job.result.msg_id.get())));
+                }
+                assert_eq!(seen, expected, "{names:?}");
+                let total = store.stats(&filter).await.unwrap().jobs;
+                assert_eq!(usize::try_from(total).unwrap(), expected.len(), "{names:?}");
+
+                let filter = DeliveryFilter { accounts, ..DeliveryFilter::default() };
+                let (mut seen, mut after) = (0, None);
+                loop {
+                    let page = store.deliveries(&filter, &Page { after, limit: 4 }).await.unwrap();
+                    let Some(last) = page.last() else { break };
+                    after = Some(DeliveryKey::from(last));
+                    seen += page.len();
+                    assert!(page.iter().all(|delivery| names.contains(&delivery.account.as_str())));
+                }
+                assert_eq!(seen, expected.len(), "{names:?}");
+            }
+        }
+    }
+
+    async fn an_account_outside_of_the_set_has_nothing(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        record(&*store, "a", &Event::new(1, 10), 1000).await;
+        record(&*store, "b", &Event::new(2, 10), 1000).await;
+        let accounts = || Accounts::only(["a".parse().unwrap()]);
+        for (name, expected) in [("a", 1), ("b", 0)] {
+            let account = Some(name.parse().unwrap());
+            let filter = JobFilter { account, accounts: accounts(), ..JobFilter::default() };
+            assert_eq!(keys(&*store, &filter).await.len(), expected);
+            assert_eq!(store.stats(&filter).await.unwrap().jobs, i64::try_from(expected).unwrap());
+            let filter = DeliveryFilter { account: filter.account, accounts: accounts(), ..DeliveryFilter::default() };
+            let page = Page { after: None, limit: 10 };
+            assert_eq!(store.deliveries(&filter, &page).await.unwrap().len(), expected);
         }
     }
 

@@ -128,7 +128,7 @@ async fn push_and_read(
             answer.status
         ));
     }
-    let through_api = config.api_keys.is_empty() || key.is_some();
+    let through_api = config.api.is_open() || key.is_some();
     let read = if through_api {
         read_api(base, key.as_ref(), &name, msg_id).await
     } else {

@@ -12,6 +12,7 @@ use axum::http::Uri;
 use serde::Serialize;
 
 use super::State;
+use super::access::Access;
 use super::cursor;
 use super::parameters::Parameters;
 use super::problem::Problem;
@@ -53,7 +54,11 @@ pub(super) struct ListOut<T> {
 }
 
 /// `GET /api/v1/jobs`.
-pub(super) async fn jobs(FromState(state): FromState<State>, uri: Uri) -> Answer<PageOut<JobOut>> {
+pub(super) async fn jobs(
+    FromState(state): FromState<State>,
+    access: Access,
+    uri: Uri,
+) -> Answer<PageOut<JobOut>> {
     let parameters = Parameters::read(
         &uri,
         &[
@@ -71,6 +76,7 @@ pub(super) async fn jobs(FromState(state): FromState<State>, uri: Uri) -> Answer
     )?;
     let filter = JobFilter {
         account: parameters.get("account", ACCOUNT)?,
+        accounts: access.accounts(),
         outcome: parameters.get("outcome", OUTCOME)?,
         code: parameters.get_with("code", CODE, whole_number)?,
         check_state: parameters.get("check_state", CHECK_STATE)?,
@@ -89,11 +95,12 @@ pub(super) async fn jobs(FromState(state): FromState<State>, uri: Uri) -> Answer
 /// `GET /api/v1/jobs/{account}/{msg_id}`.
 pub(super) async fn job(
     FromState(state): FromState<State>,
+    access: Access,
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
 ) -> Answer<JobOut> {
     Parameters::read(&uri, &[])?;
-    let (account, msg_id) = job_key(path)?;
+    let (account, msg_id) = job_key(path, &access)?;
     let job = in_time(state.0.store.job(&account, msg_id)).await?;
     Ok(Json(JobOut::from(&job.ok_or(NO_JOB)?)))
 }
@@ -101,11 +108,12 @@ pub(super) async fn job(
 /// `GET /api/v1/jobs/{account}/{msg_id}/deliveries`.
 pub(super) async fn job_deliveries(
     FromState(state): FromState<State>,
+    access: Access,
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
 ) -> Answer<ListOut<DeliveryOut>> {
     Parameters::read(&uri, &[])?;
-    let (account, msg_id) = job_key(path)?;
+    let (account, msg_id) = job_key(path, &access)?;
     let deliveries = in_time(state.0.store.job_deliveries(&account, msg_id)).await?;
     if deliveries.is_empty() {
         return Err(NO_JOB);
@@ -117,6 +125,7 @@ pub(super) async fn job_deliveries(
 /// `GET /api/v1/deliveries`.
 pub(super) async fn deliveries(
     FromState(state): FromState<State>,
+    access: Access,
     uri: Uri,
 ) -> Answer<PageOut<DeliveryOut>> {
     let parameters = Parameters::read(
@@ -125,6 +134,7 @@ pub(super) async fn deliveries(
     )?;
     let filter = DeliveryFilter {
         account: parameters.get("account", ACCOUNT)?,
+        accounts: access.accounts(),
         state: parameters.get("state", STATE)?,
         event: parameters.get("event", EVENT)?,
         from: parameters.get_with("from", TIME, bound)?,
@@ -157,13 +167,14 @@ pub(super) async fn method_not_allowed() -> Problem {
 
 const NO_JOB: Problem = Problem::NotFound("there is no such job in this account");
 
-/// A path that cannot name a job names none.
+/// A path that cannot name a job names none; nor, for this key, does one of an account that it does not see.
 fn job_key(
     path: Result<Path<(String, String)>, PathRejection>,
+    access: &Access,
 ) -> Result<(AccountName, MsgId), Problem> {
     let Path((account, msg_id)) = path.map_err(|_| NO_JOB)?;
     match (account.parse(), msg_id.parse()) {
-        (Ok(account), Ok(msg_id)) => Ok((account, msg_id)),
+        (Ok(account), Ok(msg_id)) if access.includes(&account) => Ok((account, msg_id)),
         _ => Err(NO_JOB),
     }
 }

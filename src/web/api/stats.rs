@@ -11,6 +11,7 @@ use crate::domain::{
     AccountStats, Bucket, InvalidTimeline, Outcome, ReasonStats, Stats, Time, Timeline, reason,
 };
 use crate::store::JobFilter;
+use crate::web::access::Access;
 use crate::web::parameters::Parameters;
 use crate::web::problem::Problem;
 
@@ -20,20 +21,22 @@ const TZ: &str = "the IANA name of a time zone, such as Asia/Shanghai";
 /// `GET /api/v1/stats`.
 pub(in crate::web) async fn totals(
     FromState(state): FromState<State>,
+    access: Access,
     uri: Uri,
 ) -> Answer<StatsOut> {
     let parameters = Parameters::read(&uri, &["account", "from", "to"])?;
-    let totals = in_time(state.0.store.stats(&filter(&parameters)?)).await?;
+    let totals = in_time(state.0.store.stats(&filter(&parameters, &access)?)).await?;
     Ok(Json(StatsOut::from(&totals)))
 }
 
 /// `GET /api/v1/stats/timeline`.
 pub(in crate::web) async fn timeline(
     FromState(state): FromState<State>,
+    access: Access,
     uri: Uri,
 ) -> Answer<ListOut<BucketOut>> {
     let parameters = Parameters::read(&uri, &["account", "from", "to", "bucket", "tz"])?;
-    let filter = filter(&parameters)?;
+    let filter = filter(&parameters, &access)?;
     let bucket = parameters.get("bucket", BUCKET)?.unwrap_or(Bucket::Day);
     let zone = parameters.get("tz", TZ)?;
     let zone = zone.unwrap_or_else(|| state.0.timezone.clone());
@@ -55,10 +58,11 @@ pub(in crate::web) async fn timeline(
 /// `GET /api/v1/stats/reasons`.
 pub(in crate::web) async fn reasons(
     FromState(state): FromState<State>,
+    access: Access,
     uri: Uri,
 ) -> Answer<ListOut<ReasonStatsOut>> {
     let parameters = Parameters::read(&uri, &["account", "from", "to"])?;
-    let reasons = in_time(state.0.store.reasons(&filter(&parameters)?)).await?;
+    let reasons = in_time(state.0.store.reasons(&filter(&parameters, &access)?)).await?;
     let items = reasons.iter().map(ReasonStatsOut::from).collect();
     Ok(Json(ListOut { items }))
 }
@@ -66,17 +70,19 @@ pub(in crate::web) async fn reasons(
 /// `GET /api/v1/stats/accounts`.
 pub(in crate::web) async fn accounts(
     FromState(state): FromState<State>,
+    access: Access,
     uri: Uri,
 ) -> Answer<ListOut<AccountStatsOut>> {
     let parameters = Parameters::read(&uri, &["account", "from", "to"])?;
-    let accounts = in_time(state.0.store.accounts(&filter(&parameters)?)).await?;
+    let accounts = in_time(state.0.store.accounts(&filter(&parameters, &access)?)).await?;
     let items = accounts.iter().map(AccountStatsOut::from).collect();
     Ok(Json(ListOut { items }))
 }
 
-fn filter(parameters: &Parameters) -> Result<JobFilter, Problem> {
+fn filter(parameters: &Parameters, access: &Access) -> Result<JobFilter, Problem> {
     Ok(JobFilter {
         account: parameters.get("account", ACCOUNT)?,
+        accounts: access.accounts(),
         from: parameters.get_with("from", TIME, bound)?,
         to: parameters.get_with("to", TIME, bound)?,
         ..JobFilter::default()

@@ -1,0 +1,73 @@
+//! Who asks, and what they may see. Handlers that answer about jobs or deliveries take an [`Access`], and narrow what they
+//! ask the store for by its accounts.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State as FromState};
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::State;
+use super::problem::Problem;
+use crate::domain::{AccountName, Accounts, ApiClient, Scope};
+
+/// What the key of a request allows. The middleware that checks keys puts it there.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    /// None: everything.
+    client: Option<Arc<ApiClient>>,
+}
+
+impl Access {
+    /// Of a key that is no client's, and of everybody while there is no key.
+    pub(super) const FULL: Self = Self { client: None };
+
+    pub(super) fn of(client: &Arc<ApiClient>) -> Self {
+        Self {
+            client: Some(Arc::clone(client)),
+        }
+    }
+
+    /// The accounts whose jobs and deliveries may be seen: for the filter of whatever is asked of the store.
+    pub(super) fn accounts(&self) -> Accounts {
+        match &self.client {
+            Some(client) => client.accounts.clone(),
+            None => Accounts::All,
+        }
+    }
+
+    /// Whether that account may be seen. Who may not see it is told what an account without jobs is told.
+    pub(super) fn includes(&self, account: &AccountName) -> bool {
+        match &self.client {
+            Some(client) => client.accounts.include(account),
+            None => true,
+        }
+    }
+
+    fn may(&self, scope: Scope) -> bool {
+        self.client.as_ref().is_none_or(|client| client.may(scope))
+    }
+}
+
+impl FromRequestParts<State> for Access {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+        // Outside of the API nobody is known.
+        parts.extensions.get().cloned().ok_or(Problem::Internal)
+    }
+}
+
+/// The middleware of one route: the key must have that scope.
+pub(super) async fn require(
+    FromState(scope): FromState<Scope>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match request.extensions().get::<Access>() {
+        Some(access) if access.may(scope) => next.run(request).await,
+        Some(_) => Problem::Forbidden(scope).into_response(),
+        None => Problem::Internal.into_response(),
+    }
+}

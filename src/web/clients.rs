@@ -1,0 +1,136 @@
+//! The keys of the API: those with full access, and those of clients.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::domain::{ApiClient, ApiKeyHash, Time};
+
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// Every key that is configured.
+pub(super) struct Clients {
+    keys: Vec<ApiKeyHash>,
+    clients: Vec<Client>,
+}
+
+/// A client, and what is told of it at most once a minute.
+pub(super) struct Client {
+    pub(super) configured: Arc<ApiClient>,
+    /// That its key has expired and is still in use.
+    pub(super) expiry: Minutely,
+}
+
+/// Whose key it is.
+pub(super) enum Holder<'a> {
+    /// One with full access.
+    Full,
+    Client(&'a Client),
+    /// Its key is no longer taken.
+    Expired(&'a Client),
+}
+
+/// Something that is due at most once a minute.
+#[derive(Default)]
+pub(super) struct Minutely {
+    last: Mutex<Option<Instant>>,
+}
+
+impl Clients {
+    pub(super) fn new(keys: Vec<ApiKeyHash>, clients: Vec<ApiClient>) -> Self {
+        let client = |configured| Client {
+            configured: Arc::new(configured),
+            expiry: Minutely::default(),
+        };
+        Self {
+            keys,
+            clients: clients.into_iter().map(client).collect(),
+        }
+    }
+
+    /// Whether there is no key at all, so that anybody may read.
+    pub(super) fn is_open(&self) -> bool {
+        self.keys.is_empty() && self.clients.is_empty()
+    }
+
+    /// Whose the key is, if it is anybody's. All are compared, whichever it is.
+    pub(super) fn holder(&self, key: &[u8], now: Time) -> Option<Holder<'_>> {
+        let hash = ApiKeyHash::of(key);
+        let is_full = hash.is_in(&self.keys);
+        let mut found = None;
+        for client in &self.clients {
+            if hash.is_in(&[client.configured.key]) {
+                found = Some(client);
+            }
+        }
+        match found {
+            _ if is_full => Some(Holder::Full),
+            Some(client) if client.configured.has_expired(now) => Some(Holder::Expired(client)),
+            Some(client) => Some(Holder::Client(client)),
+            None => None,
+        }
+    }
+}
+
+impl Minutely {
+    /// Whether it is due; if so, the next is due in a minute.
+    pub(super) fn is_due(&self) -> bool {
+        self.is_due_at(Instant::now())
+    }
+
+    fn is_due_at(&self, now: Instant) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Accounts, Scope};
+
+    #[test]
+    fn a_key_is_known_by_its_hash_until_it_expires() {
+        let client = |name: &str, expires| ApiClient {
+            name: name.parse().expect("it is a name"),
+            key: ApiKeyHash::of(name),
+            scopes: vec![Scope::Read],
+            accounts: Accounts::All,
+            expires,
+        };
+        let now = Time::EPOCH;
+        let clients = Clients::new(
+            vec![ApiKeyHash::of("full"), ApiKeyHash::of("other")],
+            vec![client("good", None), client("late", Some(now))],
+        );
+        let holder = |key: &str| match clients.holder(key.as_bytes(), now) {
+            Some(Holder::Full) => "full".to_owned(),
+            Some(Holder::Client(client)) => client.configured.name.to_string(),
+            Some(Holder::Expired(client)) => format!("{} has expired", client.configured.name),
+            None => "nobody".to_owned(),
+        };
+        for (key, expected) in [
+            ("full", "full"),
+            ("other", "full"),
+            ("good", "good"),
+            ("late", "late has expired"),
+            ("Full", "nobody"),
+            ("", "nobody"),
+        ] {
+            assert_eq!(holder(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_once_a_minute_is_due_again_after_it() {
+        let minutely = Minutely::default();
+        let start = Instant::now();
+        assert!(minutely.is_due_at(start));
+        assert!(!minutely.is_due_at(start + Duration::from_secs(59)));
+        assert!(minutely.is_due_at(start + PAUSE));
+        assert!(!minutely.is_due_at(start + PAUSE));
+    }
+}

@@ -1,0 +1,286 @@
+//! Who may ask for what: every route, with every kind of key.
+
+use std::collections::BTreeMap;
+
+use qunfa::domain::{ApiKeyHash, Scope};
+use qunfa::web::{Part, routes};
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Account, Backend, COMPATIBLE, Event, PLAIN, SAFE, Server, Setup, on_both_stores,
+};
+
+/// A job of `plain` that nobody else has anything like: its id, its only count, its status.
+const MSG_ID: i64 = 4_242_424_242;
+const COUNT: i64 = 777_777;
+const STATUS: &str = "a status of its own";
+/// What tells of that job, or of its account.
+const TRACES: [&str; 4] = ["4242424242", "777777", STATUS, "plain"];
+
+/// What each route is meant to be. A new route fails until it stands here.
+const DECIDED: [(&str, Part); 9] = [
+    ("/wechat/{account}", Part::Callback),
+    ("/livez", Part::Open),
+    ("/readyz", Part::Open),
+    ("/api/v1/jobs", Part::Api(Scope::Read)),
+    ("/api/v1/jobs/{account}/{msg_id}", Part::Api(Scope::Read)),
+    (
+        "/api/v1/jobs/{account}/{msg_id}/deliveries",
+        Part::Api(Scope::Read),
+    ),
+    ("/api/v1/deliveries", Part::Api(Scope::Read)),
+    ("/api/v1/stats", Part::Api(Scope::Read)),
+    ("/api/v1/reasons", Part::Api(Scope::Read)),
+];
+
+/// The client of that name; its key is its name.
+fn client(name: &str, keys: &str) -> String {
+    let hash = ApiKeyHash::of(name);
+    format!("[api.clients.{name}]\nkey = \"{hash}\"\n{keys}\n")
+}
+
+/// A server with the key `full`, and a client of every kind.
+async fn guarded(backend: Backend) -> Server {
+    let toml = [
+        format!("[api]\nkeys = [\"{}\"]\n", ApiKeyHash::of("full")),
+        client("read", ""),
+        client("export", "scopes = [\"export\"]"),
+        client("admin", "scopes = [\"admin\"]"),
+        client(
+            "expired",
+            "scopes = [\"admin\"]\nexpires = \"2026-01-01T00:00:00+08:00\"",
+        ),
+        client("later", "expires = \"9999-01-01T00:00:00Z\""),
+        client(
+            "foreign",
+            "scopes = [\"admin\"]\naccounts = [\"safe\", \"gone\"]",
+        ),
+        client("two", "accounts = [\"safe\", \"compatible\"]"),
+    ];
+    Setup::default().toml(&toml.concat()).start(backend).await
+}
+
+async fn get(server: &Server, path: &str, key: Option<&str>) -> Response {
+    let mut request = server.client.get(server.url(path));
+    if let Some(key) = key {
+        request = request.bearer_auth(key);
+    }
+    request.send().await.unwrap()
+}
+
+async fn body(response: Response) -> Value {
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+async fn json(server: &Server, path: &str, key: &str) -> Value {
+    let response = get(server, path, Some(key)).await;
+    assert_eq!(response.status(), 200, "{path} {key}");
+    body(response).await
+}
+
+async fn items(server: &Server, path: &str, key: &str) -> Vec<Value> {
+    serde_json::from_value(json(server, path, key).await["items"].take()).unwrap()
+}
+
+/// A path of that route, for the job of `plain`.
+fn path_of(route: &str) -> String {
+    let path = route
+        .replace("{account}", PLAIN.name)
+        .replace("{msg_id}", &MSG_ID.to_string());
+    assert!(
+        !path.contains('{'),
+        "{route} has a part that is not known here"
+    );
+    path
+}
+
+/// What a key that is good for everything, but sees other accounts alone, gets where a key that sees all gets 200.
+fn is_about_one_job(route: &str) -> bool {
+    route.contains("{msg_id}")
+}
+
+#[test]
+fn every_route_is_decided() {
+    let there: BTreeMap<_, _> = routes()
+        .iter()
+        .map(|route| (route.path, format!("{:?}", route.part)))
+        .collect();
+    let decided = DECIDED.map(|(path, part)| (path, format!("{part:?}")));
+    assert_eq!(there, BTreeMap::from(decided));
+}
+
+#[tokio::test]
+async fn every_route_answers_every_key_as_its_part_says() {
+    let server = guarded(Backend::Sqlite).await;
+    let event = Event::new(MSG_ID, 10).status(STATUS).counts([COUNT; 4]);
+    server.accepts(&PLAIN, event.xml()).await;
+    server.accepts(&SAFE, Event::new(1, 10).xml()).await;
+    for route in routes() {
+        let path = path_of(route.path);
+        for key in [
+            None,
+            Some("wrong"),
+            Some("full"),
+            Some("read"),
+            Some("export"),
+            Some("admin"),
+            Some("expired"),
+            Some("later"),
+            Some("foreign"),
+        ] {
+            let expected = match (route.part, key) {
+                (Part::Api(_), None | Some("wrong" | "expired")) => 401,
+                (Part::Api(_), Some("foreign")) if is_about_one_job(route.path) => 404,
+                (Part::Open, _)
+                | (Part::Api(_), Some("full" | "admin" | "foreign"))
+                | (Part::Api(Scope::Read), Some("read" | "later"))
+                | (Part::Api(Scope::Export), Some("export")) => 200,
+                (Part::Callback, _) | (Part::Api(_), Some(_)) => 403,
+            };
+            let response = get(&server, &path, key).await;
+            assert_eq!(response.status(), expected, "{path} {key:?}");
+            let text = response.text().await.unwrap();
+            if matches!(route.part, Part::Api(_)) && expected != 200 {
+                let id = ["unauthorized", "forbidden", "not-found"]
+                    .into_iter()
+                    .find(|id| text.contains(&format!("\"urn:qunfa:problem:{id}\"")));
+                let expected = match expected {
+                    401 => "unauthorized",
+                    403 => "forbidden",
+                    _ => "not-found",
+                };
+                assert_eq!(id, Some(expected), "{path} {key:?}: {text}");
+            }
+            if key == Some("foreign") || expected != 200 {
+                for trace in TRACES {
+                    assert!(
+                        !text.contains(trace),
+                        "{path} {key:?} tells {trace}: {text}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_has_expired_is_refused_as_an_unknown_one_is_and_the_log_says_so_once() {
+    let server = guarded(Backend::Sqlite).await;
+    let mut bodies = Vec::new();
+    for key in ["wrong", "expired", "expired"] {
+        let response = get(&server, "/api/v1/jobs", Some(key)).await;
+        assert_eq!(
+            response.headers()["www-authenticate"],
+            "Bearer realm=\"qunfa\""
+        );
+        let mut body = body(response).await;
+        body["request_id"].take();
+        bodies.push(body);
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    let log = server.log();
+    let told = log.matches("a key is in use that has expired").count();
+    assert_eq!(told, 1, "{log}");
+    assert!(log.contains("client=expired"), "{log}");
+}
+
+#[tokio::test]
+async fn clients_alone_close_the_api() {
+    let server = Setup::default()
+        .toml(&client("read", ""))
+        .start(Backend::Sqlite)
+        .await;
+    assert_eq!(get(&server, "/api/v1/jobs", None).await.status(), 401);
+    assert_eq!(
+        get(&server, "/api/v1/jobs", Some("read")).await.status(),
+        200
+    );
+}
+
+on_both_stores! {
+    async fn a_client_sees_its_accounts_alone(backend: Backend) {
+        let server = guarded(backend).await;
+        for (account, msg_ids) in [(PLAIN, 1..=3), (SAFE, 11..=13), (COMPATIBLE, 21..=23)] {
+            for msg_id in msg_ids {
+                server.accepts(&account, Event::new(msg_id, msg_id % 10).counts([msg_id; 4]).xml()).await;
+            }
+        }
+        for (key, accounts) in [
+            ("read", &[PLAIN, SAFE, COMPATIBLE][..]), ("foreign", &[SAFE]), ("two", &[SAFE, COMPATIBLE]),
+        ] {
+            let sees = |account: &Account| accounts.iter().any(|own| own.name == account.name);
+            for list in ["jobs", "deliveries"] {
+                let path = format!("/api/v1/{list}?limit=500");
+                let items = items(&server, &path, key).await;
+                assert_eq!(items.len(), 3 * accounts.len(), "{list} {key}");
+                let mut names = items.iter().map(|item| item["account"].as_str().unwrap());
+                assert!(names.all(|name| accounts.iter().any(|own| own.name == name)), "{list} {key}");
+            }
+            assert_eq!(json(&server, "/api/v1/stats", key).await["jobs"], 3 * accounts.len());
+            for (account, msg_id) in [(PLAIN, 1), (SAFE, 11), (COMPATIBLE, 21)] {
+                let expected = usize::from(sees(&account));
+                for list in ["jobs", "deliveries"] {
+                    let path = format!("/api/v1/{list}?account={}", account.name);
+                    assert_eq!(items(&server, &path, key).await.len(), 3 * expected, "{path} {key}");
+                }
+                let path = format!("/api/v1/stats?account={}", account.name);
+                assert_eq!(json(&server, &path, key).await["jobs"], 3 * expected, "{path} {key}");
+                let status = if sees(&account) { 200 } else { 404 };
+                for end in ["", "/deliveries"] {
+                    let path = format!("/api/v1/jobs/{}/{msg_id}{end}", account.name);
+                    assert_eq!(get(&server, &path, Some(key)).await.status(), status, "{path} {key}");
+                }
+            }
+        }
+
+        // What it may not see is as what is not there.
+        let answer = async |path: &str| {
+            let response = get(&server, path, Some("foreign")).await;
+            let status = response.status().as_u16();
+            let mut body = body(response).await;
+            if status != 200 {
+                body["request_id"].take();
+            }
+            (status, body)
+        };
+        for (foreign, missing) in [
+            ("/api/v1/jobs/plain/1", "/api/v1/jobs/safe/99"),
+            ("/api/v1/jobs/plain/1/deliveries", "/api/v1/jobs/nobody/1/deliveries"),
+            ("/api/v1/jobs?account=plain", "/api/v1/jobs?account=gone"),
+            ("/api/v1/deliveries?account=plain", "/api/v1/deliveries?account=nobody"),
+            ("/api/v1/stats?account=plain", "/api/v1/stats?account=nobody"),
+        ] {
+            assert_eq!(answer(foreign).await, answer(missing).await, "{foreign}");
+        }
+    }
+
+    async fn the_pages_of_a_client_are_its_own(backend: Backend) {
+        let server = guarded(backend).await;
+        let mut expected = Vec::new();
+        for msg_id in 1..=12 {
+            let account = [PLAIN, SAFE, COMPATIBLE][usize::try_from(msg_id % 3).unwrap()];
+            server.accepts(&account, Event::new(msg_id, msg_id / 5).xml()).await;
+            if account.name != PLAIN.name {
+                expected.push((msg_id / 5, account.name, msg_id));
+            }
+        }
+        expected.sort_unstable();
+        let expected: Vec<_> = expected.iter().rev().map(|(_, _, msg_id)| msg_id.to_string()).collect();
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = json(&server, &format!("/api/v1/jobs?limit=3{cursor}"), "two").await;
+            let items = page["items"].as_array().unwrap();
+            seen.extend(items.iter().map(|job| job["msg_id"].as_str().unwrap().to_owned()));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            // Another client's list is another list, even with the same filters.
+            for (key, status) in [("two", 200), ("read", 400), ("foreign", 400), ("full", 400)] {
+                let response = get(&server, &format!("/api/v1/jobs?limit=3&cursor={next}"), Some(key)).await;
+                assert_eq!(response.status(), status, "{key}");
+            }
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(seen, expected);
+        assert_eq!(json(&server, "/api/v1/jobs?limit=1", "two").await["items"][0]["account"], json!(SAFE.name));
+    }
+}
