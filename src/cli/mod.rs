@@ -112,6 +112,8 @@ enum ConfigCommand {
 enum KeyCommand {
     /// Print a new random key, and the line to configure
     Create,
+    /// Show whose keys are configured, what each may do, and when each client has last used its own
+    List,
 }
 
 #[derive(Debug, Args)]
@@ -217,6 +219,7 @@ fn dispatch(cli: Cli) -> Outcome {
         },
         Command::Key { command } => match command {
             KeyCommand::Create => key::create(),
+            KeyCommand::List => block_on(key::list(&settings()?)),
         },
         Command::Reprocess(arguments) => block_on(reprocess::run(&settings()?, arguments)),
         Command::Prune(arguments) => block_on(prune::run(&settings()?, arguments)),

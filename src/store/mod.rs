@@ -4,6 +4,7 @@
 
 mod batch;
 mod changes;
+mod client_uses;
 mod copy;
 mod error;
 mod inspection;
@@ -19,11 +20,13 @@ mod tally;
 mod time;
 mod totals;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::domain::{
-    AccountName, AccountStats, Accounts, Delivery, DeliveryState, Job, MsgId, NewDelivery, Outcome,
-    Reading, ReasonStats, Stats, Time,
+    AccountName, AccountStats, Accounts, ClientName, Delivery, DeliveryState, Job, MsgId,
+    NewDelivery, Outcome, Reading, ReasonStats, Stats, Time,
 };
 
 pub use changes::{Announcements, Change, ChangeKey};
@@ -147,6 +150,12 @@ pub trait Store: Send + Sync {
         msg_id: MsgId,
         body_sha256: &[u8; 32],
     ) -> Result<bool, StoreError>;
+
+    /// Notes that a client of the API has used its key. The latest time stays.
+    async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError>;
+
+    /// When each client has last used its key, by name.
+    async fn client_uses(&self) -> Result<BTreeMap<String, Time>, StoreError>;
 
     /// What the database says about itself.
     async fn inspect(&self) -> Result<Inspection, StoreError>;

@@ -1,16 +1,21 @@
 //! Keys of the API: only their SHA-256 is configured.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State as FromState};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::State;
 use super::access::Access;
 use super::clients::Holder;
 use super::problem::Problem;
-use crate::domain::Time;
+use crate::domain::{ClientName, Time};
+
+/// How long the database may take to note the use of a key.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The middleware: once a key is configured, every request must carry one. What it allows goes with the request.
 pub(super) async fn require_key(
@@ -32,13 +37,28 @@ fn access(state: &State, headers: &HeaderMap) -> Option<Access> {
     }
     match clients.holder(key(headers)?, Time::now())? {
         Holder::Full => Some(Access::FULL),
-        Holder::Client(client) => Some(Access::of(&client.configured)),
+        Holder::Client(client) => {
+            if client.usage.is_due() {
+                tokio::spawn(note_use(state.clone(), client.configured.name.clone()));
+            }
+            Some(Access::of(&client.configured))
+        }
         Holder::Expired(client) => {
             if client.expiry.is_due() {
                 warn!(client = %client.configured.name, "a key is in use that has expired");
             }
             None
         }
+    }
+}
+
+/// Beside the request, which does not wait for it.
+async fn note_use(state: State, client: ClientName) {
+    let noting = state.0.store.note_client_use(&client, Time::now());
+    match tokio::time::timeout(PATIENCE, noting).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%client, %error, "the use of a key could not be noted"),
+        Err(_) => debug!(%client, "the use of a key could not be noted in time"),
     }
 }
 

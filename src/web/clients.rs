@@ -18,6 +18,8 @@ pub(super) struct Client {
     pub(super) configured: Arc<ApiClient>,
     /// That its key has expired and is still in use.
     pub(super) expiry: Minutely,
+    /// That it has used its key.
+    pub(super) usage: Minutely,
 }
 
 /// Whose key it is.
@@ -40,6 +42,7 @@ impl Clients {
         let client = |configured| Client {
             configured: Arc::new(configured),
             expiry: Minutely::default(),
+            usage: Minutely::default(),
         };
         Self {
             keys,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use qunfa::domain::{ApiKeyHash, Scope};
+use qunfa::domain::{ApiKeyHash, Scope, Time};
 use qunfa::web::{Part, routes};
 use reqwest::Response;
 use serde_json::{Value, json};
 
+use crate::support::workplace::ended;
 use crate::support::{
-    Account, Backend, COMPATIBLE, Event, PLAIN, SAFE, Server, Setup, on_both_stores,
+    Account, Backend, COMPATIBLE, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores,
 };
 
 /// A job of `plain` that nobody else has anything like: its id, its only count, its status.
@@ -253,6 +254,41 @@ on_both_stores! {
         ] {
             assert_eq!(answer(foreign).await, answer(missing).await, "{foreign}");
         }
+    }
+
+    async fn the_last_use_of_a_key_is_noted_and_listed(backend: Backend) {
+        let server = guarded(backend).await;
+        let list = || {
+            let ended = ended({
+                let mut command = server.command();
+                command.args(["key", "list"]);
+                command
+            });
+            let output = ended.with_code(0).output;
+            let line = |name: &str| {
+                let start = format!("client {name} ");
+                output.lines().find(|line| line.starts_with(&start)).unwrap().to_owned()
+            };
+            (line("two"), line("expired"), output.lines().count())
+        };
+        let unused = list();
+        assert!(unused.0.ends_with(" accounts compatible,safe expires - last_used -"), "{unused:?}");
+        assert!(unused.1.contains(" scopes admin accounts * expired 2025-12-31T16:00:00Z last_used -"), "{unused:?}");
+        assert_eq!(unused.2, 8);
+
+        let before = Time::now();
+        for key in ["two", "expired"] {
+            get(&server, "/api/v1/jobs", Some(key)).await;
+        }
+        let mut found = unused;
+        eventually("the use is noted", async || {
+            found = list();
+            !found.0.ends_with(" last_used -")
+        })
+        .await;
+        let (_, time) = found.0.rsplit_once(' ').unwrap();
+        assert!(Time::parse_rounding_down(time).unwrap() >= before, "{found:?} {before}");
+        assert!(found.1.ends_with(" last_used -"), "{found:?}");
     }
 
     async fn the_pages_of_a_client_are_its_own(backend: Backend) {

@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -21,6 +21,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["config", "show"],
     &["key"],
     &["key", "create"],
+    &["key", "list"],
     &["reprocess"],
     &["prune"],
     &["backup"],

@@ -1,5 +1,6 @@
 //! What a store promises about recording deliveries and reading them again. Both stores keep it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use qunfa::domain::{DeliveryState, Job, MsgId, NewDelivery, Reading};
@@ -89,6 +90,17 @@ fn all_but_two(body: &[u8]) -> Reading {
 }
 
 on_both_stores! {
+    async fn the_latest_use_of_a_clients_key_stays(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        assert_eq!(store.client_uses().await.unwrap(), BTreeMap::new());
+        for (client, used_at) in [("a", 2000), ("b", 5), ("a", 1000), ("a", 3000), ("b", 5)] {
+            store.note_client_use(&client.parse().unwrap(), at(used_at)).await.unwrap();
+        }
+        let expected = [("a".to_owned(), at(3000)), ("b".to_owned(), at(5))];
+        assert_eq!(store.client_uses().await.unwrap(), BTreeMap::from(expected));
+    }
+
     async fn a_copy_moves_the_counts_and_the_last_time_and_nothing_else(backend: Backend) {
         let database = backend.database().await;
         let store = database.store().await;

@@ -6,6 +6,8 @@ mod open;
 mod rereading;
 mod writers;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
@@ -16,10 +18,11 @@ use super::copy::{CopySide, Side};
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
     JobKey, Migrations, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket,
-    changes, inspection, prune, query, row, totals,
+    changes, client_uses, inspection, prune, query, row, totals,
 };
 use crate::domain::{
-    AccountName, AccountStats, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats, Time,
+    AccountName, AccountStats, ClientName, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats,
+    Time,
 };
 use filing::{file_any, file_plain};
 use writers::Writers;
@@ -283,6 +286,25 @@ impl Store for PostgresStore {
             .execute(self.pool().await?)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError> {
+        sqlx::query(client_uses::NOTE)
+            .bind(client.as_str())
+            .bind(used_at)
+            .execute(self.pool().await?)
+            .await?;
+        Ok(())
+    }
+
+    async fn client_uses(&self) -> Result<BTreeMap<String, Time>, StoreError> {
+        let rows = sqlx::query(client_uses::ALL)
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(client_uses::client_use)
+            .collect::<Result<_, _>>()?)
     }
 
     async fn inspect(&self) -> Result<Inspection, StoreError> {

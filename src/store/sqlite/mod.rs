@@ -8,6 +8,8 @@ mod rereading;
 pub use backup::BackupError;
 pub(super) use open::open_file;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, Transaction};
@@ -17,10 +19,11 @@ use super::copy::{CopySide, Side};
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
     JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket, changes,
-    inspection, prune, query, row, totals,
+    client_uses, inspection, prune, query, row, totals,
 };
 use crate::domain::{
-    AccountName, AccountStats, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats, Time,
+    AccountName, AccountStats, ClientName, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats,
+    Time,
 };
 
 /// Takes the write lock at once, so that no transaction fails half-way because another has written.
@@ -264,6 +267,25 @@ impl Store for SqliteStore {
             .execute(&self.writer)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError> {
+        sqlx::query(client_uses::NOTE)
+            .bind(client.as_str())
+            .bind(used_at)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    async fn client_uses(&self) -> Result<BTreeMap<String, Time>, StoreError> {
+        let rows = sqlx::query(client_uses::ALL)
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(client_uses::client_use)
+            .collect::<Result<_, _>>()?)
     }
 
     async fn inspect(&self) -> Result<Inspection, StoreError> {
