@@ -24,7 +24,7 @@
 //! | [`web`] | HTTP in: the callback, the API, health | `domain`, `wechat`, `ingest`, `feed`, `store` |
 //! | [`simulator`] | WeChat's side, over HTTP | `domain`, `wechat` |
 //! | [`config`] | TOML and environment into a checked configuration | `domain`, `wechat` |
-//! | [`server`], [`telemetry`] | the accept loop; logs | nothing of ours |
+//! | [`server`], [`telemetry`] | the accept loop; logs, metrics of the process | nothing of ours |
 //! | [`app`], [`cli`] | the wiring; the commands | what they wire |
 //!
 //! A test keeps this table. Read in its order, from the values to the wire to the disk; [`wechat::Account::open`],

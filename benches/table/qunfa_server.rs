@@ -20,6 +20,7 @@ pub(crate) fn serve(directory: &Path, postgres_url: Option<&str>) -> anyhow::Res
         .env_clear()
         .env("QUNFA_DATA_DIR", directory)
         .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
+        .env("QUNFA_METRICS__LISTEN", "")
         .envs(Account::ALL.into_iter().flat_map(Account::environment))
         .stderr(File::create(&log)?);
     if let Some(url) = postgres_url {

@@ -11,24 +11,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use prometheus::{IntGaugeVec, register_int_gauge_vec_with_registry};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, StoreUrl};
 use crate::ingest::{Ingest, SpoolSettings};
-use crate::server;
 use crate::store::{Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store};
-use crate::web::{self, ApiSettings, Limits, State};
+use crate::web::{self, ApiSettings, Foundation, Limits, State};
 use crate::wechat::{self, Account, Mode, Token};
+use crate::{server, telemetry};
 
 pub use demo::{DEMO, Demo};
 pub use pruning::prune;
 
 const SPOOL_FILE: &str = "spool.db";
 const DAY: Duration = Duration::from_hours(24);
+/// Connections to the metrics at a time.
+const SCRAPERS: usize = 16;
 /// How long the stop waits for a database that does not answer.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,8 @@ pub struct App {
     store: Arc<dyn Store>,
     ingest: Arc<Ingest>,
     max_connections: usize,
+    /// By the section of the listener that they are on.
+    open_connections: IntGaugeVec,
     /// For how long raw deliveries are kept; none: for ever.
     retention: Option<Duration>,
 }
@@ -50,18 +54,17 @@ impl App {
     /// When the database or the spool cannot be opened.
     pub async fn open(config: &Config, accounts: Vec<Account>) -> anyhow::Result<Self> {
         let (store, spool) = open_to_serve(config).await?;
-        let keep_events: HashMap<_, _> = config
-            .accounts
+        let registry = telemetry::registry();
+        let mut keep_events: HashMap<_, _> = accounts
             .iter()
-            .map(|configured| {
-                (
-                    configured.account.name.clone(),
-                    configured.keep_events.clone(),
-                )
-            })
+            .map(|account| (account.name.clone(), Vec::new()))
             .collect();
-        let filed = Arc::new(Notify::new());
-        let ingest = Ingest::start(&store, config.store.budget, &filed, spool, keep_events);
+        for configured in &config.accounts {
+            let name = configured.account.name.clone();
+            keep_events.insert(name, configured.keep_events.clone());
+        }
+        let budget = config.store.budget;
+        let ingest = Ingest::start(&store, budget, spool, keep_events, &registry);
         let ingest = Arc::new(ingest);
         let limits = Limits {
             body: config.server.body_limit,
@@ -72,32 +75,54 @@ impl App {
             clients: config.api.clients.clone(),
             timezone: config.api.timezone.clone(),
         };
-        let state = State::new(
-            accounts,
-            decoy()?,
-            Arc::clone(&ingest),
-            Arc::clone(&store),
-            database_name(&config.store.url),
-            limits,
-            api,
-        );
+        let open_connections = register_int_gauge_vec_with_registry!(
+            "qunfa_open_connections",
+            "Open connections, by the listener that they are on.",
+            &["listener"],
+            registry
+        )?;
+        let foundation = Foundation {
+            ingest: Arc::clone(&ingest),
+            store: Arc::clone(&store),
+            database: database_name(&config.store.url),
+            registry,
+        };
+        let state = State::new(accounts, decoy()?, foundation, limits, api);
         Ok(Self {
             state,
             store,
             ingest,
             max_connections: config.server.max_connections,
+            open_connections,
             retention: config.store.keep_raw_days.map(|days| DAY * days),
         })
     }
 
-    /// Serves until `shutdown`, finishes what has begun, and closes the store.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+    /// Serves until `shutdown`, Prometheus on `metrics`, finishes what has begun, and closes the store.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        metrics: Option<TcpListener>,
+        shutdown: CancellationToken,
+    ) {
         open_files::raise_limit(self.max_connections);
         if let Some(age) = self.retention {
             tokio::spawn(pruning::retain(self.store.clone(), age, shutdown.clone()));
         }
-        let router = web::router(self.state);
-        server::serve(listener, router, self.max_connections, shutdown).await;
+        let serve = |listener, router, max_connections, name: &str| {
+            let open = self.open_connections.with_label_values(&[name]);
+            server::serve(listener, router, max_connections, open, shutdown.clone())
+        };
+        let router = web::router(self.state.clone());
+        let serving = serve(listener, router, self.max_connections, "server");
+        match metrics {
+            Some(metrics) => {
+                let router = web::metrics_router(self.state.clone());
+                let serving_metrics = serve(metrics, router, SCRAPERS, "metrics");
+                tokio::join!(serving, serving_metrics);
+            }
+            None => serving.await,
+        }
         self.ingest.stop().await;
         if tokio::time::timeout(CLOSING_PATIENCE, self.store.close())
             .await
@@ -105,7 +130,7 @@ impl App {
         {
             warn!("the database did not let go of its connections in time");
         }
-        let counts = self.ingest.counters().counts();
+        let counts = self.ingest.counts();
         info!(
             results = counts.results,
             duplicates = counts.duplicates,
@@ -115,7 +140,7 @@ impl App {
             events = counts.events,
             messages = counts.messages,
             failed = counts.failed,
-            refused = counts.refused,
+            refused = self.state.refused(),
             "stopped; pushes since the start"
         );
     }

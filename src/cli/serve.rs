@@ -58,6 +58,7 @@ pub(super) async fn run(
     if is_inherited {
         check_inherited(address, &config)?;
     }
+    let metrics = config.metrics.map(listen_for_metrics).transpose()?;
     let shutdown = shutdown_on_signal()?;
     let app = tokio::select! {
         app = App::open(&config, accounts.clone()) => app?,
@@ -68,6 +69,13 @@ pub(super) async fn run(
     if is_inherited {
         banner
             .push_str("the socket was handed over at the start, so `server.listen` is not used\n");
+    }
+    if let Some(metrics) = &metrics {
+        let address = metrics
+            .local_addr()
+            .context("the listener has no address")?;
+        let line = format!("metrics for Prometheus: http://{address}/metrics\n");
+        banner.push_str(&line);
     }
     banner.push_str(&urls(
         &config,
@@ -81,8 +89,17 @@ pub(super) async fn run(
     }
     info!(version = env!("CARGO_PKG_VERSION"), %address, is_inherited, store = %config.store.url, "ready");
     tokio::spawn(systemd::ready_and_alive());
-    app.serve(listener, shutdown).await;
+    app.serve(listener, metrics, shutdown).await;
     Ok(())
+}
+
+fn listen_for_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    server::listen(address).with_context(|| {
+        format!(
+            "cannot listen on {address} for Prometheus; set `metrics.listen` (QUNFA_METRICS__LISTEN) to another address, \
+             or to \"\" for no metrics"
+        )
+    })
 }
 
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {

@@ -20,6 +20,7 @@ impl Checker<'_> {
         let store = self.store(data_dir.as_deref().ok());
         let api_keys = self.list(&Address::general(Key::ApiKeys), api_key);
         let timezone = self.timezone();
+        let metrics = self.metrics();
         let log = self.log();
         let clients = self.clients();
         let names = self.layer.accounts();
@@ -33,6 +34,7 @@ impl Checker<'_> {
                 clients: clients?,
                 timezone: timezone?,
             },
+            metrics: metrics?,
             log: log?,
             accounts: accounts.into_iter().collect::<Result<_, _>>()?,
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
@@ -118,6 +120,14 @@ impl Checker<'_> {
         })
     }
 
+    fn metrics(&mut self) -> Result<Option<SocketAddr>, Noted> {
+        let rule = "allowed is an IP address with a port, or nothing";
+        let address = Address::general(Key::MetricsListen);
+        self.required(&address, rule, |text| {
+            (!text.is_empty()).then(|| socket_address(text)).transpose()
+        })
+    }
+
     fn log(&mut self) -> Result<Log, Noted> {
         let format = self.word(
             &Address::general(Key::LogFormat),
@@ -196,6 +206,7 @@ mod tests {
             assert_eq!(config.api.keys, []);
             assert!(config.api.clients.is_empty());
             assert_eq!(Ok(config.api.timezone), "Asia/Shanghai".parse());
+            assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9464).into()));
             assert_eq!(config.log.level, "info");
             assert!(config.accounts.is_empty() && config.warnings.is_empty());
         }
@@ -230,6 +241,19 @@ mod tests {
             let mistakes = mistakes(&format!("server.listen = \"{text}\""), &[]);
             assert_eq!(mistakes.len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn metrics_are_turned_off_by_an_empty_address() {
+        let metrics = |text: &str, variables: &[(&str, &str)]| {
+            let settings = settings(text, variables).expect("it is TOML");
+            settings.check().expect("it is good").metrics
+        };
+        let address = Some(([0, 0, 0, 0], 80).into());
+        assert_eq!(metrics("metrics.listen = \"0.0.0.0:80\"", &[]), address);
+        assert_eq!(metrics("metrics.listen = \"\"", &[]), None);
+        assert_eq!(metrics("", &[("QUNFA_METRICS__LISTEN", "")]), None);
+        assert_eq!(mistakes("metrics.listen = \"9464\"", &[]).len(), 1);
     }
 
     #[test]

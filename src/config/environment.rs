@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::key::{ACCOUNTS, Address, CLIENTS, Form, Key, Kind, Owner, ROOT, SECTIONS};
+use super::key::{ACCOUNTS, Address, CLIENTS, Form, Key, Owner, ROOT, SECTIONS};
 use super::layer::Layer;
 use super::mistake::{Mistake, Origin};
 use super::unknown::{self, Notation};
@@ -116,7 +116,7 @@ impl Variable {
 
 fn read(key: Key, form: Form, value: OsString) -> Result<Value, String> {
     let text = value.into_string().map_err(|_| "is not UTF-8")?;
-    if text.is_empty() && key.kind() != Kind::List {
+    if text.is_empty() && !key.may_be_empty() {
         return Err("is empty; unset it".to_owned());
     }
     Value::from_text(key, form, text).ok_or_else(|| key.kind().rule())

@@ -11,7 +11,9 @@ pub(super) const ACCOUNTS: &str = "accounts";
 /// The same for clients of the API.
 pub(super) const CLIENTS: &str = "api.clients";
 /// The sections, in the order of the documentation.
-pub(super) const SECTIONS: [&str; 6] = ["server", "store", "api", CLIENTS, "log", ACCOUNTS];
+pub(super) const SECTIONS: [&str; 7] = [
+    "server", "store", "api", CLIENTS, "metrics", "log", ACCOUNTS,
+];
 
 /// A key, in the order of the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,7 @@ pub(super) enum Key {
     ClientScopes,
     ClientAccounts,
     ClientExpires,
+    MetricsListen,
     LogFormat,
     LogLevel,
     Mode,
@@ -85,7 +88,7 @@ pub(super) struct Address {
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 27] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
@@ -102,6 +105,7 @@ impl Key {
         Self::ClientScopes,
         Self::ClientAccounts,
         Self::ClientExpires,
+        Self::MetricsListen,
         Self::LogFormat,
         Self::LogLevel,
         Self::Mode,
@@ -137,6 +141,7 @@ impl Key {
             Self::ClientScopes => (CLIENTS, "scopes", Kind::List),
             Self::ClientAccounts => (CLIENTS, "accounts", Kind::List),
             Self::ClientExpires => (CLIENTS, "expires", Kind::Text),
+            Self::MetricsListen => ("metrics", "listen", Kind::Text),
             Self::LogFormat => ("log", "format", Kind::Text),
             Self::LogLevel => ("log", "level", Kind::Text),
             Self::Mode => (ACCOUNTS, "mode", Kind::Text),
@@ -160,6 +165,11 @@ impl Key {
 
     pub(super) const fn kind(self) -> Kind {
         self.row().2
+    }
+
+    /// Whether it may hold nothing: that turns off what it is for.
+    pub(super) const fn may_be_empty(self) -> bool {
+        matches!(self, Self::MetricsListen) || matches!(self.kind(), Kind::List)
     }
 
     /// The name as written for that form.

@@ -48,6 +48,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The API, and who may read it.
     pub api: Api,
+    /// Where Prometheus finds the metrics; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// What is logged, and how.
     pub log: Log,
     /// The accounts by name; none when none is configured.

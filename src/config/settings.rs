@@ -186,9 +186,9 @@ pub(super) mod tests {
                 &[("QUNFA_COLOUR", "1"), ("QUNFA_SERVER__LISTEN", "x")]
             ),
             [
-                "`colour` (config.toml): is unknown; allowed are `data_dir`, `server`, `store`, `api`, `log`, `accounts`",
+                "`colour` (config.toml): is unknown; allowed are `data_dir`, `server`, `store`, `api`, `metrics`, `log`, `accounts`",
                 "`server.body_limit` (config.toml): must be a whole number from 1 to 16777216",
-                "`QUNFA_COLOUR`: is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `LOG__…`, `ACCOUNTS__…`",
+                "`QUNFA_COLOUR`: is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `METRICS__…`, `LOG__…`, `ACCOUNTS__…`",
                 "`server.listen` (QUNFA_SERVER__LISTEN): is no IP address with a port; allowed are such as `127.0.0.1:8080` and `[::1]:8080`",
                 "`log.level` (config.toml): is not allowed; allowed are `error`, `warn`, `info`, `debug`, `trace`",
                 "`accounts.main.mode`: is missing; allowed are `plain`, `compatible`, `safe`",

@@ -196,11 +196,11 @@ mod tests {
         );
         assert_eq!(
             problem(ROOT, None, "colour", Notation::Toml),
-            "is unknown; allowed are `data_dir`, `server`, `store`, `api`, `log`, `accounts`"
+            "is unknown; allowed are `data_dir`, `server`, `store`, `api`, `metrics`, `log`, `accounts`"
         );
         assert_eq!(
             problem(ROOT, None, "server", Notation::Environment),
-            "is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `LOG__…`, `ACCOUNTS__…`"
+            "is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `METRICS__…`, `LOG__…`, `ACCOUNTS__…`"
         );
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use super::backup::Backup;
+use super::counters::Counters;
 use super::queue::{Entry, Outcome, Queue};
 use super::{IngestError, Kept, within};
 use crate::domain::NewDelivery;
@@ -23,6 +24,7 @@ pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) filed: Arc<Notify>,
     pub(super) backup: Option<Arc<Backup>>,
+    pub(super) counters: Arc<Counters>,
     /// How long a delivery may wait for the database, from its arrival on.
     pub(super) budget: Duration,
     /// That of the batch before.
@@ -38,6 +40,7 @@ impl Committer {
 
     /// Keeps a batch and answers for each of it.
     async fn keep(&mut self, batch: Vec<Entry>) {
+        self.counters.batch(batch.len());
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());
         // The queue is in the order of arrival.
@@ -86,7 +89,10 @@ impl Committer {
         let ticket = self.backup.as_ref().map(|_| self.ticket);
         let patience = deadline.saturating_duration_since(Instant::now());
         let filing = self.store.record(batch, ticket);
-        Ok(match within(patience, filing).await? {
+        let filed = within(patience, filing)
+            .await
+            .inspect_err(|error| self.counters.store_failed(error))?;
+        Ok(match filed {
             Filed::Now(recorded) => {
                 self.filed.notify_one();
                 let kept = |recorded| Ok(Kept::Filed(recorded));

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::backup::Backup;
+use super::counters::Counters;
 use super::within;
 use crate::domain::{NewDelivery, Time};
 use crate::store::{Reader, Store, StoreError, Unit};
@@ -26,6 +27,7 @@ pub(super) struct Drainer {
     pub(super) store: Arc<dyn Store>,
     pub(super) filed: Arc<Notify>,
     pub(super) backup: Arc<Backup>,
+    pub(super) counters: Arc<Counters>,
     pub(super) read: Reader,
     pub(super) stop: CancellationToken,
 }
@@ -119,7 +121,10 @@ impl Drainer {
         let deliveries: Vec<_> = deliveries.collect();
         let filing = self.store.record(&deliveries, Some(unit.ticket));
         let spool = &self.backup.spool;
-        match within(PATIENCE, filing).await {
+        let filed = within(PATIENCE, filing)
+            .await
+            .inspect_err(|error| self.counters.store_failed(error));
+        match filed {
             Ok(_) => {
                 self.filed.notify_one();
                 Ok(spool.remove(unit).await)

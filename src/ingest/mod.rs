@@ -13,27 +13,30 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::Registry;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{AccountName, NewDelivery, Reading};
+use crate::domain::{AccountName, NewDelivery, Reading, Time};
 use crate::store::{Depth, Reader, Recorded, Spool, Store, StoreError, Ticket};
 
 use backup::{Backup, Gate};
 use committer::Committer;
+use counters::Counters;
 use drainer::Drainer;
 use queue::Queue;
 
-pub use counters::{Counters, Counts};
+pub use counters::Counts;
 
 /// Decides what is kept, and keeps it.
 pub struct Ingest {
     queue: Arc<Queue>,
     backup: Option<Arc<Backup>>,
+    filed: Arc<Notify>,
     /// Per account, the events that are kept raw beside job results; compared without case.
     keep_events: HashMap<AccountName, Vec<String>>,
-    counters: Counters,
+    counters: Arc<Counters>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -78,16 +81,18 @@ pub enum IngestError {
 }
 
 impl Ingest {
-    /// Accepts into `store`, which may take `budget` for a push, and leaves a note in `filed` when something is there; with a spool, that takes over then. Accounts that
-    /// `keep_events` does not name keep job results only. Runs until [`Ingest::stop`].
+    /// Accepts into `store`, which may take `budget` for a push; with a spool, that takes over then. `keep_events`
+    /// names every account. What comes in is counted in `registry`. Runs until [`Ingest::stop`].
     pub fn start(
         store: &Arc<dyn Store>,
         budget: Duration,
-        filed: &Arc<Notify>,
         spool: Option<SpoolSettings>,
         keep_events: HashMap<AccountName, Vec<String>>,
+        registry: &Registry,
     ) -> Self {
+        let counters = Arc::new(Counters::new(&keep_events, registry));
         let queue = Arc::new(Queue::default());
+        let filed = Arc::new(Notify::new());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let backup = spool.map(|settings| {
@@ -95,7 +100,8 @@ impl Ingest {
             let drainer = Drainer {
                 store: Arc::clone(store),
                 backup: Arc::clone(&backup),
-                filed: Arc::clone(filed),
+                filed: Arc::clone(&filed),
+                counters: Arc::clone(&counters),
                 read: settings.read,
                 stop: stop.clone(),
             };
@@ -106,8 +112,9 @@ impl Ingest {
         let committer = Committer {
             queue: Arc::clone(&queue),
             store: Arc::clone(store),
-            filed: Arc::clone(filed),
+            filed: Arc::clone(&filed),
             backup: backup.clone(),
+            counters: Arc::clone(&counters),
             budget,
             ticket: Ticket::new_writer(),
         };
@@ -116,16 +123,32 @@ impl Ingest {
         Self {
             queue,
             backup,
+            filed,
             keep_events,
-            counters: Counters::default(),
+            counters,
             tasks,
             stop,
         }
     }
 
+    /// Told whenever something was filed.
+    pub fn filed(&self) -> Arc<Notify> {
+        Arc::clone(&self.filed)
+    }
+
     /// What has come in since the start.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counts(&self) -> Counts {
+        self.counters.counts()
+    }
+
+    /// Notes when the last job result of an account came in before the start.
+    pub fn note_earlier(&self, account: &AccountName, received_at: Time) {
+        self.counters.note_earlier(account, received_at);
+    }
+
+    /// How many deliveries wait to be kept, and how many bytes of bodies they have.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.queue.depth()
     }
 
     /// Accepts a push: when this returns `Ok`, it may be acknowledged.
@@ -133,17 +156,17 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`] when it could not be kept: then WeChat must try again.
     pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, IngestError> {
+        let push = self.counters.push(&delivery);
         if !self.is_kept(&delivery) {
-            self.counters.not_kept(&delivery.reading);
+            push.is_not_kept();
             return Ok(Accepted::NotKept);
         }
-        let kind = counters::Kind::of(&delivery.reading);
         let outcome = match self.queue.push(delivery) {
             // The sender is dropped without a word only while the program stops.
             Ok(answer) => answer.await.unwrap_or(Err(IngestError::NotKept)),
             Err(error) => Err(error),
         };
-        self.counters.note(kind, outcome);
+        push.ends(outcome);
         Ok(Accepted::Kept(outcome?))
     }
 

@@ -89,6 +89,12 @@ impl Queue {
         }
     }
 
+    /// How many deliveries wait, and how many bytes of bodies they have.
+    pub(super) fn depth(&self) -> (usize, usize) {
+        let waiting = self.waiting();
+        (waiting.entries.len(), waiting.bytes)
+    }
+
     /// Takes no more; what is in it is still taken out.
     pub(super) fn close(&self) {
         self.waiting().is_closed = true;
@@ -173,6 +179,7 @@ mod tests {
             queue.push(delivery(1)).unwrap();
         }
         assert!(queue.push(delivery(1)).is_err());
+        assert_eq!(queue.depth(), (MAX_WAITING, MAX_WAITING));
         queue.take().await.unwrap();
         assert!(queue.push(delivery(1)).is_ok());
 

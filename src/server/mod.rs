@@ -25,6 +25,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -77,14 +78,16 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until `shutdown`, then takes no new connections, finishes requests that have begun, and closes connections that
 /// bring none within a second. Each request carries the client's address as [`ConnectInfo`].
 ///
-/// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way.
+/// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way. `open` shows
+/// how many there are.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     max_connections: usize,
+    open: IntGauge,
     shutdown: CancellationToken,
 ) {
-    let seats = Arc::new(Seats::default());
+    let seats = Arc::new(Seats::new(open));
     let connections = TaskTracker::new();
     let mut warned = None;
     loop {
@@ -266,7 +269,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let router = Router::new().route("/", get(handler));
-        let server = tokio::spawn(serve(listener, router, 1, shutdown.clone()));
+        let open = IntGauge::new("open", "Open connections.").unwrap();
+        let serving = serve(listener, router, 1, open.clone(), shutdown.clone());
+        let server = tokio::spawn(serving);
 
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(REQUEST).await.unwrap();
@@ -276,6 +281,7 @@ mod tests {
         // The second is at the door, and the first cannot give way while its answer is being made.
         let early = tokio::time::timeout(Duration::from_millis(100), entered.notified()).await;
         assert!(early.is_err(), "there is one seat alone");
+        assert_eq!(open.get(), 1);
 
         leave.notify_one();
         let served = tokio::time::timeout(HEAD_DEADLINE / 2, entered.notified()).await;
@@ -288,5 +294,6 @@ mod tests {
         }
         shutdown.cancel();
         server.await.unwrap();
+        assert_eq!(open.get(), 0);
     }
 }

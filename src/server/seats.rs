@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Who is connected, and who of them waits: for a request, or for the rest of one.
-#[derive(Default)]
 pub(super) struct Seats {
     state: Mutex<SeatsState>,
+    /// Connections that are open, those that have to go among them.
+    open: IntGauge,
     /// A seat was given back, or a connection waits that may be sent away.
     pub(super) changed: Notify,
 }
@@ -33,6 +35,14 @@ pub(super) struct Waiting {
 }
 
 impl Seats {
+    pub(super) fn new(open: IntGauge) -> Self {
+        Self {
+            state: Mutex::default(),
+            open,
+            changed: Notify::new(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, SeatsState> {
         // Nothing that holds the lock can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -91,6 +101,7 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn take(seats: &Arc<Seats>) -> Self {
         seats.state().taken += 1;
+        seats.open.inc();
         let waiting = Arc::new(Waiting {
             seats: Arc::clone(seats),
             place: Mutex::default(),
@@ -116,6 +127,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.waiting.leave_queue();
         let seats = &self.waiting.seats;
+        seats.open.dec();
         let mut state = seats.state();
         if !self.waiting.evicted.is_cancelled() {
             state.taken -= 1;

@@ -32,6 +32,36 @@ const CONTENT: [&str; 3] = ["22", "23", "54"];
 const SQLITE_CONTENT: [i32; 3] = [18, 19, 20];
 
 impl StoreError {
+    /// Every [`kind`](Self::kind).
+    pub const KINDS: [&str; 6] = [
+        "unavailable",
+        "not_open",
+        "timed_out",
+        "contended",
+        "refused",
+        "unexpected",
+    ];
+
+    /// What happened, in a word.
+    pub const fn kind(&self) -> &'static str {
+        let [
+            unavailable,
+            not_open,
+            timed_out,
+            contended,
+            refused,
+            unexpected,
+        ] = Self::KINDS;
+        match self {
+            Self::Unavailable(_) => unavailable,
+            Self::NotOpen(_) => not_open,
+            Self::TimedOut => timed_out,
+            Self::Contended => contended,
+            Self::Refused(_) => refused,
+            Self::Unexpected(_) => unexpected,
+        }
+    }
+
     /// Whether the database is away, so that the next call will fail as well.
     pub fn is_outage(&self) -> bool {
         matches!(

@@ -82,6 +82,9 @@ pub trait Store: Send + Sync {
         page: &Page<DeliveryKey>,
     ) -> Result<Vec<Delivery>, StoreError>;
 
+    /// When the last job result of each account came in: of the job that finished last.
+    async fn last_receipts(&self) -> Result<Vec<(AccountName, Time)>, StoreError>;
+
     /// Totals over the jobs that match.
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError>;
 
@@ -162,6 +165,9 @@ pub trait Store: Send + Sync {
 
     /// Whether the database answers, and lets us write.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Connections for reading that are open, and how many of them are idle.
+    fn connections(&self) -> (usize, usize);
 
     /// Waits for calls that are under way, then closes every connection.
     async fn close(&self);

@@ -5,7 +5,9 @@ use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use super::tally::{Content, Tally};
 use super::{Change, ChangeKey};
-use crate::domain::{Article, Counts, Delivery, Job, MassSendFinished, MsgId, Status, Time};
+use crate::domain::{
+    AccountName, Article, Counts, Delivery, Job, MassSendFinished, MsgId, Status, Time,
+};
 
 /// A row of `jobs`.
 pub(super) fn job<R>(row: &R) -> Result<Job, sqlx::Error>
@@ -81,6 +83,17 @@ impl Updated {
             change,
         }
     }
+}
+
+/// An account, and when its last job result came in.
+pub(super) fn receipt<R>(row: &R) -> Result<(AccountName, Time), sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok((parsed(row, "account")?, row.try_get("last_received_at")?))
 }
 
 /// A row of `jobs` with the delivery that it shows, but its body.

@@ -48,6 +48,18 @@ pub(super) enum BodyError {
     Broken,
 }
 
+impl BodyError {
+    /// The word that it is counted under.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::TooSlow => "too_slow",
+            Self::GaveWay => "gave_way",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 impl Bodies {
     /// The whole body, from an address that stands so. One that is too long is thrown away as it comes; it is never cut
     /// silently.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as FromState};
@@ -30,6 +31,17 @@ enum Refusal {
     Replayed,
 }
 
+impl Refusal {
+    /// The word that it is counted under.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownAccount => "unknown_account",
+            Self::NotAuthentic(error) => error.reason(),
+            Self::Replayed => "replayed",
+        }
+    }
+}
+
 /// `GET`: WeChat checks the URL when the owner saves the server configuration.
 pub(super) async fn check_url(
     FromState(state): FromState<State>,
@@ -56,6 +68,7 @@ pub(super) async fn push(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
+    let started = Instant::now();
     let received_at = Time::now();
     let (parts, body) = request.into_parts();
     let standing = || state.0.refusals.standing(peer.ip());
@@ -98,7 +111,12 @@ pub(super) async fn push(
         filed_at: received_at,
         reading: opened.reading,
     };
-    accept(&state, delivery).await
+    if let Some(skew) = opened.skew {
+        state.0.metrics.skew(&account.name, skew);
+    }
+    let response = accept(&state, delivery).await;
+    state.0.metrics.acknowledged(started.elapsed());
+    response
 }
 
 /// Says `success` only after what must be kept is on disk.
@@ -185,6 +203,7 @@ impl State {
     fn turn_away(&self, uri: &Uri, error: &BodyError) -> Response {
         let (account, known) = self.account(uri);
         let name = known.then_some(&account.name);
+        self.0.metrics.refused(name, error.reason());
         let shown = name.map(tracing::field::display);
         if self.0.warnings.is_due(Subject::Body, name) {
             warn!(account = shown, %error, "a body was not taken; more of these within a minute are logged at debug level only");
@@ -217,9 +236,9 @@ impl State {
     /// The constant 403. The reason goes to the log only; loudly once a minute per account, because a wrong token of our
     /// own would otherwise lose events in silence.
     fn refuse(&self, peer: SocketAddr, account: Option<&Account>, refusal: &Refusal) -> Response {
-        self.0.ingest.counters().refused();
         let standing = self.0.refusals.count(peer.ip());
         let name = account.map(|account| &account.name);
+        self.0.metrics.refused(name, refusal.reason());
         let shown = name.map(tracing::field::display);
         if self.0.warnings.is_due(Subject::Refused, name) {
             warn!(account = shown, reason = %refusal, "refused; more of these within a minute are logged at debug level only");

@@ -20,29 +20,35 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer holds: however many ask, the database is asked this often at most.
 const SHELF_LIFE: Duration = Duration::from_secs(1);
 
+pub(super) const READY: &str = "ready";
+pub(super) const DEGRADED: &str = "degraded";
+pub(super) const UNAVAILABLE: &str = "unavailable";
+/// Every status that there is.
+pub(super) const STATUSES: [&str; 3] = [READY, DEGRADED, UNAVAILABLE];
+
 /// Whether events can be accepted.
 #[derive(Clone, Serialize)]
 pub(super) struct ReadyOut {
-    status: &'static str,
+    pub(super) status: &'static str,
     database: &'static str,
     detail: &'static str,
     /// Where there is a spool that can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    spool: Option<SpoolOut>,
+    pub(super) spool: Option<SpoolOut>,
 }
 
 #[derive(Clone, Serialize)]
-struct SpoolOut {
+pub(super) struct SpoolOut {
     /// Deliveries that wait for the database.
-    waiting: i64,
+    pub(super) waiting: i64,
     /// How long the oldest of them has waited.
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_age_seconds: Option<i64>,
+    pub(super) oldest_age_seconds: Option<i64>,
     /// Deliveries that the database refuses for their content.
-    refused: i64,
+    pub(super) refused: i64,
 }
 
-/// The last answer of [`readyz`], and when it was found.
+/// The last answer of [`health`], and when it was found.
 pub(super) type LastAnswer = Mutex<Option<(Instant, StatusCode, ReadyOut)>>;
 
 /// The process runs.
@@ -52,15 +58,21 @@ pub(super) async fn livez() -> &'static str {
 
 /// Whether an event would be kept: in the database, or else in the spool.
 pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, Json<ReadyOut>) {
+    let (code, out) = health(&state).await;
+    (code, Json(out))
+}
+
+/// The same for those who ask from here.
+pub(super) async fn health(state: &State) -> (StatusCode, ReadyOut) {
     let mut last = state.0.last_answer.lock().await;
     if let Some((found, code, out)) = &*last
         && found.elapsed() < SHELF_LIFE
     {
-        return (*code, Json(out.clone()));
+        return (*code, out.clone());
     }
-    let (code, out) = find_out(&state).await;
+    let (code, out) = find_out(state).await;
     *last = Some((Instant::now(), code, out.clone()));
-    (code, Json(out))
+    (code, out)
 }
 
 async fn find_out(state: &State) -> (StatusCode, ReadyOut) {
@@ -77,28 +89,28 @@ async fn find_out(state: &State) -> (StatusCode, ReadyOut) {
     let (code, status, detail) = match (&failure, &depth) {
         (None, Err(_)) => (
             StatusCode::OK,
-            "degraded",
+            DEGRADED,
             "the database answers; the spool does not",
         ),
         (None, Ok(_)) if waiting > 0 => (
             StatusCode::OK,
-            "degraded",
+            DEGRADED,
             "the database answers; deliveries are on their way to it from the spool",
         ),
-        (None, Ok(_)) => (StatusCode::OK, "ready", "the database answers"),
+        (None, Ok(_)) => (StatusCode::OK, READY, "the database answers"),
         (Some(_), Ok(Some(_))) => (
             StatusCode::OK,
-            "degraded",
+            DEGRADED,
             "the database does not work; deliveries are kept in the spool",
         ),
         (Some(StoreError::TimedOut), _) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
+            UNAVAILABLE,
             "the database did not answer in time",
         ),
         (Some(_), _) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
+            UNAVAILABLE,
             "the database is not available",
         ),
     };

@@ -8,6 +8,7 @@ mod callback;
 mod clients;
 mod cursor;
 mod health;
+mod metrics;
 mod parameters;
 mod problem;
 mod refusals;
@@ -20,8 +21,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, get};
+use prometheus::Registry;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -33,6 +35,7 @@ use crate::wechat::Account;
 use bodies::Bodies;
 use clients::Clients;
 use health::LastAnswer;
+use metrics::Metrics;
 use refusals::Refusals;
 use replay::ReplayMemory;
 use warnings::Warnings;
@@ -58,6 +61,19 @@ struct Shared {
     replay: ReplayMemory,
     last_answer: LastAnswer,
     warnings: Warnings,
+    metrics: Metrics,
+}
+
+/// What the handlers stand on.
+pub struct Foundation {
+    /// Keeps what comes in.
+    pub ingest: Arc<Ingest>,
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// "sqlite" or "postgresql", for the health route.
+    pub database: &'static str,
+    /// Where requests are counted.
+    pub registry: Registry,
 }
 
 /// Limits on what comes in.
@@ -85,12 +101,18 @@ impl State {
     pub fn new(
         accounts: Vec<Account>,
         decoy: Account,
-        ingest: Arc<Ingest>,
-        store: Arc<dyn Store>,
-        database: &'static str,
+        foundation: Foundation,
         limits: Limits,
         api: ApiSettings,
     ) -> Self {
+        let Foundation {
+            ingest,
+            store,
+            database,
+            registry,
+        } = foundation;
+        let names = accounts.iter().map(|account| &account.name);
+        let metrics = Metrics::new(names, &registry);
         let accounts = accounts
             .into_iter()
             .map(|account| (account.name.to_string(), account))
@@ -109,7 +131,13 @@ impl State {
             replay: ReplayMemory::default(),
             last_answer: LastAnswer::default(),
             warnings: Warnings::default(),
+            metrics,
         }))
+    }
+
+    /// Requests for callback URLs that were not taken, since the start.
+    pub fn refused(&self) -> u64 {
+        self.0.metrics.refused_count()
     }
 }
 
@@ -209,7 +237,14 @@ pub fn router(state: State) -> Router {
         .merge(open)
         .fallback(health::not_found)
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(from_fn(request::trace))
+        .layer(from_fn_with_state(state.clone(), request::trace))
+        .with_state(state)
+}
+
+/// The one route for Prometheus, on a listener of its own.
+pub fn metrics_router(state: State) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::metrics))
         .with_state(state)
 }
 

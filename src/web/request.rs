@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State as FromState};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument, debug, error_span, info};
 
-use super::problem;
+use super::{State, problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -33,13 +33,15 @@ fn new_id() -> String {
 }
 
 /// The middleware. Logs name the route's template, never the path or the query.
-pub(super) async fn trace(request: Request, next: Next) -> Response {
+pub(super) async fn trace(
+    FromState(state): FromState<State>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = new_id();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("none", MatchedPath::as_str);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = error_span!("request", request_id = %id, method = %request.method(), route);
     let is_routine = !route.starts_with("/api");
 
@@ -50,9 +52,14 @@ pub(super) async fn trace(request: Request, next: Next) -> Response {
     }
 
     let _entered = span.entered();
+    let took = started.elapsed();
+    // Pushes have counts of their own.
+    if !route.starts_with("/wechat") {
+        state.0.metrics.answered(route, response.status(), took);
+    }
     let status = response.status().as_u16();
     // A wider number would be a text in JSON.
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if is_routine && status < 500 {
         debug!(status, duration_ms, "answered");
     } else {

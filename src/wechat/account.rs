@@ -92,6 +92,21 @@ pub enum OpenError {
     Foreign,
 }
 
+impl OpenError {
+    /// What is wrong, in a word.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Timestamp => "timestamp",
+            Self::Echo => "echo",
+            Self::Envelope => "envelope",
+            Self::Decryption => "decryption",
+            Self::Encrypted => "encrypted",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
 impl Mode {
     /// The word used in the configuration.
     pub const fn as_str(&self) -> &'static str {

@@ -36,6 +36,7 @@
 //! - `secrets`: nothing secret or private is logged, answered or stored.
 //! - `command_line`: help, usage and exit codes of every command; keys, the health check, migrations.
 //! - `configuration`: where the configuration comes from, what wins, and what is shown of it.
+//! - `metrics`: what Prometheus is told, and that the dashboards and alerts ask for what there is.
 //! - `mistakes`: what is said about a bad configuration.
 //! - `demo`: `serve` without any configuration.
 //! - `spool`: what waits for PostgreSQL, and what it refuses.
@@ -79,6 +80,7 @@ mod kept;
 mod layers;
 mod load;
 mod logs;
+mod metrics;
 mod mistakes;
 mod outage;
 mod outcome;

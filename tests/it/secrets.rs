@@ -425,6 +425,7 @@ async fn serve_until_it_listens(server: &Server, path: &Path) -> String {
         .command()
         .arg("serve")
         .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
+        .env("QUNFA_METRICS__LISTEN", "")
         .stdout(file.try_clone().unwrap())
         .stderr(file)
         .spawn()

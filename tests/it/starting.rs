@@ -7,6 +7,7 @@ use crate::support::workplace::{Ended, MOMENT, Workplace, unused_address};
 use crate::support::{Backend, Database, on_both_stores};
 
 const FREE_PORT: (&str, &str) = ("QUNFA_SERVER__LISTEN", "127.0.0.1:0");
+const NO_METRICS: (&str, &str) = ("QUNFA_METRICS__LISTEN", "");
 
 /// Runs `serve` on that database to its end, which must come at once.
 fn refused(database: &Database, migrate: &str) -> Ended {
@@ -14,6 +15,7 @@ fn refused(database: &Database, migrate: &str) -> Ended {
     let started = Instant::now();
     let variables = [
         FREE_PORT,
+        NO_METRICS,
         ("QUNFA_STORE__URL", &database.url),
         ("QUNFA_STORE__MIGRATE", migrate),
     ];
@@ -35,6 +37,24 @@ fn a_port_in_use_is_exit_code_1() {
         .run_with(&[("QUNFA_SERVER__LISTEN", &address)], &["serve"])
         .with_code(1);
     assert!(ended.talk.contains(&address), "{ended:?}");
+    assert_eq!(ended.output, "");
+}
+
+#[test]
+fn a_port_for_metrics_that_is_in_use_is_told_by_its_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let place = Workplace::new();
+    let variables = [FREE_PORT, ("QUNFA_METRICS__LISTEN", &address)];
+    let ended = place.run_with(&variables, &["serve"]).with_code(1);
+    for words in [
+        &address,
+        "`metrics.listen`",
+        "QUNFA_METRICS__LISTEN",
+        "\"\"",
+    ] {
+        assert!(ended.talk.contains(words), "{words}: {ended:?}");
+    }
     assert_eq!(ended.output, "");
 }
 

@@ -131,6 +131,13 @@ impl Store for PostgresStore {
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
 
+    async fn last_receipts(&self) -> Result<Vec<(AccountName, Time)>, StoreError> {
+        let rows = sqlx::query(query::LAST_RECEIPTS)
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(rows.iter().map(row::receipt).collect::<Result<_, _>>()?)
+    }
+
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
         let row = totals::stats::<Postgres>(filter)
             .build()
@@ -325,6 +332,11 @@ impl Store for PostgresStore {
         pinged?;
         self.writers.give_back(writer);
         Ok(())
+    }
+
+    fn connections(&self) -> (usize, usize) {
+        let open = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
+        (open, self.pool.num_idle())
     }
 
     async fn close(&self) {

@@ -117,6 +117,13 @@ impl Store for SqliteStore {
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
 
+    async fn last_receipts(&self) -> Result<Vec<(AccountName, Time)>, StoreError> {
+        let rows = sqlx::query(query::LAST_RECEIPTS)
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.iter().map(row::receipt).collect::<Result<_, _>>()?)
+    }
+
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
         let row = totals::stats::<Sqlite>(filter)
             .build()
@@ -299,6 +306,11 @@ impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.begin().await?.rollback().await?;
         Ok(())
+    }
+
+    fn connections(&self) -> (usize, usize) {
+        let open = usize::try_from(self.readers.size()).unwrap_or(usize::MAX);
+        (open, self.readers.num_idle())
     }
 
     async fn close(&self) {

@@ -25,6 +25,7 @@ pub(crate) struct Setup {
     file_limit_kib: Option<u32>,
     socket: Option<TcpListener>,
     variables: Vec<(&'static str, String)>,
+    with_metrics: bool,
 }
 
 impl Default for Setup {
@@ -37,6 +38,7 @@ impl Default for Setup {
             file_limit_kib: None,
             socket: None,
             variables: Vec::new(),
+            with_metrics: false,
         }
     }
 }
@@ -77,6 +79,12 @@ impl Setup {
         self
     }
 
+    /// Serves metrics, too.
+    pub(crate) fn with_metrics(mut self) -> Self {
+        self.with_metrics = true;
+        self
+    }
+
     /// Starts a server on a new database.
     pub(crate) async fn start(self, backend: Backend) -> Server {
         let database = backend.database().await;
@@ -99,6 +107,7 @@ impl Setup {
             file_limit_kib: self.file_limit_kib,
             socket: self.socket,
             variables: self.variables,
+            metrics: self.with_metrics.then(String::new),
             database,
         };
         server.restart();
@@ -117,6 +126,8 @@ pub(crate) struct Server {
     pub(crate) file_limit_kib: Option<u32>,
     socket: Option<TcpListener>,
     variables: Vec<(&'static str, String)>,
+    /// The address of the metrics, where they are served.
+    metrics: Option<String>,
     pub(crate) database: Database,
 }
 
@@ -143,6 +154,10 @@ impl Server {
         let mut child = command
             .arg("serve")
             .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
+            .env(
+                "QUNFA_METRICS__LISTEN",
+                self.metrics.as_ref().map_or("", |_| "127.0.0.1:0"),
+            )
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log)
@@ -157,12 +172,22 @@ impl Server {
                 }
             }
         });
-        let line = receiver
-            .recv_timeout(Duration::from_secs(30))
-            .unwrap_or_else(|_| panic!("the server did not start:\n{}", self.log()));
-        let (_, address) = line
+        let line = || {
+            receiver
+                .recv_timeout(Duration::from_secs(30))
+                .unwrap_or_else(|_| panic!("the server did not start:\n{}", self.log()))
+        };
+        let first = line();
+        let (_, address) = first
             .split_once(" listens on ")
             .expect("the first line tells the address");
+        if self.metrics.is_some() {
+            let second = line();
+            let (_, url) = second
+                .split_once("metrics for Prometheus: ")
+                .expect("the second line tells where the metrics are");
+            self.metrics = Some(url.to_owned());
+        }
         self.address = address.parse().unwrap();
         self.child = Some(child);
     }
@@ -291,6 +316,16 @@ impl Server {
     pub(crate) async fn job(&self, account: &Account, msg_id: &str) -> Value {
         self.ok(&format!("/api/v1/jobs/{}/{msg_id}", account.name))
             .await
+    }
+
+    /// What Prometheus reads.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = self.metrics.as_ref().expect("it serves metrics");
+        let response = self.client.get(url).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let content_type = &response.headers()["content-type"];
+        assert_eq!(content_type, "text/plain; version=0.0.4");
+        response.text().await.unwrap()
     }
 
     /// The items of a list.

@@ -80,6 +80,7 @@ impl Workplace {
             .args(arguments)
             .arg("serve")
             .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
+            .env("QUNFA_METRICS__LISTEN", "")
             .envs(variables.iter().copied());
         let [output, talk] = ["serve.out", "serve.err"].map(|name| self.path(name));
         let child = command

@@ -1,0 +1,44 @@
+//! Logs, and what every process tells Prometheus of itself.
+
+mod logs;
+mod process;
+
+use prometheus::{IntGauge, Opts, Registry};
+
+pub use logs::start;
+
+use process::Process;
+
+/// A registry for the metrics of one server, with those of its build and its process.
+pub fn registry() -> Registry {
+    const NEW: &str = "the names are valid, and each stands once in a new registry";
+    let registry = Registry::new();
+    let options = Opts::new("qunfa_build_info", "The version that runs.");
+    let options = options.const_label("version", env!("CARGO_PKG_VERSION"));
+    let build = IntGauge::with_opts(options).expect(NEW);
+    build.set(1);
+    registry.register(Box::new(build)).expect(NEW);
+    registry.register(Box::new(Process::new())).expect(NEW);
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_told_of_under_the_usual_names() {
+        let families = registry().gather();
+        let value = |name: &str| {
+            let family = families.iter().find(|family| family.name() == name);
+            let metric = &family.expect(name).get_metric()[0];
+            metric.get_gauge().get_value() + metric.get_counter().get_value()
+        };
+        assert!(value("qunfa_build_info") > 0.0);
+        assert!(value("process_cpu_seconds_total") > 0.0);
+        assert!(value("process_resident_memory_bytes") > 100_000.0);
+        assert!(value("process_start_time_seconds") > 1_700_000_000.0);
+        let open = value("process_open_fds");
+        assert!(open >= 1.0 && open < value("process_max_fds"));
+    }
+}
