@@ -1,4 +1,4 @@
-//! HTTP in: WeChat's callback, the JSON API, and health. All routes stand here.
+//! HTTP in: WeChat's callback, the JSON API, the page, and health. All routes stand here.
 
 mod access;
 mod api;
@@ -9,6 +9,7 @@ mod clients;
 mod cursor;
 mod health;
 mod metrics;
+mod page;
 mod parameters;
 mod problem;
 mod refusals;
@@ -21,10 +22,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, get};
 use prometheus::Registry;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::domain::{ApiClient, ApiKeyHash, Scope, Zone};
@@ -157,13 +159,15 @@ pub enum Part {
     Callback,
     /// Open to all, and nothing private in it.
     Open,
+    /// The page: open to all, as it holds no data; what it shows it asks the API for.
+    Page,
     /// The API: once a key is configured, for keys with this scope.
     Api(Scope),
 }
 
 /// Every route there is; a new one stands here, and says who may ask.
 pub fn routes() -> Vec<Route> {
-    use Part::{Api, Callback, Open};
+    use Part::{Api, Callback, Open, Page};
     use Scope::Read;
     let route = |path, part, methods| Route {
         path,
@@ -197,6 +201,8 @@ pub fn routes() -> Vec<Route> {
             get(api::stats::accounts),
         ),
         route("/api/v1/reasons", Api(Read), get(api::reasons)),
+        route("/", Page, get(page::index)),
+        route("/assets/{version}/{*path}", Page, get(page::asset)),
         route("/livez", Open, get(health::livez)),
         route("/readyz", Open, get(health::readyz)),
     ]
@@ -205,7 +211,8 @@ pub fn routes() -> Vec<Route> {
 /// The router of every route. Each request must carry the client's address, as
 /// [`ConnectInfo`](axum::extract::ConnectInfo).
 pub fn router(state: State) -> Router {
-    let (mut wechat, mut api, mut open) = (Router::new(), Router::new(), Router::new());
+    let (mut wechat, mut api) = (Router::new(), Router::new());
+    let (mut open, mut page) = (Router::new(), Router::new());
     for Route {
         path,
         part,
@@ -215,6 +222,7 @@ pub fn router(state: State) -> Router {
         match part {
             Part::Callback => wechat = wechat.route(path, methods),
             Part::Open => open = open.route(path, methods),
+            Part::Page => page = page.route(path, methods),
             Part::Api(scope) => {
                 let guarded = methods.route_layer(from_fn_with_state(scope, access::require));
                 api = api.route(path, guarded);
@@ -231,10 +239,15 @@ pub fn router(state: State) -> Router {
         .layer(from_fn_with_state(state.clone(), auth::require_key))
         .layer(set(header::CACHE_CONTROL, "no-store"));
 
+    let page = page
+        .layer(CompressionLayer::new())
+        .layer(from_fn(page::guard));
+
     Router::new()
         .merge(wechat)
         .merge(api)
         .merge(open)
+        .merge(page)
         .fallback(health::not_found)
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(from_fn_with_state(state.clone(), request::trace))

@@ -20,7 +20,7 @@ const STATUS: &str = "a status of its own";
 const TRACES: [&str; 4] = ["4242424242", "777777", STATUS, "plain"];
 
 /// What each route is meant to be. A new route fails until it stands here.
-const DECIDED: [(&str, Part); 9] = [
+const DECIDED: [(&str, Part); 14] = [
     ("/wechat/{account}", Part::Callback),
     ("/livez", Part::Open),
     ("/readyz", Part::Open),
@@ -32,7 +32,12 @@ const DECIDED: [(&str, Part); 9] = [
     ),
     ("/api/v1/deliveries", Part::Api(Scope::Read)),
     ("/api/v1/stats", Part::Api(Scope::Read)),
+    ("/api/v1/stats/timeline", Part::Api(Scope::Read)),
+    ("/api/v1/stats/reasons", Part::Api(Scope::Read)),
+    ("/api/v1/stats/accounts", Part::Api(Scope::Read)),
     ("/api/v1/reasons", Part::Api(Scope::Read)),
+    ("/", Part::Page),
+    ("/assets/{version}/{*path}", Part::Page),
 ];
 
 /// The client of that name; its key is its name.
@@ -88,6 +93,7 @@ async fn items(server: &Server, path: &str, key: &str) -> Vec<Value> {
 fn path_of(route: &str) -> String {
     let path = route
         .replace("{account}", PLAIN.name)
+        .replace("{version}/{*path}", "another-version/main.js")
         .replace("{msg_id}", &MSG_ID.to_string());
     assert!(
         !path.contains('{'),
@@ -133,7 +139,8 @@ async fn every_route_answers_every_key_as_its_part_says() {
             let expected = match (route.part, key) {
                 (Part::Api(_), None | Some("wrong" | "expired")) => 401,
                 (Part::Api(_), Some("foreign")) if is_about_one_job(route.path) => 404,
-                (Part::Open, _)
+                (Part::Page, _) if path.starts_with("/assets/") => 404,
+                (Part::Open | Part::Page, _)
                 | (Part::Api(_), Some("full" | "admin" | "foreign"))
                 | (Part::Api(Scope::Read), Some("read" | "later"))
                 | (Part::Api(Scope::Export), Some("export")) => 200,

@@ -1,0 +1,52 @@
+// The accounts with their sums, those that have fallen silent first.
+
+import { el } from './dom.js';
+import { ago, number, percent, t } from './i18n.js';
+import { href } from './route.js';
+import { table } from './table.js';
+
+/** An account whose last job finished so long ago stands out. */
+const SILENT_DAYS = 7;
+const SHOWN = 15;
+
+const NOTHING = { jobs: 0, sent: 0, failed: 0, rejected: 0, unknown: 0, sent_count: 0, filter_count: 0, delivery_rate: null };
+
+/** The table of `{ inRange, ever }`: sums are those of the range, times those of ever. */
+export function accountsTable({ inRange, ever }, params) {
+  if (ever.length === 0) return el('p', { class: 'muted' }, t('overview.noAccounts'));
+  const sums = new Map(inRange.map((item) => [item.account, item]));
+  const items = ever.map((item) => ({
+    ...NOTHING,
+    ...sums.get(item.account),
+    account: item.account,
+    last_finished_at: item.last_finished_at,
+    isSilent: Date.now() - Date.parse(item.last_finished_at) >= SILENT_DAYS * 86400000,
+  }));
+  items.sort((one, other) => other.isSilent - one.isSilent || other.jobs - one.jobs);
+  const silent = items.filter((item) => item.isSilent).length;
+  const drawn = table(t('overview.accounts'), columns(params), items.slice(0, SHOWN), (item) => item.account);
+  const more = items.length > SHOWN && el('button', {
+    type: 'button',
+    onclick: () => {
+      drawn.body.append(...items.slice(SHOWN).map(drawn.row));
+      drawn.body.rows[SHOWN].querySelector('a').focus();
+      more.remove();
+    },
+  }, t('overview.showAll', number(items.length)));
+  return [el('p', { class: silent > 0 ? 'note warning' : 'muted' }, t('overview.silentNote', silent, SILENT_DAYS)), drawn.element, more];
+}
+
+function columns(params) {
+  return [
+    { label: t('overview.account'), kind: 'main', cell: ({ account }) => el('a', { href: href(['overview'], { account }) }, account) },
+    {
+      label: t('overview.lastFinished'), kind: 'time',
+      cell: (item) => [ago(item.last_finished_at), item.isSilent && [' ', el('span', { class: 'badge failed' }, t('overview.silent'))]],
+    },
+    { label: t('overview.jobs'), kind: 'number', cell: ({ account, jobs }) => el('a', { href: href(['jobs'], { ...params, account }) }, number(jobs)) },
+    ...['sent', 'failed', 'rejected', 'unknown'].map((outcome) => (
+      { label: t(`outcome.${outcome}`), kind: 'number', cell: (item) => number(item[outcome]) })),
+    { label: t('count.sent'), kind: 'number', cell: (item) => number(item.sent_count) },
+    { label: t('overview.deliveryRate'), kind: 'number', cell: (item) => percent(item.delivery_rate) },
+  ];
+}

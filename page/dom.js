@@ -1,0 +1,38 @@
+// Builds elements. What is a text becomes a text node: nothing here reads markup.
+
+/** An element with attributes, listeners (`onclick`, …) and children; null and false ones are left out. */
+export function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...present(children));
+  return element;
+}
+
+/** Puts these children in the place of all others. */
+export function fill(element, ...children) {
+  element.replaceChildren(...present(children));
+}
+
+function present(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+}
+
+/** Text from outside: its direction does not spill over into what stands around it. */
+export function outside(text) {
+  return el('bdi', {}, text);
+}
+
+/** A link to a page outside, when the text is an http or https URL; else the text alone. */
+export function externalLink(text) {
+  if (!isWebUrl(text)) return el('code', { class: 'raw' }, text);
+  return el('a', { href: text, rel: 'noopener noreferrer', target: '_blank', class: 'external' }, outside(text));
+}
+
+function isWebUrl(text) {
+  // A relative text would be read as one of our own pages.
+  return /^https?:\/\//i.test(text) && URL.canParse(text);
+}

@@ -1,0 +1,117 @@
+// A page of jobs on the screen, kept as the jobs change.
+
+import { announce } from './announce.js';
+import { endOf, startOf } from './dates.js';
+import { rowOf } from './table.js';
+
+/** Changes rows in place, and puts new ones where they belong without moving what is being read. */
+export class JobList {
+  constructor({ body, row }, page, params, size, showCount) {
+    Object.assign(this, { body, row, params, size, showCount });
+    this.jobs = page.items;
+    this.isFirst = !params.cursor;
+    this.hasMore = page.next_cursor !== null;
+    this.unseen = new Set();
+  }
+
+  get isEmpty() {
+    return this.jobs.length === 0;
+  }
+
+  /** A job has changed, or is new. */
+  take(job) {
+    const at = this.jobs.findIndex((shown) => isSame(shown, job));
+    if (at >= 0) {
+      const finishedBefore = this.jobs[at].finished_at;
+      this.jobs[at] = job;
+      if (finishedBefore === job.finished_at) return this.replace(job);
+      // Another time is another place.
+      this.remove(at);
+      this.insert(job);
+      return;
+    }
+    if (!this.wants(job)) return;
+    if (this.isFirst) this.insert(job);
+    else this.countNews(this.unseen.add(`${job.account}/${job.msg_id}`).size);
+  }
+
+  countNews(count) {
+    if (count > 0) announce('jobs.new', count);
+    this.showCount(count);
+  }
+
+  /** Whether the filters let it through. */
+  wants(job) {
+    const { account, outcome, code, check_state: check, from, to, msg_id: msgId } = this.params;
+    const finished = Date.parse(job.finished_at);
+    return (!account || account === job.account)
+      && (!outcome || outcome === job.outcome)
+      && (!code || Number(code) === job.reason?.code)
+      && (!check || Number(check) === job.check_state)
+      && (!from || finished >= Date.parse(startOf(from)))
+      && (!to || finished < Date.parse(endOf(to)))
+      && (!msgId || msgId === job.msg_id);
+  }
+
+  replace(job) {
+    const row = this.row(job);
+    const before = rowOf(this.body, row.dataset.key);
+    const focused = before.contains(document.activeElement);
+    before.replaceWith(row);
+    if (focused) row.querySelector('a').focus({ preventScroll: true });
+    flash(row);
+    announce('jobs.changed', 1);
+  }
+
+  insert(job) {
+    let at = this.jobs.findIndex((shown) => isBefore(job, shown));
+    if (at < 0) {
+      // It belongs to a later page.
+      if (this.hasMore) return;
+      at = this.jobs.length;
+    }
+    this.jobs.splice(at, 0, job);
+    const row = this.row(job);
+    this.steadily(() => {
+      this.body.insertBefore(row, this.body.rows[at] ?? null);
+      if (this.jobs.length > this.size) {
+        this.remove(this.jobs.length - 1);
+        this.hasMore = true;
+      }
+    });
+    flash(row);
+    announce('jobs.new', 1);
+  }
+
+  remove(at) {
+    this.jobs.splice(at, 1);
+    this.body.rows[at].remove();
+  }
+
+  /** The row at the top of the screen stays where it is, unless the list is seen from its beginning. */
+  steadily(change) {
+    const anchor = [...this.body.rows].find((row) => row.getBoundingClientRect().bottom > 0);
+    const isFromTop = anchor === this.body.rows[0] && anchor.getBoundingClientRect().top >= 0;
+    const before = anchor?.getBoundingClientRect().top;
+    change();
+    if (anchor && !isFromTop && anchor.isConnected) scrollBy(0, anchor.getBoundingClientRect().top - before);
+  }
+}
+
+function isSame(one, other) {
+  return one.account === other.account && one.msg_id === other.msg_id;
+}
+
+/** The order of the list: by time, account and id, descending. */
+function isBefore(one, other) {
+  const [first, second] = [one, other].map((job) => [Date.parse(job.finished_at), job.account, BigInt(job.msg_id)]);
+  for (let part = 0; part < first.length; part++) {
+    if (first[part] !== second[part]) return first[part] > second[part];
+  }
+  return false;
+}
+
+function flash(row) {
+  row.classList.add('changed');
+  row.addEventListener('animationend', () => row.classList.remove('changed'), { once: true });
+}

@@ -1,0 +1,104 @@
+// The stream of jobs as they change: one connection for all views, which comes again by itself and resumes where it was.
+
+import { request } from './api.js';
+import { serverSentEvents } from './events.js';
+import { onKeyChange } from './key.js';
+
+const FIRST_WAIT = 1000;
+const LONGEST_WAIT = 30000;
+/** A tab that is not looked at gives its connection back after this time; browsers have few for each server. */
+const HIDDEN_PATIENCE = 60000;
+
+const bus = new EventTarget();
+let state = 'connecting';
+let lastId = null;
+let connection = null;
+let hiddenTimer = null;
+
+/** "connecting", "open", "waiting" (for the next try) or "off" (the server has no stream). */
+export function liveState() {
+  return state;
+}
+
+/** Calls `listener(job)` for each job that changes, until the signal. */
+export function onJob(listener, signal) {
+  bus.addEventListener('job', (event) => listener(event.detail), { signal });
+}
+
+/** Calls `listener()` when jobs may have changed unseen: the stream begins, and not where it ended. */
+export function onGap(listener, signal) {
+  bus.addEventListener('gap', listener, { signal });
+}
+
+export function onLiveState(listener, signal) {
+  bus.addEventListener('state', listener, { signal });
+}
+
+/** Begins. */
+export function startLive() {
+  connect();
+  onKeyChange(connect);
+  addEventListener('online', connect);
+  document.addEventListener('visibilitychange', () => {
+    clearTimeout(hiddenTimer);
+    if (document.hidden) hiddenTimer = setTimeout(() => connection?.abort(), HIDDEN_PATIENCE);
+    else if (connection.signal.aborted) connect();
+  });
+}
+
+function connect() {
+  connection?.abort();
+  connection = new AbortController();
+  keepConnected(connection.signal);
+}
+
+async function keepConnected(signal) {
+  let wait = FIRST_WAIT;
+  while (!signal.aborted) {
+    try {
+      set('connecting');
+      await read(signal, () => (wait = FIRST_WAIT));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.status === 404) return set('off');
+      // The id may be one that the server no longer knows.
+      if (error.status === 400) lastId = null;
+    }
+    if (signal.aborted) return;
+    set('waiting');
+    // Spread, so that not all pages come back to a restarted server at once.
+    await pause(wait * (0.5 + Math.random()), signal);
+    wait = Math.min(wait * 2, LONGEST_WAIT);
+  }
+}
+
+async function read(signal, opened) {
+  const headers = { Accept: 'text/event-stream' };
+  if (lastId !== null) headers['Last-Event-ID'] = lastId;
+  const response = await request('stream', {}, { signal, headers });
+  opened();
+  set('open');
+  if (lastId === null) bus.dispatchEvent(new Event('gap'));
+  for await (const { id, event, data } of serverSentEvents(response.body)) {
+    if (id !== null) lastId = id;
+    if (event === 'job' && data !== null) {
+      bus.dispatchEvent(new CustomEvent('job', { detail: JSON.parse(data) }));
+    }
+  }
+}
+
+function set(next) {
+  if (next === state) return;
+  state = next;
+  bus.dispatchEvent(new Event('state'));
+}
+
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

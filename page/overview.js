@@ -1,0 +1,109 @@
+// The overview: what went out, what did not and why, and which accounts have fallen silent.
+
+import { accountsTable } from './accounts.js';
+import { get } from './api.js';
+import { outcomesFigure, rateFigure } from './figures.js';
+import { el, fill } from './dom.js';
+import { filterForm, textField } from './filters.js';
+import { number, percent, t, ZONE } from './i18n.js';
+import { onGap, onJob } from './live.js';
+import { rangeOf, rangePicker } from './range.js';
+import { reasonsList } from './reasons.js';
+import { go, href } from './route.js';
+import { Loader, emptyNote } from './states.js';
+import { accountSuggestions } from './suggest.js';
+
+/** Changes come in floods; the sums are read again this long after the first of them. */
+const PATIENCE = 2000;
+
+/** The view. */
+export function overviewView(root, signal) {
+  const accounts = accountSuggestions(signal);
+  let params = {};
+  const picker = rangePicker((range) => go(['overview'], { account: params.account, ...range }));
+  const form = filterForm([['account', textField({ list: accounts.id })]],
+    ({ account }) => go(['overview'], { ...params, account }));
+  const parts = Object.fromEntries(['warning', 'totals', 'timeline', 'reasons', 'accounts'].map((name) => [name, el('div')]));
+  const card = (name, title) => el('section', { class: 'card', 'aria-labelledby': `title-${name}` },
+    el('h2', { id: `title-${name}` }, title), parts[name]);
+  fill(root,
+    el('h1', { tabindex: '-1' }, t('overview.title')),
+    el('div', { class: 'controls' }, picker.element, form.element), accounts.element,
+    parts.warning,
+    el('section', { 'aria-label': t('overview.totals') }, parts.totals),
+    parts.timeline,
+    card('reasons', t('overview.reasons')),
+    card('accounts', t('overview.accounts')));
+  parts.timeline.className = 'figures';
+
+  const loaders = {
+    warning: new Loader(parts.warning, unparsedNote, signal),
+    totals: new Loader(parts.totals, totals, signal),
+    timeline: new Loader(parts.timeline, ({ items, bucket }) => [outcomesFigure(items, bucket, signal), rateFigure(items, bucket, signal)], signal),
+    reasons: new Loader(parts.reasons, ({ items }) => reasonsList(items, listParams(params)), signal),
+    accounts: new Loader(parts.accounts, (data) => accountsTable(data, listParams(params)), signal),
+  };
+  const load = (options) => {
+    const { from, to, bucket } = rangeOf(params);
+    const filter = { account: params.account, from, to };
+    const { account } = params;
+    loaders.warning.load((stop) => get('deliveries', { account, state: 'unparsed', limit: 1 }, stop), { quietly: true });
+    loaders.totals.load((stop) => get('stats', filter, stop), options);
+    loaders.timeline.load(async (stop) => {
+      const { items } = await get('stats/timeline', { ...filter, bucket, tz: ZONE }, stop);
+      return { items, bucket };
+    }, options);
+    loaders.reasons.load((stop) => get('stats/reasons', filter, stop), options);
+    // Who has fallen silent may have nothing in the range.
+    loaders.accounts.load(async (stop) => {
+      const [inRange, ever] = await Promise.all([get('stats/accounts', filter, stop), get('stats/accounts', { account }, stop)]);
+      return { inRange: inRange.items, ever: ever.items };
+    }, options);
+  };
+
+  let timer = null;
+  const later = () => (timer ??= setTimeout(() => {
+    timer = null;
+    load({ quietly: true });
+  }, PATIENCE));
+  onJob(later, signal);
+  onGap(later, signal);
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  return {
+    title: () => t('overview.title'),
+    update(route) {
+      params = route.params;
+      picker.set(params);
+      form.set(params);
+      load();
+    },
+  };
+}
+
+/** The parameters of the list of jobs that shows the same range. */
+function listParams(params) {
+  const { first, last } = rangeOf(params);
+  return { account: params.account, from: first, to: last };
+}
+
+function unparsedNote({ items }) {
+  return items.length > 0 && el('p', { class: 'note warning' }, t('overview.unparsed'), ' ',
+    el('a', { href: href(['received'], { state: 'unparsed' }) }, t('overview.unparsedLink')));
+}
+
+function totals(stats) {
+  if (stats.jobs === 0) return emptyNote(t('overview.empty'), t('overview.emptyDetail'));
+  const notSent = stats.jobs - stats.by_outcome.sent;
+  return el('dl', { class: 'tiles' },
+    tile(t('overview.jobs'), number(stats.jobs), null),
+    tile(t('overview.notSent'), number(notSent), t('overview.ofAllJobs', percent(notSent / stats.jobs)), notSent > 0 && 'bad'),
+    tile(t('overview.deliveryRate'), percent(stats.filter_count > 0 ? stats.sent_count / stats.filter_count : null),
+      t('overview.deliveryRateNote')),
+    tile(t('count.sent'), number(stats.sent_count), t('overview.ofAddressed', number(stats.total_count))),
+    tile(t('count.error'), number(stats.error_count), null));
+}
+
+function tile(term, value, note, kind) {
+  return el('div', { class: `tile ${kind || ''}` }, el('dt', {}, term), el('dd', { class: 'value' }, value),
+    note && el('dd', { class: 'muted small' }, note));
+}

@@ -1,0 +1,70 @@
+// What a view shows while it loads, when there is nothing, and when something went wrong.
+
+import { el, fill } from './dom.js';
+import { t } from './i18n.js';
+
+/** A part of a view that is loaded, drawn, and loaded again; the last call wins. */
+export class Loader {
+  /** `draw(data)` gives the children of `area`. */
+  constructor(area, draw, signal) {
+    Object.assign(this, { area, draw, signal, fetcher: null, running: null, failed: false });
+    addEventListener('online', () => this.failed && this.again(), { signal });
+  }
+
+  /** Shows what `fetcher(signal)` answers. With `quietly`, what is there stays until then, and after a failure. */
+  async load(fetcher, { quietly = false } = {}) {
+    this.running?.abort();
+    const running = (this.running = new AbortController());
+    const signal = AbortSignal.any([this.signal, running.signal]);
+    this.fetcher = fetcher;
+    if (!quietly) {
+      this.area.setAttribute('aria-busy', 'true');
+      if (this.area.childElementCount === 0) fill(this.area, loadingNote());
+    }
+    try {
+      const data = await fetcher(signal);
+      if (signal.aborted) return;
+      this.failed = false;
+      fill(this.area, this.draw(data));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(quietly && this.area.childElementCount > 0)) {
+        this.failed = true;
+        fill(this.area, errorNote(error, () => this.again()));
+      }
+    }
+    this.area.removeAttribute('aria-busy');
+  }
+
+  again() {
+    return this.fetcher && this.load(this.fetcher);
+  }
+}
+
+function loadingNote() {
+  return el('p', { class: 'state loading', role: 'status' }, el('span', { class: 'spinner', 'aria-hidden': 'true' }),
+    t('state.loading'));
+}
+
+export function emptyNote(title, detail) {
+  return el('div', { class: 'state empty' }, el('p', { class: 'state-title' }, title),
+    detail && el('p', { class: 'muted' }, detail));
+}
+
+function errorNote(error, retry) {
+  // A fault of this page's own is not the reader's: it belongs on the console, too.
+  if (error.status === undefined) console.error(error);
+  const [title, detail] = wording(error);
+  return el('div', { class: 'state error', role: 'alert' },
+    el('p', { class: 'state-title' }, title),
+    detail && el('p', {}, detail),
+    error.requestId && el('p', { class: 'muted small' }, t('state.request', error.requestId)),
+    el('button', { type: 'button', onclick: retry }, t(error.status === 401 ? 'state.enterKey' : 'state.retry')));
+}
+
+function wording(error) {
+  if (error.status === 0 && !error.requestId) return [t('state.unreachable'), t('state.unreachableDetail')];
+  if (error.status === 401) return [t('state.keyNeeded'), t('state.keyNeededDetail')];
+  const title = error.status ? `${t('state.failed')} (${error.status})` : t('state.failed');
+  return [title, error.detail ?? error.title ?? null];
+}
