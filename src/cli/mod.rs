@@ -139,6 +139,10 @@ enum SimulateCommand {
     /// Push new events over many connections and report what the server took, and how fast: exit code 0 when every
     /// answer is 200 with `success` or nothing
     Load(Box<simulate::LoadArgs>),
+    /// Fill the empty database of the configuration with made-up results of the past, to try out dashboards
+    ///
+    /// They go into the database itself, without a push, to accounts `seed-1` and so on: fewer jobs the higher the number.
+    Seed(simulate::SeedArgs),
 }
 
 /// Why a command did not do its work, and the exit code that says so.
@@ -230,6 +234,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
             SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),
+            SimulateCommand::Seed(arguments) => block_on(simulate::seed(&settings()?, arguments)),
         },
     }
 }

@@ -3,6 +3,7 @@
 //! It shares [`wechat`](crate::wechat) with the receiver, so alone it proves only that two halves agree; the tests hold
 //! both against vectors that WeChat published.
 
+mod history;
 mod load;
 mod sample;
 mod sealing;
@@ -16,6 +17,7 @@ use url::{Host, Url};
 
 use crate::domain::Time;
 
+pub use history::{History, PastEvent};
 pub use load::{Histogram, Load, LoadError, Report, Trouble};
 pub use sample::{NoMsgId, Sample, with_msg_id};
 pub use sealing::{Sender, SignedPush};

@@ -40,6 +40,7 @@
 //! - `mistakes`: what is said about a bad configuration.
 //! - `demo`: `serve` without any configuration.
 //! - `spool`: what waits for PostgreSQL, and what it refuses.
+//! - `seed`: `simulate seed` fills an empty database.
 //! - `starting`: when `serve` cannot start.
 //! - `stopping`: SIGTERM and SIGINT.
 //! - `systemd`: a socket that is handed over and outlives restarts; readiness, the stop, signs of life.
@@ -90,6 +91,7 @@ mod refusals;
 mod replay;
 mod reprocess;
 mod secrets;
+mod seed;
 mod simulate;
 mod spool;
 mod spool_edges;
