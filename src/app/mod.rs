@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::config::{Config, StoreUrl};
 use crate::ingest::{Ingest, SpoolSettings};
 use crate::store::{Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store};
-use crate::web::{self, ApiSettings, Foundation, Limits, State};
+use crate::web::{self, ApiSettings, Foundation, Limits, Side, State};
 use crate::wechat::{self, Account, Mode, Token};
 use crate::{server, telemetry};
 
@@ -44,6 +44,16 @@ pub struct App {
     open_connections: IntGaugeVec,
     /// For how long raw deliveries are kept; none: for ever.
     retention: Option<Duration>,
+}
+
+/// Where an [`App`] serves.
+pub struct Listeners {
+    /// The public one: WeChat's side and, without `api`, all else.
+    pub main: TcpListener,
+    /// For the API and the page alone.
+    pub api: Option<TcpListener>,
+    /// For Prometheus.
+    pub metrics: Option<TcpListener>,
 }
 
 impl App {
@@ -98,31 +108,38 @@ impl App {
         })
     }
 
-    /// Serves until `shutdown`, Prometheus on `metrics`, finishes what has begun, and closes the store.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        metrics: Option<TcpListener>,
-        shutdown: CancellationToken,
-    ) {
-        open_files::raise_limit(self.max_connections);
+    /// Serves until `shutdown`, finishes what has begun, and closes the store.
+    pub async fn serve(self, listeners: Listeners, shutdown: CancellationToken) {
+        let connections = 1 + usize::from(listeners.api.is_some());
+        open_files::raise_limit(connections * self.max_connections);
         if let Some(age) = self.retention {
             tokio::spawn(pruning::retain(self.store.clone(), age, shutdown.clone()));
         }
-        let serve = |listener, router, max_connections, name: &str| {
+        let serve = async |listener, router, max_connections, name: &str| {
             let open = self.open_connections.with_label_values(&[name]);
-            server::serve(listener, router, max_connections, open, shutdown.clone())
+            server::serve(listener, router, max_connections, open, shutdown.clone()).await;
         };
-        let router = web::router(self.state.clone());
-        let serving = serve(listener, router, self.max_connections, "server");
-        match metrics {
-            Some(metrics) => {
-                let router = web::metrics_router(self.state.clone());
-                let serving_metrics = serve(metrics, router, SCRAPERS, "metrics");
-                tokio::join!(serving, serving_metrics);
+        let side = match &listeners.api {
+            Some(_) => Side::Callback,
+            None => Side::Both,
+        };
+        let main = async {
+            let router = web::router(self.state.clone(), side);
+            serve(listeners.main, router, self.max_connections, "server").await;
+        };
+        let api = async {
+            if let Some(listener) = listeners.api {
+                let router = web::router(self.state.clone(), Side::Api);
+                serve(listener, router, self.max_connections, "api").await;
             }
-            None => serving.await,
-        }
+        };
+        let metrics = async {
+            if let Some(listener) = listeners.metrics {
+                let router = web::metrics_router(self.state.clone());
+                serve(listener, router, SCRAPERS, "metrics").await;
+            }
+        };
+        tokio::join!(main, api, metrics);
         self.ingest.stop().await;
         if tokio::time::timeout(CLOSING_PATIENCE, self.store.close())
             .await

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Failure, Outcome, reachable, systemd};
-use crate::app::{App, Demo};
+use crate::app::{App, Demo, Listeners};
 use crate::config::{Config, LogFormat, Settings};
 use crate::wechat::Account;
 use crate::{server, telemetry};
@@ -59,6 +59,15 @@ pub(super) async fn run(
         check_inherited(address, &config)?;
     }
     let metrics = config.metrics.map(listen_for_metrics).transpose()?;
+    let api = config.api.listen.map(|listen| {
+        server::listen(listen).with_context(|| format!("cannot listen on {listen} for the API"))
+    });
+    let api = api.transpose()?;
+    let api_address = match &api {
+        Some(listener) => listener.local_addr(),
+        None => Ok(address),
+    };
+    let api_address = api_address.context("the listener of the API has no address")?;
     let shutdown = shutdown_on_signal()?;
     let app = tokio::select! {
         app = App::open(&config, accounts.clone()) => app?,
@@ -79,7 +88,7 @@ pub(super) async fn run(
     }
     banner.push_str(&urls(
         &config,
-        address,
+        (address, api_address),
         &accounts,
         demo.as_ref(),
         config_flag,
@@ -87,9 +96,14 @@ pub(super) async fn run(
     if let Err(error) = io::stdout().write_all(banner.as_bytes()) {
         warn!(%error, "cannot write the callback URLs to standard output");
     }
-    info!(version = env!("CARGO_PKG_VERSION"), %address, is_inherited, store = %config.store.url, "ready");
+    info!(version = env!("CARGO_PKG_VERSION"), %address, is_inherited, %api_address, store = %config.store.url, "ready");
     tokio::spawn(systemd::ready_and_alive());
-    app.serve(listener, metrics, shutdown).await;
+    let listeners = Listeners {
+        main: listener,
+        api,
+        metrics,
+    };
+    app.serve(listeners, shutdown).await;
     Ok(())
 }
 
@@ -124,7 +138,10 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
 
 /// Refuses an API that is open to others, as the check of `server.listen` does.
 fn check_inherited(address: SocketAddr, config: &Config) -> Result<(), Failure> {
-    if config.api.is_open() && !address.ip().to_canonical().is_loopback() {
+    if config.api.listen.is_none()
+        && config.api.is_open()
+        && !address.ip().to_canonical().is_loopback()
+    {
         return Err(Failure::usage(anyhow!(
             "`api.keys` is empty, but the socket that was handed over listens on {address}, which is no loopback address, \
              so that anybody could read the API; add a key made by `qunfa key create`, or listen on 127.0.0.1"
@@ -144,7 +161,7 @@ fn check_inherited(address: SocketAddr, config: &Config) -> Result<(), Failure> 
 /// What to enter in WeChat's console, and for the demo account, what to try first. Never a token.
 fn urls(
     config: &Config,
-    address: SocketAddr,
+    (address, api_address): (SocketAddr, SocketAddr),
     accounts: &[Account],
     demo: Option<&Demo>,
     config_flag: Option<&Path>,
@@ -162,6 +179,9 @@ fn urls(
         )
     });
     let mut lines: Vec<_> = urls.collect();
+    if api_address != address {
+        lines.insert(0, format!("the API listens on {api_address}"));
+    }
     if let Some(demo) = demo {
         let program = std::env::args()
             .next()
@@ -180,7 +200,10 @@ fn urls(
             quoted(&demo.token_file.to_string_lossy()),
         ));
         lines.push("then read what became of it:".to_owned());
-        lines.push(format!("  curl {local}/api/v1/jobs"));
+        lines.push(format!(
+            "  curl http://{}/api/v1/jobs",
+            reachable(api_address)
+        ));
     }
     lines.push(String::new());
     lines.join("\n")

@@ -22,6 +22,7 @@ impl Checker<'_> {
         let timezone = self.timezone();
         let metrics = self.metrics();
         let log = self.log();
+        let api_listen = self.api_listen();
         let clients = self.clients();
         let names = self.layer.accounts();
         let accounts: Vec<_> = names.map(|name| self.account(name)).collect();
@@ -31,6 +32,7 @@ impl Checker<'_> {
             store: store?,
             api: Api {
                 keys: api_keys?,
+                listen: api_listen?,
                 clients: clients?,
                 timezone: timezone?,
             },
@@ -45,13 +47,23 @@ impl Checker<'_> {
     pub(super) fn exposure(&mut self) {
         let mut again = Checker::new(self.layer);
         let keys = Address::general(Key::ApiKeys);
-        let (Ok(listen), Ok(hashes)) = (again.listen(), again.list(&keys, api_key)) else {
+        let (Ok(listen), Ok(own), Ok(hashes)) = (
+            again.listen(),
+            again.api_listen(),
+            again.list(&keys, api_key),
+        ) else {
             return;
+        };
+        let (name, listen) = match own {
+            Some(own) => ("api.listen", own),
+            None => ("server.listen", listen),
         };
         let is_open = hashes.is_empty() && self.layer.clients().next().is_none();
         if is_open && !listen.ip().to_canonical().is_loopback() {
-            let problem = "is empty, but `server.listen` is no loopback address, so that anybody could read the API; \
-                           add a key made by `qunfa key create`, or listen on 127.0.0.1";
+            let problem = format!(
+                "is empty, but `{name}` is no loopback address, so that anybody could read the API; \
+                 add a key made by `qunfa key create`, or listen on 127.0.0.1"
+            );
             let mistake = Mistake::without(keys, problem);
             self.mistakes.push(mistake);
         }
@@ -60,6 +72,10 @@ impl Checker<'_> {
     pub(super) fn listen(&mut self) -> Result<SocketAddr, Noted> {
         let rule = "allowed is an IP address with a port";
         self.required(&Address::general(Key::Listen), rule, socket_address)
+    }
+
+    fn api_listen(&mut self) -> Result<Option<SocketAddr>, Noted> {
+        self.text(&Address::general(Key::ApiListen), socket_address)
     }
 
     /// Where the database is: in the data directory, unless it is set.

@@ -34,6 +34,7 @@ pub(super) enum Key {
     KeepRawDays,
     ApiKeys,
     Timezone,
+    ApiListen,
     ClientKey,
     ClientScopes,
     ClientAccounts,
@@ -88,7 +89,7 @@ pub(super) struct Address {
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 27] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
@@ -101,6 +102,7 @@ impl Key {
         Self::KeepRawDays,
         Self::ApiKeys,
         Self::Timezone,
+        Self::ApiListen,
         Self::ClientKey,
         Self::ClientScopes,
         Self::ClientAccounts,
@@ -137,6 +139,7 @@ impl Key {
             Self::KeepRawDays => ("store", "keep_raw_days", Kind::Integer(1, 36_500)),
             Self::ApiKeys => ("api", "keys", Kind::List),
             Self::Timezone => ("api", "timezone", Kind::Text),
+            Self::ApiListen => ("api", "listen", Kind::Text),
             Self::ClientKey => (CLIENTS, "key", Kind::Text),
             Self::ClientScopes => (CLIENTS, "scopes", Kind::List),
             Self::ClientAccounts => (CLIENTS, "accounts", Kind::List),

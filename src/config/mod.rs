@@ -61,7 +61,7 @@ pub struct Config {
 /// The listener and its limits.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where to listen; port 0 takes any free one.
+    /// Where to listen for WeChat's side, and for the API unless that has a listener of its own; port 0 takes any free one.
     pub listen: SocketAddr,
     /// The address under which WeChat reaches this server, for printing callback URLs.
     pub public_url: Option<PublicUrl>,
@@ -89,6 +89,8 @@ pub struct StoreConfig {
 /// The API, and who may read it: anybody, when there is no key at all.
 #[derive(Clone, Debug)]
 pub struct Api {
+    /// Where it is served apart from the callback; none: where the callback is.
+    pub listen: Option<SocketAddr>,
     /// Keys with full access.
     pub keys: Vec<ApiKeyHash>,
     /// Clients by name.
@@ -113,6 +115,13 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Config {
+    /// Where the API is served.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api.listen.unwrap_or(self.server.listen)
+    }
 }
 
 impl Api {
@@ -254,6 +263,16 @@ mod tests {
             let settings = settings("", &variables).expect("it is TOML");
             assert!(settings.check().is_ok(), "{listen}");
             assert_eq!(settings.check_to_serve().is_ok(), allowed, "{listen}");
+        }
+        for (api_listen, allowed) in [("127.0.0.1:81", true), ("0.0.0.0:81", false)] {
+            for server_listen in ["127.0.0.1:80", "0.0.0.0:80"] {
+                let variables = [
+                    ("QUNFA_SERVER__LISTEN", server_listen),
+                    ("QUNFA_API__LISTEN", api_listen),
+                ];
+                let settings = settings("", &variables).expect("it is TOML");
+                assert_eq!(settings.check_to_serve().is_ok(), allowed, "{api_listen}");
+            }
         }
         let variables = [
             ("QUNFA_SERVER__LISTEN", "0.0.0.0:80"),

@@ -157,7 +157,9 @@ pub struct Route {
 pub enum Part {
     /// WeChat's side: only what is signed is taken.
     Callback,
-    /// Open to all, and nothing private in it.
+    /// Open to all, wherever this server listens, and nothing private in it.
+    Health,
+    /// Open to all where the API is, and nothing private in it.
     Open,
     /// The page: open to all, as it holds no data; what it shows it asks the API for.
     Page,
@@ -167,7 +169,7 @@ pub enum Part {
 
 /// Every route there is; a new one stands here, and says who may ask.
 pub fn routes() -> Vec<Route> {
-    use Part::{Api, Callback, Open, Page};
+    use Part::{Api, Callback, Health, Page};
     use Scope::Read;
     let route = |path, part, methods| Route {
         path,
@@ -203,25 +205,46 @@ pub fn routes() -> Vec<Route> {
         route("/api/v1/reasons", Api(Read), get(api::reasons)),
         route("/", Page, get(page::index)),
         route("/assets/{version}/{*path}", Page, get(page::asset)),
-        route("/livez", Open, get(health::livez)),
-        route("/readyz", Open, get(health::readyz)),
+        route("/livez", Health, get(health::livez)),
+        route("/readyz", Health, get(health::readyz)),
     ]
 }
 
-/// The router of every route. Each request must carry the client's address, as
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Every route.
+    Both,
+    /// WeChat's side, and health.
+    Callback,
+    /// The API, and health.
+    Api,
+}
+
+impl Side {
+    fn has(self, part: Part) -> bool {
+        match (self, part) {
+            (Self::Both, _) | (_, Part::Health) => true,
+            (Self::Callback, part) => part == Part::Callback,
+            (Self::Api, part) => part != Part::Callback,
+        }
+    }
+}
+
+/// The router of a listener. Each request must carry the client's address, as
 /// [`ConnectInfo`](axum::extract::ConnectInfo).
-pub fn router(state: State) -> Router {
+pub fn router(state: State, side: Side) -> Router {
     let (mut wechat, mut api) = (Router::new(), Router::new());
     let (mut open, mut page) = (Router::new(), Router::new());
     for Route {
         path,
         part,
         methods,
-    } in routes()
+    } in routes().into_iter().filter(|route| side.has(route.part))
     {
         match part {
             Part::Callback => wechat = wechat.route(path, methods),
-            Part::Open => open = open.route(path, methods),
+            Part::Health | Part::Open => open = open.route(path, methods),
             Part::Page => page = page.route(path, methods),
             Part::Api(scope) => {
                 let guarded = methods.route_layer(from_fn_with_state(scope, access::require));
@@ -230,6 +253,9 @@ pub fn router(state: State) -> Router {
         }
     }
     let wechat = wechat.layer(CatchPanicLayer::custom(callback::after_panic));
+    if side == Side::Callback {
+        return finish(wechat.merge(open), state);
+    }
     let api = api
         .route("/api", any(api::not_found))
         .route("/api/", any(api::not_found))
@@ -242,12 +268,12 @@ pub fn router(state: State) -> Router {
     let page = page
         .layer(CompressionLayer::new())
         .layer(from_fn(page::guard));
+    finish(wechat.merge(api).merge(open).merge(page), state)
+}
 
-    Router::new()
-        .merge(wechat)
-        .merge(api)
-        .merge(open)
-        .merge(page)
+/// What goes for every listener.
+fn finish(router: Router<State>, state: State) -> Router {
+    router
         .fallback(health::not_found)
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(from_fn_with_state(state.clone(), request::trace))

@@ -22,8 +22,8 @@ const TRACES: [&str; 4] = ["4242424242", "777777", STATUS, "plain"];
 /// What each route is meant to be. A new route fails until it stands here.
 const DECIDED: [(&str, Part); 14] = [
     ("/wechat/{account}", Part::Callback),
-    ("/livez", Part::Open),
-    ("/readyz", Part::Open),
+    ("/livez", Part::Health),
+    ("/readyz", Part::Health),
     ("/api/v1/jobs", Part::Api(Scope::Read)),
     ("/api/v1/jobs/{account}/{msg_id}", Part::Api(Scope::Read)),
     (
@@ -140,7 +140,7 @@ async fn every_route_answers_every_key_as_its_part_says() {
                 (Part::Api(_), None | Some("wrong" | "expired")) => 401,
                 (Part::Api(_), Some("foreign")) if is_about_one_job(route.path) => 404,
                 (Part::Page, _) if path.starts_with("/assets/") => 404,
-                (Part::Open | Part::Page, _)
+                (Part::Health | Part::Open | Part::Page, _)
                 | (Part::Api(_), Some("full" | "admin" | "foreign"))
                 | (Part::Api(Scope::Read), Some("read" | "later"))
                 | (Part::Api(Scope::Export), Some("export")) => 200,

@@ -45,6 +45,7 @@
 //! - `stopping`: SIGTERM and SIGINT.
 //! - `systemd`: a socket that is handed over and outlives restarts; readiness, the stop, signs of life.
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
+//! - `listeners`: the API on a listener of its own.
 //! - `load`: `simulate load` counts what the server counts.
 //! - `transport`: bodies and heads of every size and shape over bare TCP.
 //! - `connections`: slow, silent and many clients.
@@ -79,6 +80,7 @@ mod hostile;
 mod in_doubt;
 mod kept;
 mod layers;
+mod listeners;
 mod load;
 mod logs;
 mod metrics;
