@@ -185,13 +185,12 @@ impl Distributor {
         if self.announcements.is_none() {
             self.announcements = Some(self.store.announcements().await?);
         }
-        let mut at = match self.at {
-            Some(at) => at,
-            None => {
-                let latest = self.store.latest_change().await?;
-                self.tell(News::Skipped);
-                latest
-            }
+        let mut at = if let Some(at) = self.at {
+            at
+        } else {
+            let latest = self.store.latest_change().await?;
+            self.tell(News::Skipped);
+            latest
         };
         let page = self.store.changes(at, PAGE).await?;
         let is_full = page.len() == PAGE as usize;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, StoreUrl};
+use crate::feed::Feed;
 use crate::ingest::{Ingest, SpoolSettings};
 use crate::store::{Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store};
 use crate::web::{self, ApiSettings, Foundation, Limits, Side, State};
@@ -37,6 +38,8 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 /// A receiver that is ready to serve.
 pub struct App {
     state: State,
+    /// Ends every stream, which would otherwise hold up the stop.
+    stop_feed: CancellationToken,
     store: Arc<dyn Store>,
     ingest: Arc<Ingest>,
     max_connections: usize,
@@ -91,15 +94,19 @@ impl App {
             &["listener"],
             registry
         )?;
+        let stop_feed = CancellationToken::new();
+        let feed = Feed::start(&store, ingest.filed(), stop_feed.clone());
         let foundation = Foundation {
             ingest: Arc::clone(&ingest),
             store: Arc::clone(&store),
+            feed,
             database: database_name(&config.store.url),
             registry,
         };
         let state = State::new(accounts, decoy()?, foundation, limits, api);
         Ok(Self {
             state,
+            stop_feed,
             store,
             ingest,
             max_connections: config.server.max_connections,
@@ -139,7 +146,11 @@ impl App {
                 serve(listener, router, SCRAPERS, "metrics").await;
             }
         };
-        tokio::join!(main, api, metrics);
+        let streams = async {
+            shutdown.cancelled().await;
+            self.stop_feed.cancel();
+        };
+        tokio::join!(main, api, metrics, streams);
         self.ingest.stop().await;
         if tokio::time::timeout(CLOSING_PATIENCE, self.store.close())
             .await

@@ -30,6 +30,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::domain::{ApiClient, ApiKeyHash, Scope, Zone};
+use crate::feed::Feed;
 use crate::ingest::Ingest;
 use crate::store::Store;
 use crate::wechat::Account;
@@ -53,6 +54,7 @@ struct Shared {
     decoy: Account,
     ingest: Arc<Ingest>,
     store: Arc<dyn Store>,
+    feed: Feed,
     /// "sqlite" or "postgresql", for the health route.
     database: &'static str,
     limits: Limits,
@@ -72,6 +74,8 @@ pub struct Foundation {
     pub ingest: Arc<Ingest>,
     /// What is kept.
     pub store: Arc<dyn Store>,
+    /// What changes there.
+    pub feed: Feed,
     /// "sqlite" or "postgresql", for the health route.
     pub database: &'static str,
     /// Where requests are counted.
@@ -110,6 +114,7 @@ impl State {
         let Foundation {
             ingest,
             store,
+            feed,
             database,
             registry,
         } = foundation;
@@ -124,6 +129,7 @@ impl State {
             decoy,
             ingest,
             store,
+            feed,
             database,
             limits,
             clients: Clients::new(api.keys, api.clients),
@@ -202,6 +208,7 @@ pub fn routes() -> Vec<Route> {
             Api(Read),
             get(api::stats::accounts),
         ),
+        route("/api/v1/stream", Api(Read), get(api::stream::stream)),
         route("/api/v1/reasons", Api(Read), get(api::reasons)),
         route("/", Page, get(page::index)),
         route("/assets/{version}/{*path}", Page, get(page::asset)),

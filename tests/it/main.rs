@@ -9,6 +9,7 @@
 //! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
 //! - `copy`: everything moves from one database into another, and nothing gets lost on the way.
 //! - `doctor`: what is well is `ok`, what is not is told, and nothing is left behind.
+//! - `stream`: jobs as they change, over server-sent events.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
 //! - `faults`: faults of every kind under load, and what was acknowledged in spite of them.
 //! - `in_doubt`: a connection to PostgreSQL that breaks in the middle of a commit.
@@ -23,6 +24,7 @@
 //! - `spool_edges`: PostgreSQL that is not there at the start, refuses a delivery, or is away while the disk is full.
 //! - `store_agreement`: the same random calls get the same answers from both stores.
 //! - `store_batches`: batches come out as their deliveries would one by one, and count once.
+//! - `store_changes`: the order of changes.
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
 //! - `store_lists`: what a store promises about lists and filters, held by both.
 //! - `store_totals`: what a store promises about totals, held by both.
@@ -101,10 +103,12 @@ mod starting;
 mod stopping;
 mod store_agreement;
 mod store_batches;
+mod store_changes;
 mod store_contract;
 mod store_lists;
 mod store_opening;
 mod store_totals;
+mod stream;
 mod support;
 mod systemd;
 mod transport;

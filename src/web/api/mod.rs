@@ -2,6 +2,7 @@
 
 mod out;
 pub(super) mod stats;
+pub(super) mod stream;
 
 use std::time::Duration;
 

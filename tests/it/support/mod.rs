@@ -9,6 +9,7 @@ pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod sse;
 pub(crate) mod stub;
 pub(crate) mod unparsed;
 pub(crate) mod wire;

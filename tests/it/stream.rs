@@ -1,0 +1,161 @@
+//! The stream of jobs as they change: in order, nothing missed, nobody waited for.
+
+use rustix::process::Signal;
+
+use crate::support::sse::EventStream;
+use crate::support::wire::Wire;
+use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, on_both_stores};
+
+/// More than are read at once, and than wait for a slow follower.
+const MANY: i64 = 1500;
+
+async fn push_all(server: &Server, msg_ids: impl IntoIterator<Item = i64>) {
+    for msg_id in msg_ids {
+        server.accepts(&PLAIN, Event::new(msg_id, 10).xml()).await;
+    }
+}
+
+/// The jobs with which a stream goes on, up to one.
+async fn msg_ids_up_to(stream: &mut EventStream, last: i64) -> Vec<i64> {
+    let mut msg_ids = Vec::new();
+    while msg_ids.last() != Some(&last) {
+        msg_ids.push(stream.job().await.msg_id());
+    }
+    msg_ids
+}
+
+on_both_stores! {
+    async fn a_job_comes_when_what_it_shows_changes_and_not_with_a_mere_copy(backend: Backend) {
+        let server = Server::start(backend).await;
+        push_all(&server, [1]).await;
+        let (mut stream, _) = EventStream::follow(&server, "", None).await;
+        push_all(&server, [2, 2, 1, 3]).await;
+        assert_eq!(msg_ids_up_to(&mut stream, 3).await, [2, 3]);
+        // A later content, an earlier one, which is a revision all the same, and one of another account.
+        for (account, event) in [
+            (&PLAIN, Event::new(2, 20)),
+            (&PLAIN, Event::new(1, 5)),
+            (&SAFE, Event::new(9, 10)),
+        ] {
+            server.accepts(account, event.xml()).await;
+            let block = stream.job().await;
+            let path = format!("/api/v1/jobs/{}/{}", account.name, block.msg_id());
+            assert_eq!(server.get(&path).await.text().await.unwrap(), block.data);
+        }
+    }
+
+    async fn what_happened_between_two_connections_comes_first_and_once(backend: Backend) {
+        let server = Server::start(backend).await;
+        let (mut stream, hello) = EventStream::follow(&server, "", None).await;
+        push_all(&server, 1..=3).await;
+        let first = stream.job().await;
+        drop(stream);
+        push_all(&server, 4..=MANY).await;
+        for (id, seen) in [(hello, 0), (first.id.clone(), first.msg_id())] {
+            let (mut stream, _) = EventStream::follow(&server, "", Some(&id)).await;
+            let expected: Vec<_> = (seen + 1..=MANY).collect();
+            assert_eq!(msg_ids_up_to(&mut stream, MANY).await, expected);
+        }
+    }
+
+    async fn who_reads_nothing_for_a_while_misses_nothing(backend: Backend) {
+        let server = Server::start(backend).await;
+        let (mut slow, _) = EventStream::follow(&server, "", None).await;
+        let (mut other, _) = EventStream::follow(&server, "?account=safe", None).await;
+        push_all(&server, 1..=MANY).await;
+        server.accepts(&SAFE, Event::new(1, 10).xml()).await;
+        let expected: Vec<_> = (1..=MANY).chain([1]).collect();
+        let mut seen = Vec::new();
+        while seen.len() < expected.len() {
+            seen.push(slow.job().await.msg_id());
+        }
+        assert_eq!(seen, expected);
+        assert!(other.job().await.data.contains("\"account\":\"safe\""));
+    }
+
+    async fn a_restart_ends_the_stream_and_it_goes_on_after_it(backend: Backend) {
+        let mut server = Server::start(backend).await;
+        let (mut stream, _) = EventStream::follow(&server, "", None).await;
+        push_all(&server, 1..=2).await;
+        let last = stream.job().await;
+        assert_eq!(last.msg_id(), 1);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().await.code(), Some(0));
+        while stream.block().await.is_some() {}
+        server.restart();
+        let (mut stream, _) = EventStream::follow(&server, "", Some(&last.id)).await;
+        push_all(&server, 3..=4).await;
+        assert_eq!(msg_ids_up_to(&mut stream, 4).await, [2, 3, 4]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_streams_what_the_other_files() {
+    let one = Server::start(Backend::Postgres).await;
+    let two = Setup::default().start_on(one.database.shared());
+    let (mut stream, _) = EventStream::follow(&two, "", None).await;
+    for msg_id in 1..=20 {
+        let pushed_to = if msg_id % 3 == 0 { &two } else { &one };
+        push_all(pushed_to, [msg_id]).await;
+        assert_eq!(stream.job().await.msg_id(), msg_id);
+    }
+}
+
+#[tokio::test]
+async fn a_client_sees_the_jobs_of_its_accounts_alone() {
+    let hash = qunfa::domain::ApiKeyHash::of("k");
+    let client = format!("[api.clients.one]\nkey = \"{hash}\"\naccounts = [\"safe\"]");
+    let server = Setup::default().toml(&client).start(Backend::Sqlite).await;
+    let request = server.client.get(server.url("/api/v1/stream"));
+    let mut response = request.bearer_auth("k").send().await.unwrap();
+    push_all(&server, 1..=3).await;
+    server.accepts(&SAFE, Event::new(4, 10).xml()).await;
+    let mut text = String::new();
+    while !text.contains("\"msg_id\":\"4\"") {
+        let chunk = response.chunk().await.unwrap().unwrap();
+        text += std::str::from_utf8(&chunk).unwrap();
+    }
+    assert!(!text.contains("plain"), "{text}");
+}
+
+#[tokio::test]
+async fn an_id_that_is_none_of_the_streams_is_refused() {
+    let server = Server::start(Backend::Sqlite).await;
+    for id in [
+        "",
+        "1",
+        "-1",
+        "1-",
+        "a-1",
+        "1-1-1",
+        "9223372036854775808-1",
+        " ",
+    ] {
+        let request = server.client.get(server.url("/api/v1/stream"));
+        let response = request.header("Last-Event-ID", id).send().await.unwrap();
+        assert_eq!(response.status(), 400, "{id}");
+        let text = response.text().await.unwrap();
+        assert!(text.contains("Last-Event-ID"), "{text}");
+    }
+    for query in ["?account=", "?x=1", "?account=a&account=b"] {
+        let response = server.get(&format!("/api/v1/stream{query}")).await;
+        assert_eq!(response.status(), 400, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_that_never_read_hold_up_no_push() {
+    let server = Server::start(Backend::Sqlite).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send("GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        silent.push(wire);
+    }
+    let (mut stream, _) = EventStream::follow(&server, "", None).await;
+    push_all(&server, 1..=500).await;
+    server.accepts_quickly().await;
+    let expected: Vec<_> = (1..=500).collect();
+    assert_eq!(msg_ids_up_to(&mut stream, 500).await, expected);
+}

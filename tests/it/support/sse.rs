@@ -1,0 +1,98 @@
+//! A client of server-sent events.
+
+use std::time::Duration;
+
+use reqwest::Response;
+use serde_json::Value;
+
+use super::Server;
+
+/// One block of a stream; empty where a field was not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) id: String,
+    pub(crate) event: String,
+    pub(crate) data: String,
+}
+
+impl Block {
+    pub(crate) fn msg_id(&self) -> i64 {
+        let job: Value = serde_json::from_str(&self.data).unwrap();
+        job["msg_id"].as_str().unwrap().parse().unwrap()
+    }
+}
+
+/// An open stream.
+pub(crate) struct EventStream {
+    response: Response,
+    unread: String,
+}
+
+impl EventStream {
+    /// Follows the jobs with that query, after the event with that id; the id that the stream begins with.
+    pub(crate) async fn follow(
+        server: &Server,
+        query: &str,
+        after: Option<&str>,
+    ) -> (Self, String) {
+        let url = server.url("/api/v1/stream") + query;
+        let mut request = server.client.get(url).timeout(Duration::from_mins(5));
+        if let Some(id) = after {
+            request = request.header("Last-Event-ID", id);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut stream = Self {
+            response,
+            unread: String::new(),
+        };
+        let hello = stream.block().await.unwrap();
+        assert_eq!((&*hello.event, &*hello.data), ("", ""));
+        (stream, hello.id)
+    }
+
+    /// The next block; none when the stream has ended.
+    pub(crate) async fn block(&mut self) -> Option<Block> {
+        loop {
+            if let Some(end) = self.unread.find("\n\n") {
+                let block = parse(&self.unread[..end]);
+                self.unread.drain(..end + 2);
+                return Some(block);
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.response.chunk());
+            let chunk = chunk.await.expect("something comes").unwrap()?;
+            self.unread += std::str::from_utf8(&chunk).unwrap();
+        }
+    }
+
+    /// The next job.
+    pub(crate) async fn job(&mut self) -> Block {
+        loop {
+            let block = self.block().await.expect("it goes on");
+            if block.event == "job" {
+                return block;
+            }
+            assert_eq!(
+                (&*block.event, &*block.data),
+                ("", ""),
+                "nothing but ids beside jobs"
+            );
+        }
+    }
+}
+
+fn parse(text: &str) -> Block {
+    let mut block = Block::default();
+    for line in text.lines() {
+        let (field, value) = line.split_once(": ").unwrap();
+        match field {
+            "id" => value.clone_into(&mut block.id),
+            "event" => value.clone_into(&mut block.event),
+            "data" => value.clone_into(&mut block.data),
+            "retry" => assert_eq!(value, "2000"),
+            _ => panic!("{line}"),
+        }
+    }
+    block
+}
