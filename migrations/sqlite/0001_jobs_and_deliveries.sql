@@ -43,13 +43,21 @@ create table jobs (
     shown_received_at integer not null,
     shown_last_received_at integer not null,
     shown_times integer not null check (shown_times >= 1),
-    primary key (account, msg_id)
+    -- In this order it finds an id in all accounts, too.
+    primary key (msg_id, account)
 ) strict;
 
-create index jobs_by_finish on jobs (finished_at, account, msg_id);
+-- With what totals add up, so that these need not read the rows.
+create index jobs_by_finish on jobs (
+    finished_at, account, msg_id, outcome, total_count, filter_count, sent_count, error_count
+);
 create index jobs_by_account on jobs (account, finished_at, msg_id);
 create index jobs_by_update on jobs (updated_at);
 create index jobs_by_change on jobs (change, shown_id);
+-- Those that are rare; the sent ones are soon found in the order of the list.
+create index jobs_by_outcome on jobs (outcome, finished_at, account, msg_id) where outcome <> 'sent';
+create index jobs_by_code on jobs (code, finished_at, account, msg_id) where code is not null;
+create index jobs_by_check_state on jobs (check_state, finished_at, account, msg_id) where check_state is not null;
 create index jobs_by_receipt on jobs (shown_received_at, shown_id) where shown_body is not null;
 
 -- Deliveries that no job shows: older or later contents of a job, what was not understood, and other events that are kept.

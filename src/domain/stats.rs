@@ -39,6 +39,6 @@ pub struct AccountStats {
     pub stats: Stats,
     /// When the last of them finished.
     pub last_finished_at: Time,
-    /// When the latest delivery of any of them came.
+    /// When the latest delivery of that last one came.
     pub last_received_at: Time,
 }

@@ -96,8 +96,8 @@ const TABLES: [Table; 2] = [
     Table {
         name: "jobs",
         columns: &[
-            ("account", Kind::Text),
             ("msg_id", Kind::Bigint),
+            ("account", Kind::Text),
             ("outcome", Kind::Text),
             ("status", Kind::Text),
             ("code", Kind::Integer),

@@ -3,7 +3,7 @@
 use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use super::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page};
-use crate::domain::{AccountName, Accounts, DeliveryState, Time};
+use crate::domain::{AccountName, Accounts, DeliveryState, Outcome, Time};
 
 /// Up to so many accounts, each gives a page of its own by the index on accounts, and these are merged. With more, the index
 /// on times finds enough of their rows soon.
@@ -279,6 +279,10 @@ where
         query
             .push(" and outcome = ")
             .push_bind(outcome.as_str().to_owned());
+        // Literal, so that the planner can use the partial index.
+        if outcome != Outcome::Sent {
+            query.push(" and outcome <> 'sent'");
+        }
     }
     if let Some(code) = filter.code {
         query.push(" and code = ").push_bind(code);

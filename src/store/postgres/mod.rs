@@ -151,7 +151,10 @@ impl Store for PostgresStore {
             .build()
             .fetch_all(self.pool().await?)
             .await?;
-        Ok(totals::timeline_of(&rows, edges)?)
+        Ok(rows
+            .iter()
+            .map(totals::stats_of)
+            .collect::<Result<_, _>>()?)
     }
 
     async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {

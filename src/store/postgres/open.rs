@@ -33,6 +33,10 @@ const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
      set_config('synchronous_commit', case current_setting('synchronous_commit') \
          when 'off' then 'on' else current_setting('synchronous_commit') end, false)";
 
+/// For what is read: each query is planned for its own values, as one for all would read the whole list where few rows match;
+/// and compiling takes longer than any of them.
+const READING: &str = "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config('jit', 'off', false)";
+
 impl PostgresStore {
     /// A store on a server that is there.
     ///
@@ -58,7 +62,10 @@ impl PostgresStore {
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| {
-                Box::pin(async move { sqlx::query(SESSION).execute(connection).await.map(drop) })
+                Box::pin(async move {
+                    sqlx::query(SESSION).execute(&mut *connection).await?;
+                    sqlx::query(READING).execute(connection).await.map(drop)
+                })
             })
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(answers_within(connection, PING_BEFORE)))
