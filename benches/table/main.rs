@@ -4,6 +4,7 @@
 //! Everything runs on one machine in one run, in turns, as machines differ and have moods: ratios count. The programs are
 //! the real ones, each a process of its own, so that the kernel tells what each costs.
 
+mod asking;
 mod ceiling;
 mod machine;
 mod measuring;
@@ -13,6 +14,7 @@ mod process;
 mod pushing;
 mod qunfa_server;
 mod rows;
+mod size;
 mod targets;
 
 use std::io::{self, Write};
@@ -23,9 +25,11 @@ use anyhow::{Context, bail};
 
 use self::measuring::Bench;
 use self::postgres::Postgres;
+use self::rows::Subject;
+use self::size::Sizes;
 
 const QUNFA: &str = env!("CARGO_BIN_EXE_qunfa");
-const USAGE: &str = "please run it by `scripts/bench [--seconds N] [--quick]`";
+const USAGE: &str = "please run it by `scripts/bench [--seconds N] [--quick] [--size N]`";
 
 /// How long each load is, and how often each comes its turn.
 #[derive(Clone, Copy)]
@@ -54,6 +58,7 @@ fn main() -> anyhow::Result<()> {
     }
     let mut plan = FULL;
     let mut seconds = None;
+    let mut sizes = None;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => plan = QUICK,
@@ -63,6 +68,14 @@ fn main() -> anyhow::Result<()> {
                     number
                         .filter(|seconds| (1..=600).contains(seconds))
                         .context("`--seconds` takes a number from 1 to 600")?,
+                );
+            }
+            "--size" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                sizes = Some(
+                    number
+                        .filter(|jobs| (10..=100_000_000).contains(jobs))
+                        .context("`--size` takes a number from 10 to 100000000")?,
                 );
             }
             // Cargo's own.
@@ -79,7 +92,20 @@ fn main() -> anyhow::Result<()> {
     };
     let directory = tempfile::tempdir()?;
     let syncs = machine::syncs_per_second(directory.path(), Duration::from_secs(1))?;
-    let measured = Bench::new(plan, &postgres, directory.path()).run()?;
+
+    let mut tables = Vec::new();
+    if let Some(jobs) = sizes {
+        let sizes = Sizes {
+            plan,
+            postgres: &postgres,
+            directory: directory.path(),
+        };
+        sizes.run(Subject::Postgres, jobs, &mut tables)?;
+        sizes.run(Subject::Sqlite, jobs / 10, &mut tables)?;
+    } else {
+        let measured = Bench::new(plan, &postgres, directory.path()).run()?;
+        measured.write(&mut tables)?;
+    }
 
     let mut out = io::stdout().lock();
     let (seconds, rounds) = (plan.seconds, plan.rounds);
@@ -98,6 +124,6 @@ fn main() -> anyhow::Result<()> {
         out,
         "| rounds | {rounds} in turns, {seconds} s for each row |\n"
     )?;
-    measured.write(&mut out)?;
+    out.write_all(&tables)?;
     Ok(())
 }

@@ -118,7 +118,7 @@ impl Postgres {
     }
 
     /// Runs one statement and returns what it prints.
-    fn ask(&self, database: &str, sql: &str) -> anyhow::Result<String> {
+    pub(crate) fn ask(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let output = self
             .client("psql", database)
             .args(["--no-psqlrc", "--no-align", "--tuples-only", "--quiet"])
