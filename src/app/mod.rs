@@ -87,6 +87,7 @@ impl App {
             keys: config.api.keys.clone(),
             clients: config.api.clients.clone(),
             timezone: config.api.timezone.clone(),
+            origins: config.api.cors_origins.clone(),
         };
         let open_connections = register_int_gauge_vec_with_registry!(
             "qunfa_open_connections",

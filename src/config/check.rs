@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use url::{Host, Url};
+
 use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
 use super::mistake::Mistake;
@@ -23,6 +25,7 @@ impl Checker<'_> {
         let metrics = self.metrics();
         let log = self.log();
         let api_listen = self.api_listen();
+        let cors_origins = self.list(&Address::general(Key::CorsOrigins), origin);
         let clients = self.clients();
         let names = self.layer.accounts();
         let accounts: Vec<_> = names.map(|name| self.account(name)).collect();
@@ -35,6 +38,7 @@ impl Checker<'_> {
                 listen: api_listen?,
                 clients: clients?,
                 timezone: timezone?,
+                cors_origins: cors_origins?,
             },
             metrics: metrics?,
             log: log?,
@@ -191,6 +195,25 @@ fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
     )
 }
 
+/// An origin as browsers write it, which is compared byte for byte.
+fn origin(text: &str) -> Result<String, &'static str> {
+    const RULE: &str = "is no origin; allowed are such as `https://dash.example.com`, in lower case and without a path, \
+                        and `http://localhost:3000` on this machine";
+    let url = Url::parse(text).map_err(|_| RULE)?;
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_local);
+    if is_safe && !text.contains('*') && url.origin().ascii_serialization() == text {
+        Ok(text.to_owned())
+    } else {
+        Err(RULE)
+    }
+}
+
 pub(super) fn api_key(text: &str) -> Result<ApiKeyHash, String> {
     text.parse()
         .map_err(|invalid: InvalidApiKeyHash| format!("is no hash; {invalid}"))
@@ -335,6 +358,41 @@ mod tests {
             ),
         ] {
             assert_eq!(mistakes(text, &[]), [expected]);
+        }
+    }
+
+    #[test]
+    fn origins_are_exact_and_safe() {
+        let good = [
+            "https://dash.example.com",
+            "https://dash.example.com:8443",
+            "http://localhost:3000",
+            "http://127.0.0.1:3000",
+            "http://[::1]:3000",
+        ];
+        let text = format!("api.cors_origins = {good:?}");
+        assert_eq!(checked(&text).api.cors_origins, good);
+        for wrong in [
+            "*",
+            "null",
+            "",
+            "dash.example.com",
+            "https://dash.example.com/",
+            "https://dash.example.com:443",
+            "https://Dash.example.com",
+            "https://*.example.com",
+            "https://user@dash.example.com",
+            "http://dash.example.com",
+            "http://localhost.example.com",
+            "file:///x",
+        ] {
+            let mistakes = mistakes(&format!("api.cors_origins = [{wrong:?}]"), &[]);
+            let start =
+                "`api.cors_origins` (config.toml): entry 1 is no origin; allowed are such as";
+            assert!(
+                mistakes.len() == 1 && mistakes[0].starts_with(start),
+                "{wrong}: {mistakes:?}"
+            );
         }
     }
 

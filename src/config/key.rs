@@ -35,6 +35,7 @@ pub(super) enum Key {
     ApiKeys,
     Timezone,
     ApiListen,
+    CorsOrigins,
     ClientKey,
     ClientScopes,
     ClientAccounts,
@@ -89,7 +90,7 @@ pub(super) struct Address {
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 29] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
@@ -103,6 +104,7 @@ impl Key {
         Self::ApiKeys,
         Self::Timezone,
         Self::ApiListen,
+        Self::CorsOrigins,
         Self::ClientKey,
         Self::ClientScopes,
         Self::ClientAccounts,
@@ -140,6 +142,7 @@ impl Key {
             Self::ApiKeys => ("api", "keys", Kind::List),
             Self::Timezone => ("api", "timezone", Kind::Text),
             Self::ApiListen => ("api", "listen", Kind::Text),
+            Self::CorsOrigins => ("api", "cors_origins", Kind::List),
             Self::ClientKey => (CLIENTS, "key", Kind::Text),
             Self::ClientScopes => (CLIENTS, "scopes", Kind::List),
             Self::ClientAccounts => (CLIENTS, "accounts", Kind::List),

@@ -97,6 +97,8 @@ pub struct Api {
     pub clients: Vec<ApiClient>,
     /// The time zone of timelines.
     pub timezone: Zone,
+    /// Whose pages may read it in a browser.
+    pub cors_origins: Vec<String>,
 }
 
 /// What is logged, and how.

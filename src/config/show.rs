@@ -131,6 +131,7 @@ mod tests {
              store.budget_ms = 1500  # default\n\
              api.keys = [\"sha256:0f0f0f0f…\"]  # config.toml\n\
              api.timezone = \"Asia/Shanghai\"  # default\n\
+             api.cors_origins = []  # default\n\
              metrics.listen = \"127.0.0.1:9464\"  # default\n\
              log.format = \"text\"  # default\n\
              log.level = \"info\"  # default\n\

@@ -1,8 +1,9 @@
 //! Keys of the API: only their SHA-256 is configured.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{Request, State as FromState};
+use axum::extract::{ConnectInfo, Request, State as FromState};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use super::State;
 use super::access::Access;
 use super::clients::Holder;
 use super::problem::Problem;
+use super::refusals::Standing;
 use crate::domain::{ClientName, Time};
 
 /// How long the database may take to note the use of a key.
@@ -23,11 +25,21 @@ pub(super) async fn require_key(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(access) = access(&state, request.headers()) else {
-        return Problem::Unauthorized.into_response();
+    if let Some(access) = access(&state, request.headers()) {
+        request.extensions_mut().insert(access);
+        return next.run(request).await;
+    }
+    // Who sends no key does not guess.
+    let guesses = request.headers().contains_key(header::AUTHORIZATION);
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let problem = match peer {
+        Some(ConnectInfo(peer)) if guesses => match state.0.failed_keys.count(peer.ip()) {
+            Standing::Good => Problem::Unauthorized,
+            Standing::OverLimit => Problem::TooManyRequests,
+        },
+        _ => Problem::Unauthorized,
     };
-    request.extensions_mut().insert(access);
-    next.run(request).await
+    problem.into_response()
 }
 
 fn access(state: &State, headers: &HeaderMap) -> Option<Access> {

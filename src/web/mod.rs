@@ -6,6 +6,7 @@ mod auth;
 mod bodies;
 mod callback;
 mod clients;
+mod conditional;
 mod cursor;
 mod health;
 mod metrics;
@@ -19,14 +20,17 @@ mod warnings;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, get};
 use prometheus::Registry;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{And, NotForContentType, SizeAbove};
+use tower_http::compression::{CompressionLayer, CompressionLevel, Predicate};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::domain::{ApiClient, ApiKeyHash, Scope, Zone};
@@ -39,7 +43,7 @@ use bodies::Bodies;
 use clients::Clients;
 use health::LastAnswer;
 use metrics::Metrics;
-use refusals::Refusals;
+use refusals::{OF_KEYS, OF_PUSHES, Refusals};
 use replay::ReplayMemory;
 use warnings::Warnings;
 
@@ -62,6 +66,8 @@ struct Shared {
     timezone: Zone,
     bodies: Bodies,
     refusals: Refusals,
+    failed_keys: Refusals,
+    origins: Vec<HeaderValue>,
     replay: ReplayMemory,
     last_answer: LastAnswer,
     warnings: Warnings,
@@ -100,6 +106,8 @@ pub struct ApiSettings {
     pub clients: Vec<ApiClient>,
     /// The time zone of a timeline, unless the request names another.
     pub timezone: Zone,
+    /// Whose pages may read it in a browser, as a browser writes them in `Origin`.
+    pub origins: Vec<String>,
 }
 
 impl State {
@@ -135,7 +143,9 @@ impl State {
             clients: Clients::new(api.keys, api.clients),
             timezone: api.timezone,
             bodies: Bodies::default(),
-            refusals: Refusals::default(),
+            refusals: Refusals::new(OF_PUSHES),
+            failed_keys: Refusals::new(OF_KEYS),
+            origins: origins(&api.origins),
             replay: ReplayMemory::default(),
             last_answer: LastAnswer::default(),
             warnings: Warnings::default(),
@@ -188,25 +198,37 @@ pub fn routes() -> Vec<Route> {
         .fallback(callback::method_not_allowed);
     vec![
         route("/wechat/{account}", Callback, callback),
-        route("/api/v1/jobs", Api(Read), get(api::jobs)),
-        route("/api/v1/jobs/{account}/{msg_id}", Api(Read), get(api::job)),
+        route("/api/v1/jobs", Api(Read), tagged(get(api::jobs))),
+        route(
+            "/api/v1/jobs/{account}/{msg_id}",
+            Api(Read),
+            tagged(get(api::job)),
+        ),
         route(
             "/api/v1/jobs/{account}/{msg_id}/deliveries",
             Api(Read),
-            get(api::job_deliveries),
+            tagged(get(api::job_deliveries)),
         ),
-        route("/api/v1/deliveries", Api(Read), get(api::deliveries)),
-        route("/api/v1/stats", Api(Read), get(api::stats::totals)),
+        route(
+            "/api/v1/deliveries",
+            Api(Read),
+            tagged(get(api::deliveries)),
+        ),
+        route("/api/v1/stats", Api(Read), tagged(get(api::stats::totals))),
         route(
             "/api/v1/stats/timeline",
             Api(Read),
-            get(api::stats::timeline),
+            tagged(get(api::stats::timeline)),
         ),
-        route("/api/v1/stats/reasons", Api(Read), get(api::stats::reasons)),
+        route(
+            "/api/v1/stats/reasons",
+            Api(Read),
+            tagged(get(api::stats::reasons)),
+        ),
         route(
             "/api/v1/stats/accounts",
             Api(Read),
-            get(api::stats::accounts),
+            tagged(get(api::stats::accounts)),
         ),
         route("/api/v1/stream", Api(Read), get(api::stream::stream)),
         route("/api/v1/reasons", Api(Read), get(api::reasons)),
@@ -270,11 +292,17 @@ pub fn router(state: State, side: Side) -> Router {
         .method_not_allowed_fallback(api::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::after_panic))
         .layer(from_fn_with_state(state.clone(), auth::require_key))
-        .layer(set(header::CACHE_CONTROL, "no-store"));
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(compression());
+    let api = match &state.0.origins[..] {
+        [] => api,
+        origins => api.layer(cors(origins)),
+    };
 
-    let page = page
-        .layer(CompressionLayer::new())
-        .layer(from_fn(page::guard));
+    let page = page.layer(compression()).layer(from_fn(page::guard));
     finish(wechat.merge(api).merge(open).merge(page), state)
 }
 
@@ -292,6 +320,39 @@ pub fn metrics_router(state: State) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .with_state(state)
+}
+
+/// An answer of its own body alone: who has it already is told so.
+fn tagged(methods: MethodRouter<State>) -> MethodRouter<State> {
+    methods.route_layer(from_fn(conditional::tag))
+}
+
+/// gzip, where it pays; a stream of events would wait in it. BREACH finds out a secret that stands in an answer beside a
+/// text of the attacker's, who makes a victim's browser ask again and again. Here no answer holds a secret, and no browser
+/// sends the key of its own accord, as it would a cookie.
+fn compression() -> CompressionLayer<And<SizeAbove, NotForContentType>> {
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(1024).and(NotForContentType::SSE))
+}
+
+/// Lets pages of these origins read the API in a browser. It asks for leave first, without a key.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods([Method::GET, Method::OPTIONS])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
+        ])
+        .expose_headers([header::ETAG, header::RETRY_AFTER, request::REQUEST_ID])
+        .max_age(Duration::from_mins(10))
+}
+
+fn origins(origins: &[String]) -> Vec<HeaderValue> {
+    let value = |origin: &String| HeaderValue::from_str(origin).ok();
+    origins.iter().filter_map(value).collect()
 }
 
 fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -4,11 +4,12 @@ use std::any::Any;
 use std::error::Error;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::{error, warn};
 
+use super::refusals::OF_KEYS;
 use crate::domain::Scope;
 use crate::store::StoreError;
 
@@ -17,6 +18,8 @@ use crate::store::StoreError;
 pub(super) enum Problem {
     /// No key, or one that is not configured.
     Unauthorized,
+    /// No right key, and too many wrong ones before from the same address.
+    TooManyRequests,
     /// The key lacks this scope.
     Forbidden(Scope),
     /// A parameter that is unknown, doubled, empty or malformed; says which and what is allowed.
@@ -45,6 +48,7 @@ impl Problem {
     const fn id(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
+            Self::TooManyRequests => "too-many-requests",
             Self::Forbidden(_) => "forbidden",
             Self::InvalidParameter(_) => "invalid-parameter",
             Self::NotFound(_) => "not-found",
@@ -57,6 +61,7 @@ impl Problem {
     const fn title(&self) -> &'static str {
         match self {
             Self::Unauthorized => "A key is needed",
+            Self::TooManyRequests => "Too many keys were wrong",
             Self::Forbidden(_) => "The key does not allow this",
             Self::InvalidParameter(_) => "A parameter is not valid",
             Self::NotFound(_) => "Not found",
@@ -69,6 +74,7 @@ impl Problem {
     const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::InvalidParameter(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -81,6 +87,9 @@ impl Problem {
     fn detail(&self) -> &str {
         match self {
             Self::Unauthorized => "send `Authorization: Bearer KEY` with a configured key",
+            Self::TooManyRequests => {
+                "too many wrong keys came from this address; a right key is taken at any time"
+            }
             Self::Forbidden(Scope::Read) => "this takes a key with the scope `read`",
             Self::Forbidden(Scope::Export) => "this takes a key with the scope `export`",
             Self::Forbidden(Scope::Admin) => "this takes a key with the scope `admin`",
@@ -117,11 +126,17 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         let headers = response.headers_mut();
-        let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        let set = |headers: &mut HeaderMap, name, value| {
+            headers.insert(name, HeaderValue::from_static(value))
+        };
         match self {
-            Self::Unauthorized => set(header::WWW_AUTHENTICATE, "Bearer realm=\"qunfa\""),
-            Self::MethodNotAllowed => set(header::ALLOW, "GET,HEAD"),
-            Self::Unavailable => set(header::RETRY_AFTER, "5"),
+            Self::Unauthorized => set(headers, header::WWW_AUTHENTICATE, "Bearer realm=\"qunfa\""),
+            Self::TooManyRequests => {
+                let seconds = HeaderValue::from(OF_KEYS.refill.as_secs());
+                headers.insert(header::RETRY_AFTER, seconds)
+            }
+            Self::MethodNotAllowed => set(headers, header::ALLOW, "GET,HEAD"),
+            Self::Unavailable => set(headers, header::RETRY_AFTER, "5"),
             Self::Forbidden(_) | Self::InvalidParameter(_) | Self::NotFound(_) | Self::Internal => {
                 None
             }
@@ -168,6 +183,7 @@ mod tests {
     async fn every_problem_has_its_own_id_and_a_fitting_status() {
         let problems = [
             (Problem::Unauthorized, 401, "unauthorized"),
+            (Problem::TooManyRequests, 429, "too-many-requests"),
             (Problem::Forbidden(Scope::Read), 403, "forbidden"),
             (
                 Problem::InvalidParameter("x".into()),

@@ -1,21 +1,37 @@
-//! The limit on refused requests for each address. It refuses nothing itself: WeChat may come from the same address,
+//! The limit on refused requests for each address. It refuses nothing itself: others may come from the same address,
 //! through a proxy or a NAT, and what is authentic shows only after the work is done. Nor does it make anybody wait: an
 //! answer that is held back holds a connection of the proxy, too.
 //!
-//! An address over the limit gets the same 403, but its connection is closed with it: each forged request then pays for
-//! a connection, and stands at the end of the queue for it. And its bodies are the first to give way.
+//! At the callback, an address over the limit gets the same 403, but its connection is closed with it: each forged
+//! request then pays for a connection, and stands at the end of the queue for it. And its bodies are the first to give
+//! way. At the API, a key that is not right is then no longer answered 401 but 429.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many refusals an address has at once. A wrong token of our own stays far below.
-const BURST: u32 = 1_000;
-/// After how long it has one more.
-const REFILL: Duration = Duration::from_millis(100);
+/// A wrong token of our own stays far below.
+pub(super) const OF_PUSHES: Limit = Limit {
+    burst: 1_000,
+    refill: Duration::from_millis(100),
+};
+/// A dashboard with a wrong key asks for a page of things every few seconds.
+pub(super) const OF_KEYS: Limit = Limit {
+    burst: 100,
+    refill: Duration::from_secs(1),
+};
 /// How many addresses are remembered; the oldest is forgotten first. About 1 MB when full.
 const CAPACITY: usize = 10_000;
+
+/// How often an address may be refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    /// How many refusals it has at once.
+    burst: u32,
+    /// After how long it has one more.
+    pub(super) refill: Duration,
+}
 
 /// How an address stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,19 +43,23 @@ pub(super) enum Standing {
 }
 
 /// A token bucket for each address that was refused; those of an IPv6 network of 64 bits are one.
-#[derive(Default)]
 pub(super) struct Refusals {
     buckets: Mutex<Buckets>,
 }
 
-#[derive(Default)]
 struct Buckets {
+    limit: Limit,
     /// When each will be full again, which says how full it is now.
     full_at: HashMap<IpAddr, Instant>,
     order: VecDeque<IpAddr>,
 }
 
 impl Refusals {
+    pub(super) fn new(limit: Limit) -> Self {
+        let buckets = Mutex::new(Buckets::new(limit));
+        Self { buckets }
+    }
+
     /// How the address stands now.
     pub(super) fn standing(&self, address: IpAddr) -> Standing {
         self.buckets().standing_at(network(address), Instant::now())
@@ -57,10 +77,18 @@ impl Refusals {
 }
 
 impl Buckets {
+    fn new(limit: Limit) -> Self {
+        Self {
+            limit,
+            full_at: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
     fn standing_at(&self, network: IpAddr, now: Instant) -> Standing {
         let full_at = self.full_at.get(&network);
         let spent = full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        if spent > REFILL * (BURST - 1) {
+        if spent > self.limit.refill * (self.limit.burst - 1) {
             Standing::OverLimit
         } else {
             Standing::Good
@@ -77,8 +105,9 @@ impl Buckets {
             }
             self.order.push_back(network);
         }
+        let Limit { burst, refill } = self.limit;
         let full_at = self.full_at.entry(network).or_insert(now);
-        *full_at = ((*full_at).max(now) + REFILL).min(now + REFILL * BURST);
+        *full_at = ((*full_at).max(now) + refill).min(now + refill * burst);
         standing
     }
 }
@@ -95,13 +124,16 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const BURST: u32 = OF_PUSHES.burst;
+    const REFILL: Duration = OF_PUSHES.refill;
+
     fn address(text: &str) -> IpAddr {
         text.parse().expect("it is an address")
     }
 
     #[test]
     fn an_address_is_over_the_limit_until_a_refusal_is_refilled() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(OF_PUSHES);
         let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
         let start = Instant::now();
         for _ in 0..BURST {
@@ -120,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_slow_trickle_of_refusals_stays_below_the_limit() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(OF_PUSHES);
         let one = address("192.0.2.1");
         let mut now = Instant::now();
         for _ in 0..3 * BURST {
@@ -144,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded_and_forgets_the_oldest() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(OF_PUSHES);
         let now = Instant::now();
         let first = address("192.0.2.1");
         for _ in 0..=BURST {

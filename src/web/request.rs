@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, error_span, info};
 
 use super::{State, problem};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Differs from process to process, so that ids of replicas and restarts do not meet.
 static PROCESS: LazyLock<String> = LazyLock::new(|| {

@@ -212,6 +212,50 @@ async fn clients_alone_close_the_api() {
     );
 }
 
+#[tokio::test]
+async fn wrong_keys_from_one_address_are_limited_and_right_ones_never() {
+    let server = guarded(Backend::Sqlite).await;
+    let mut limited = None;
+    for _ in 0..300 {
+        let response = get(&server, "/api/v1/jobs", Some("wrong")).await;
+        if response.status() == 429 {
+            limited = Some(response);
+            break;
+        }
+        assert_eq!(response.status(), 401);
+    }
+    let limited = limited.expect("some 100 wrong keys are too many");
+    assert_eq!(limited.headers()["retry-after"], "1");
+    assert_eq!(
+        body(limited).await["type"],
+        "urn:qunfa:problem:too-many-requests"
+    );
+    for (key, status) in [
+        (Some("full"), 200),
+        (Some("read"), 200),
+        (None, 401),
+        (Some("expired"), 429),
+    ] {
+        // Those before have taken what was refilled, but for a second at most.
+        let mut found = get(&server, "/api/v1/jobs", key).await.status();
+        if status == 429 && found == 401 {
+            found = get(&server, "/api/v1/jobs", key).await.status();
+        }
+        assert_eq!(found, status, "{key:?}");
+    }
+    // Another address stands for itself.
+    let elsewhere = reqwest::Client::builder()
+        .no_proxy()
+        .local_address(std::net::IpAddr::from([127, 0, 0, 2]))
+        .build()
+        .unwrap();
+    let request = elsewhere
+        .get(server.url("/api/v1/jobs"))
+        .bearer_auth("wrong");
+    assert_eq!(request.send().await.unwrap().status(), 401);
+    assert_eq!(server.get("/readyz").await.status(), 200);
+}
+
 on_both_stores! {
     async fn a_client_sees_its_accounts_alone(backend: Backend) {
         let server = guarded(backend).await;

@@ -1,6 +1,7 @@
 //! Everything across a boundary, in one binary. Run it with `scripts/test`, which starts the PostgreSQL that it needs.
 //!
 //! - `access`: who may ask for what: every route, with every kind of key.
+//! - `api_answers`: how answers of the API go out: conditional, compressed, to pages of other origins.
 //! - `api_errors`: what the API refuses, and how it says so.
 //! - `api_stats`: what jobs add up to, by the clocks of a zone.
 //! - `api`: every route of the API, its shapes, filters and pages.
@@ -62,6 +63,7 @@
 
 mod access;
 mod api;
+mod api_answers;
 mod api_errors;
 mod api_stats;
 mod backup;
