@@ -7,6 +7,7 @@
 //! - `api`: every route of the API, its shapes, filters and pages.
 //! - `backup`: a whole copy of the SQLite file, made while the server writes.
 //! - `callback`: what makes a push authentic, by the account's mode.
+//! - `dashboards`: what Grafana and Prometheus are given asks for what there is.
 //! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
 //! - `copy`: everything moves from one database into another, and nothing gets lost on the way.
 //! - `doctor`: what is well is `ok`, what is not is told, and nothing is left behind.
@@ -39,7 +40,7 @@
 //! - `secrets`: nothing secret or private is logged, answered or stored.
 //! - `command_line`: help, usage and exit codes of every command; keys, the health check, migrations.
 //! - `configuration`: where the configuration comes from, what wins, and what is shown of it.
-//! - `metrics`: what Prometheus is told, and that the dashboards and alerts ask for what there is.
+//! - `metrics`: what Prometheus is told.
 //! - `mistakes`: what is said about a bad configuration.
 //! - `demo`: `serve` without any configuration.
 //! - `spool`: what waits for PostgreSQL, and what it refuses.
@@ -73,6 +74,7 @@ mod command_line;
 mod configuration;
 mod connections;
 mod copy;
+mod dashboards;
 mod database_tls;
 mod demo;
 mod doctor;

@@ -88,6 +88,17 @@ impl Database {
         self.directory.path().to_owned()
     }
 
+    /// How many rows a query finds in PostgreSQL.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the query stands in a file of ours"
+    )]
+    pub(crate) async fn rows(&self, sql: &str) -> Result<usize, sqlx::Error> {
+        let mut connection = PgConnection::connect(&self.url).await?;
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+        Ok(query.fetch_all(&mut connection).await?.len())
+    }
+
     /// Runs SQL beside the store, as an operator would.
     pub(crate) async fn execute(&self, sql: &'static str) {
         if let Some(path) = self.url.strip_prefix("sqlite://") {
