@@ -1,0 +1,134 @@
+//! The page as results come in: lists, jobs and sums change by themselves, and nothing moves under the reader's eyes.
+
+use std::net::TcpListener;
+
+use crate::support::browser::Browser;
+use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup};
+
+/// 2026-01-01 08:00 in Shanghai.
+const NEW_YEAR: i64 = 1_767_225_600;
+
+const FIRST: &str = "document.querySelector('tbody th a')?.textContent";
+const ROWS: &str = "document.querySelectorAll('tbody tr').length";
+
+/// The minutes of a job are its place in the list.
+fn result(msg_id: i64, minutes: i64) -> Event {
+    Event::new(msg_id, NEW_YEAR + minutes * 60)
+}
+
+/// A list of 60 jobs, live.
+async fn list() -> (Server, Browser) {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Setup::default().socket(socket).start(Backend::Sqlite).await;
+    for number in 1..=60 {
+        server
+            .accepts(&PLAIN, result(1_000 + number, number).xml())
+            .await;
+    }
+    let browser = Browser::start().await;
+    browser.open(&server.url("/#/jobs")).await;
+    browser.until(&format!("{ROWS} === 50")).await;
+    browser
+        .until("document.querySelector('.live').dataset.state === 'open'")
+        .await;
+    (server, browser)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_come_and_change_where_they_belong() {
+    let (server, browser) = list().await;
+    server.accepts(&PLAIN, result(2_000, 100).xml()).await;
+    browser.until(&format!("{FIRST} === '2000'")).await;
+    assert_eq!(browser.eval(ROWS).await, 50);
+    browser
+        .until("document.getElementById('announcements').textContent === '1 new job'")
+        .await;
+
+    // Another content for the same job: the same row.
+    let revised = result(2_000, 100).status("send fail");
+    server.accepts(&PLAIN, revised.xml()).await;
+    browser
+        .until("document.querySelector('tbody tr').textContent.includes('Failed')")
+        .await;
+    assert_eq!(browser.eval(ROWS).await, 50);
+
+    // A late one goes to its place, not to the top.
+    server.accepts(&SAFE, result(2_001, 59).xml()).await;
+    browser
+        .until("[...document.querySelectorAll('tbody th a')].findIndex(link => link.textContent === '2001') === 2")
+        .await;
+
+    // What the filters leave out does not come.
+    browser.choose("#filter-account", "plain").await;
+    browser
+        .until("location.hash === '#/jobs?account=plain'")
+        .await;
+    browser.until(&format!("{ROWS} === 50")).await;
+    server.accepts(&SAFE, result(2_002, 101).xml()).await;
+    server.accepts(&PLAIN, result(2_003, 102).xml()).await;
+    browser.until(&format!("{FIRST} === '2003'")).await;
+    assert_eq!(
+        browser
+            .eval("document.body.innerText.includes('2002')")
+            .await,
+        false
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_read_stays_where_it_is() {
+    let (server, browser) = list().await;
+    browser.eval("scrollTo(0, 700)").await;
+    let place = "document.querySelector('tr[data-key=\"plain/1040\"]').getBoundingClientRect().top";
+    let before = browser.eval(place).await.as_f64().unwrap();
+    for msg_id in [3_000, 3_001, 3_002] {
+        server
+            .accepts(&PLAIN, result(msg_id, msg_id - 2_900).xml())
+            .await;
+    }
+    browser.until(&format!("{FIRST} === '3002'")).await;
+    let after = browser.eval(place).await.as_f64().unwrap();
+    assert!((before - after).abs() < 2.0, "{before} {after}");
+
+    browser.click("nav.pager a[rel=next]").await;
+    browser.until(&format!("{FIRST} === '1010'")).await;
+    server.accepts(&PLAIN, result(3_003, 103).xml()).await;
+    browser.shows("1 new job").await;
+    assert_eq!(browser.eval(FIRST).await, "1010");
+    browser.click(".news a").await;
+    browser.until(&format!("{FIRST} === '3003'")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_comes_back_to_a_server_that_was_away() {
+    let (mut server, browser) = list().await;
+    server.kill();
+    browser
+        .until("document.querySelector('.live').dataset.state !== 'open'")
+        .await;
+    server.restart();
+    server.accepts(&PLAIN, result(4_000, 200).xml()).await;
+    browser.until(&format!("{FIRST} === '4000'")).await;
+    browser
+        .until("document.querySelector('.live').dataset.state === 'open'")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_and_the_overview_follow() {
+    let (server, browser) = list().await;
+    browser.click("tbody a[href='#/jobs/plain/1060']").await;
+    browser.shows("WeChat has sent this job.").await;
+    let revised = result(1_060, 61).status("err(10001)");
+    server.accepts(&PLAIN, revised.xml()).await;
+    browser.shows("suspected advertising").await;
+    browser.shows("2 / 2").await;
+
+    browser
+        .eval("location.hash = '#/overview?from=2026-01-01&to=2026-01-02'")
+        .await;
+    let jobs = "document.querySelector('.tile .value')?.textContent";
+    browser.until(&format!("{jobs} === '60'")).await;
+    server.accepts(&SAFE, result(5_000, 90).xml()).await;
+    browser.until(&format!("{jobs} === '61'")).await;
+}
