@@ -86,7 +86,10 @@ impl Time {
     /// [`InvalidTime`] when the text is neither, or is out of range.
     pub fn parse_rounding_up(text: &str) -> Result<Self, InvalidTime> {
         let (time, exact) = parse(text)?;
-        Ok(if exact { time } else { Self(time.0 + 1) })
+        if exact {
+            return Ok(time);
+        }
+        Self::from_milliseconds(time.0 + 1).ok_or(InvalidTime)
     }
 }
 
@@ -228,6 +231,10 @@ mod tests {
         assert_eq!(
             Time::parse_rounding_up("1970-01-01T00:00:00.0011Z"),
             Ok(Time(2))
+        );
+        assert_eq!(
+            Time::parse_rounding_up("9999-12-31T23:59:59.9999Z"),
+            Err(InvalidTime)
         );
     }
 

@@ -3,14 +3,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qunfa::store::{
     JobFilter, Migrations, OpenStoreError, Page, PostgresStore, SqliteStore, Store,
 };
-use sqlx::{Connection, Row};
+use sqlx::{Connection, Executor, PgConnection, Row};
 
 use crate::support::events::{self, arrival};
-use crate::support::{Backend, Database, Event, fixture, on_both_stores};
+use crate::support::{Backend, Database, Event, eventually, fixture, on_both_stores};
 
 async fn open(
     database: &Database,
@@ -178,4 +179,28 @@ async fn what_cannot_be_a_database_is_refused() {
             "{url}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_migration_goes_on_when_nobody_waits_for_it_any_longer() {
+    let database = Backend::Postgres.database().await;
+    let mut holder = PgConnection::connect(&database.url).await.unwrap();
+    // Of the same name, so that the migration waits to see what becomes of it.
+    holder.execute("begin; create table jobs ()").await.unwrap();
+    let store = PostgresStore::new(&database.url, Migrations::Apply).unwrap();
+    for _ in 0..2 {
+        let call = tokio::time::timeout(Duration::from_millis(300), store.ping());
+        call.await.expect_err("it waits");
+    }
+    holder.execute("rollback").await.unwrap();
+    eventually("it is migrated", async || {
+        let tables = "select count(*) from pg_tables where tablename = 'jobs'";
+        let tables: i64 = sqlx::query_scalar(tables)
+            .fetch_one(&mut holder)
+            .await
+            .unwrap();
+        tables == 1
+    })
+    .await;
+    store.ping().await.unwrap();
 }

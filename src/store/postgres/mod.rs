@@ -8,17 +8,20 @@ mod writers;
 
 use std::collections::BTreeMap;
 
+use std::sync::atomic::AtomicBool;
+
 use async_trait::async_trait;
 use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use super::batch::Sorted;
 use super::copy::{CopySide, Side};
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
-    JobKey, Migrations, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket,
-    changes, client_uses, inspection, prune, query, row, totals,
+    JobKey, Migrations, OpenStoreError, Page, Prunable, Prune, Pruned, Reader, Reread, Store,
+    StoreError, Ticket, changes, client_uses, inspection, prune, query, row, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats,
@@ -70,7 +73,9 @@ pub struct PostgresStore {
     pool: PgPool,
     options: PgConnectOptions,
     migrations: Migrations,
-    prepared: OnceCell<()>,
+    is_prepared: AtomicBool,
+    /// Is under way, whoever waits for it.
+    preparing: Mutex<Option<JoinHandle<Result<(), OpenStoreError>>>>,
 }
 
 #[async_trait]

@@ -1,12 +1,13 @@
 //! Opening: the server is checked and migrated, and every connection gets deadlines.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Row};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::PostgresStore;
 use super::writers::Writers;
@@ -76,7 +77,8 @@ impl PostgresStore {
             pool,
             options,
             migrations,
-            prepared: OnceCell::new(),
+            is_prepared: AtomicBool::new(false),
+            preparing: Mutex::new(None),
         })
     }
 
@@ -86,24 +88,42 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenStoreError`] when the server is away, too old, not in UTF-8, or its schema is not ours.
     pub async fn prepare(&self) -> Result<(), OpenStoreError> {
-        let prepare = || async {
-            let connecting = PgConnection::connect_with(&self.options);
-            let connection = tokio::time::timeout(CONNECT_PATIENCE, connecting).await;
-            let mut connection = connection
-                .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-                .map_err(OpenStoreError::Unreachable)?;
-            check_server(&mut connection).await?;
-            migrate::run(&MIGRATOR, &mut connection, self.migrations).await?;
-            lift_change_numbers(&mut connection)
-                .await
-                .map_err(OpenStoreError::Unreachable)?;
-            connection
-                .close()
-                .await
-                .map_err(OpenStoreError::Unreachable)
-        };
-        self.prepared.get_or_try_init(prepare).await.copied()
+        if self.is_prepared.load(Relaxed) {
+            return Ok(());
+        }
+        let mut preparing = self.preparing.lock().await;
+        if self.is_prepared.load(Relaxed) {
+            return Ok(());
+        }
+        // It goes on when nobody waits for it any longer: a migration may take longer than any caller's patience.
+        let task = preparing
+            .get_or_insert_with(|| tokio::spawn(prepare(self.options.clone(), self.migrations)));
+        let prepared = task.await.expect("nothing in it panics or ends it");
+        *preparing = None;
+        self.is_prepared.store(prepared.is_ok(), Relaxed);
+        prepared
     }
+}
+
+async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<(), OpenStoreError> {
+    let meeting = async {
+        let mut connection = PgConnection::connect_with(&options)
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
+        check_server(&mut connection).await?;
+        Ok(connection)
+    };
+    let mut connection = tokio::time::timeout(CONNECT_PATIENCE, meeting)
+        .await
+        .unwrap_or(Err(OpenStoreError::Unreachable(sqlx::Error::PoolTimedOut)))?;
+    migrate::run(&MIGRATOR, &mut connection, migrations).await?;
+    lift_change_numbers(&mut connection)
+        .await
+        .map_err(OpenStoreError::Unreachable)?;
+    connection
+        .close()
+        .await
+        .map_err(OpenStoreError::Unreachable)
 }
 
 /// On another server than the one where the jobs were written, as after restoring a dump, transactions have lower numbers.
