@@ -41,6 +41,8 @@ const BATCH_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.
 enum Fate {
     /// Its bytes are new, and are in the database.
     Kept,
+    /// Its bytes are new, for a job that was there already.
+    Revision,
     /// The same bytes were there already.
     Duplicate,
     /// It could not be understood; it is kept raw, in the database or in the spool.
@@ -54,8 +56,9 @@ enum Fate {
 }
 
 impl Fate {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Kept,
+        Self::Revision,
         Self::Duplicate,
         Self::Unparsed,
         Self::Spooled,
@@ -66,6 +69,7 @@ impl Fate {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Kept => "kept",
+            Self::Revision => "revision",
             Self::Duplicate => "duplicate",
             Self::Unparsed => "unparsed",
             Self::Spooled => "spooled",
@@ -88,7 +92,7 @@ pub(super) struct Counters {
 struct AccountCounters {
     /// By event: job results first, then the others that are counted by name, [`OTHER`] and [`NONE`].
     rows: Vec<Row>,
-    /// New job results, by outcome.
+    /// Results of jobs that are new, by outcome.
     outcomes: [IntCounter; Outcome::ALL.len()],
     last_event: OnceLock<IntGauge>,
 }
@@ -135,7 +139,7 @@ impl Counters {
         );
         let outcomes = register_int_counter_vec_with_registry!(
             "qunfa_job_results_total",
-            "Job results with new content, by outcome.",
+            "Results of jobs that are new, by outcome.",
             &["account", "outcome"],
             registry
         );
@@ -217,6 +221,7 @@ impl Counters {
             for fate in Fate::ALL {
                 let count = match (fate, row.event.as_str()) {
                     (Fate::Kept, event) if event == EVENTS[0] => &mut counts.results,
+                    (Fate::Revision, _) => &mut counts.results,
                     (Fate::Kept, _) => &mut counts.other_kept,
                     (Fate::Duplicate, _) => &mut counts.duplicates,
                     (Fate::Unparsed, _) => &mut counts.unparsed,
@@ -320,6 +325,7 @@ impl Push<'_> {
             Ok(Kept::Filed(Recorded::Duplicate)) => Fate::Duplicate,
             Ok(_) if self.is_unparsed => Fate::Unparsed,
             Ok(Kept::Filed(Recorded::New)) => Fate::Kept,
+            Ok(Kept::Filed(Recorded::Revision)) => Fate::Revision,
             Ok(Kept::Spooled) => Fate::Spooled,
         };
         self.count(fate);
@@ -329,7 +335,7 @@ impl Push<'_> {
         if fate == Fate::Failed {
             return;
         }
-        if fate != Fate::Duplicate {
+        if matches!(fate, Fate::Kept | Fate::Spooled) {
             account.outcomes[outcome as usize].inc();
         }
         let last_event = || self.counters.last_event.with_label_values(&[name.as_str()]);

@@ -150,6 +150,11 @@ impl<'b> Sorted<'b> {
         self.recorded[bundle.place] = Recorded::New;
     }
 
+    /// Notes that the first copy of a bundle brought new bytes for a job that was there.
+    pub(super) fn note_revision(&mut self, bundle: &Bundle<'_>) {
+        self.recorded[bundle.place] = Recorded::Revision;
+    }
+
     /// What became of each delivery, in the order of the batch.
     pub(super) fn into_recorded(self) -> Vec<Recorded> {
         self.recorded

@@ -207,8 +207,10 @@ pub enum Filed {
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// These bytes are new.
+    /// These bytes are new, and so is the job, if it is a job result.
     New,
+    /// These bytes are new, for a job that was there.
+    Revision,
     /// The same bytes were there already; one more copy was counted.
     Duplicate,
 }

@@ -48,6 +48,7 @@ on_both_stores! {
         server.accepts(&SAFE, &rejected).await;
         server.accepts(&SAFE, &rejected).await;
         server.accepts(&SAFE, event(2)).await;
+        server.accepts(&SAFE, Event::new(1, 20).xml()).await;
         server.accepts(&SAFE, "<xml>").await;
         server.accepts(&PLAIN, other("PUBLISHJOBFINISH")).await;
         server.accepts(&PLAIN, other("card_pass")).await;
@@ -56,6 +57,7 @@ on_both_stores! {
         has(&server, &[
             (r#"qunfa_pushes_total{account="safe",event="MASSSENDJOBFINISH",result="kept"}"#, 2.0),
             (r#"qunfa_pushes_total{account="safe",event="MASSSENDJOBFINISH",result="duplicate"}"#, 1.0),
+            (r#"qunfa_pushes_total{account="safe",event="MASSSENDJOBFINISH",result="revision"}"#, 1.0),
             (r#"qunfa_pushes_total{account="safe",event="none",result="unparsed"}"#, 1.0),
             (r#"qunfa_pushes_total{account="plain",event="PUBLISHJOBFINISH",result="kept"}"#, 1.0),
             (r#"qunfa_pushes_total{account="plain",event="card_pass",result="kept"}"#, 1.0),
@@ -63,9 +65,9 @@ on_both_stores! {
             (r#"qunfa_pushes_total{account="safe",event="none",result="not_kept"}"#, 1.0),
             (r#"qunfa_job_results_total{account="safe",outcome="rejected"}"#, 1.0),
             (r#"qunfa_job_results_total{account="safe",outcome="sent"}"#, 1.0),
-            ("qunfa_acknowledgement_duration_seconds_count", 8.0),
-            ("qunfa_batch_deliveries_count", 6.0),
-            ("qunfa_batch_deliveries_sum", 6.0),
+            ("qunfa_acknowledgement_duration_seconds_count", 9.0),
+            ("qunfa_batch_deliveries_count", 7.0),
+            ("qunfa_batch_deliveries_sum", 7.0),
             ("qunfa_queue_deliveries", 0.0),
             ("qunfa_database_up", 1.0),
             (r#"qunfa_status{status="ready"}"#, 1.0),

@@ -119,7 +119,7 @@ on_both_stores! {
         // Another content for it, older than what it shows, and one that is newer.
         for (create_time, revision) in [(5, 2), (15, 3)] {
             let delivery = arrival("plain", event(1, create_time), 3000);
-            assert_eq!(events::record(store, delivery).await.unwrap(), Recorded::New);
+            assert_eq!(events::record(store, delivery).await.unwrap(), Recorded::Revision);
             let job = jobs(store).await.into_iter().find(|job| job.result.msg_id.get() == 1).unwrap();
             assert_eq!((job.deliveries, job.revision), (revision + 2, revision));
         }

@@ -130,18 +130,15 @@ pub(super) async fn file_any(
     }
     let filed = file(&mut transaction, &sorted.contents, None, false).await?;
     for bundle in sorted.contents.clone() {
-        let is_new = if filed.has(&bundle) {
-            filed.is_new(&bundle, false)
-        } else {
-            add_content(&mut transaction, &bundle).await?
-        };
-        if is_new {
+        if filed.is_new(&bundle, false) {
             sorted.note_new(&bundle);
+        } else if !filed.has(&bundle) && add_content(&mut transaction, &bundle).await? {
+            sorted.note_revision(&bundle);
         }
     }
     for bundle in sorted.further.clone() {
         if add_content(&mut transaction, &bundle).await? {
-            sorted.note_new(&bundle);
+            sorted.note_revision(&bundle);
         }
     }
     for bundle in file_others(&mut transaction, &sorted.others).await? {

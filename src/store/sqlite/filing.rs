@@ -103,12 +103,14 @@ pub(super) async fn file(
             let filed = file_contents(connection, statement, id, chunk).await?;
             for bundle in chunk {
                 id += 1;
-                let is_new = match filed.get(&bundle.key()) {
-                    Some(times) => *times == bundle.times,
-                    None => revise(connection, id, bundle).await?,
-                };
-                if is_new {
-                    sorted.note_new(bundle);
+                match filed.get(&bundle.key()) {
+                    Some(times) if *times == bundle.times => sorted.note_new(bundle),
+                    Some(_) => {}
+                    None => {
+                        if revise(connection, id, bundle).await? {
+                            sorted.note_revision(bundle);
+                        }
+                    }
                 }
             }
             rest = after;
@@ -117,7 +119,7 @@ pub(super) async fn file(
     for bundle in sorted.further.clone() {
         id += 1;
         if revise(connection, id, &bundle).await? {
-            sorted.note_new(&bundle);
+            sorted.note_revision(&bundle);
         }
     }
     for bundle in sorted.others.clone() {
