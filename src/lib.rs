@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! WeChat ─POST─▶ web::callback ─▶ wechat::Account::open (verify ▸ decrypt ▸ read) ─▶ ingest ─▶ store ─▶ "success"
-//! store ─▶ web::api (JSON) ─▶ dashboards
+//! store ─▶ web::api (JSON, CSV) ─▶ dashboards
 //! simulator ─▶ plays WeChat, over HTTP only
 //! ```
 //!

@@ -6,6 +6,7 @@ mod backup;
 mod config;
 mod copy;
 mod doctor;
+mod export;
 mod healthcheck;
 mod key;
 mod migrate;
@@ -64,6 +65,8 @@ enum Command {
     },
     /// Read stored deliveries again, for instance after an upgrade that understands more
     Reprocess(ReprocessArgs),
+    /// Write the list of jobs, or a part of it, as CSV or NDJSON, straight from the database
+    Export(Box<export::ExportArgs>),
     /// Remove old raw deliveries; the jobs stay, with all that they show
     ///
     /// It works in small steps, also beside a running server. What is removed can no longer be shown or read again. Without
@@ -226,6 +229,7 @@ fn dispatch(cli: Cli) -> Outcome {
             KeyCommand::List => block_on(key::list(&settings()?)),
         },
         Command::Reprocess(arguments) => block_on(reprocess::run(&settings()?, arguments)),
+        Command::Export(arguments) => block_on(export::run(&settings()?, *arguments)),
         Command::Prune(arguments) => block_on(prune::run(&settings()?, arguments)),
         Command::Backup(arguments) => block_on(backup::run(&settings()?, arguments)),
         Command::Copy(arguments) => block_on(copy::run(&settings()?, arguments)),

@@ -8,6 +8,7 @@ mod callback;
 mod clients;
 mod conditional;
 mod cursor;
+pub mod export;
 mod health;
 mod metrics;
 mod page;
@@ -186,7 +187,7 @@ pub enum Part {
 /// Every route there is; a new one stands here, and says who may ask.
 pub fn routes() -> Vec<Route> {
     use Part::{Api, Callback, Health, Page};
-    use Scope::Read;
+    use Scope::{Export, Read};
     let route = |path, part, methods| Route {
         path,
         part,
@@ -199,6 +200,8 @@ pub fn routes() -> Vec<Route> {
     vec![
         route("/wechat/{account}", Callback, callback),
         route("/api/v1/jobs", Api(Read), tagged(get(api::jobs))),
+        route("/api/v1/jobs.csv", Api(Export), get(api::jobs_csv)),
+        route("/api/v1/jobs.ndjson", Api(Export), get(api::jobs_ndjson)),
         route(
             "/api/v1/jobs/{account}/{msg_id}",
             Api(Read),
@@ -346,7 +349,12 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             header::IF_NONE_MATCH,
             HeaderName::from_static("last-event-id"),
         ])
-        .expose_headers([header::ETAG, header::RETRY_AFTER, request::REQUEST_ID])
+        .expose_headers([
+            header::CONTENT_DISPOSITION,
+            header::ETAG,
+            header::RETRY_AFTER,
+            request::REQUEST_ID,
+        ])
         .max_age(Duration::from_mins(10))
 }
 

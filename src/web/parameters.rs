@@ -14,15 +14,16 @@ use super::problem::Problem;
 pub(super) struct Parameters(BTreeMap<&'static str, String>);
 
 impl Parameters {
-    /// Takes the query apart; only names in `allowed` may stand in it.
-    pub(super) fn read(uri: &Uri, allowed: &'static [&'static str]) -> Result<Self, Problem> {
+    /// Takes the query apart; only names in the lists of `allowed` may stand in it.
+    pub(super) fn read(uri: &Uri, allowed: &[&[&'static str]]) -> Result<Self, Problem> {
+        let allowed = allowed.concat();
         let mut values = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             let Some(&name) = allowed.iter().find(|allowed| **allowed == name) else {
                 let name: String = name.escape_debug().take(64).collect();
                 return Err(invalid(format_args!(
                     "`{name}` is no parameter here; allowed: {}",
-                    match allowed {
+                    match &allowed[..] {
                         [] => "none".to_owned(),
                         names => names.join(", "),
                     }
@@ -74,7 +75,7 @@ mod tests {
 
     fn read(query: &str) -> Result<Parameters, Problem> {
         let uri = format!("/x?{query}").parse().expect("it is a URI");
-        Parameters::read(&uri, &["limit", "account"])
+        Parameters::read(&uri, &[&["limit"], &["account"]])
     }
 
     #[test]

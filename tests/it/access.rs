@@ -20,11 +20,13 @@ const STATUS: &str = "a status of its own";
 const TRACES: [&str; 4] = ["4242424242", "777777", STATUS, "plain"];
 
 /// What each route is meant to be. A new route fails until it stands here.
-const DECIDED: [(&str, Part); 15] = [
+const DECIDED: [(&str, Part); 17] = [
     ("/wechat/{account}", Part::Callback),
     ("/livez", Part::Health),
     ("/readyz", Part::Health),
     ("/api/v1/jobs", Part::Api(Scope::Read)),
+    ("/api/v1/jobs.csv", Part::Api(Scope::Export)),
+    ("/api/v1/jobs.ndjson", Part::Api(Scope::Export)),
     ("/api/v1/jobs/{account}/{msg_id}", Part::Api(Scope::Read)),
     (
         "/api/v1/jobs/{account}/{msg_id}/deliveries",

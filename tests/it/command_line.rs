@@ -10,7 +10,7 @@ use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 20] = [
     &[],
     &["serve"],
     &["migrate"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 19] = [
     &["key", "create"],
     &["key", "list"],
     &["reprocess"],
+    &["export"],
     &["prune"],
     &["backup"],
     &["copy"],

@@ -13,6 +13,7 @@
 //! - `doctor`: what is well is `ok`, what is not is told, and nothing is left behind.
 //! - `stream`: jobs as they change, over server-sent events.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
+//! - `export`: the list of jobs as one file, from the server and from the command line.
 //! - `faults`: faults of every kind under load, and what was acknowledged in spite of them.
 //! - `in_doubt`: a connection to PostgreSQL that breaks in the middle of a commit.
 //! - `clocks`: a clock that jumps.
@@ -79,6 +80,7 @@ mod database_tls;
 mod demo;
 mod doctor;
 mod durability;
+mod export;
 mod faults;
 mod flood;
 mod fuzzing;

@@ -1,6 +1,7 @@
 //! The JSON API: what dashboards read. Handlers read parameters, ask the store once, and shape the answer.
 
-mod out;
+mod export;
+pub(super) mod out;
 pub(super) mod stats;
 pub(super) mod stream;
 
@@ -19,6 +20,7 @@ use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::domain::{AccountName, CATALOGUE, MsgId, Time, whole_number};
 use crate::store::{DeliveryFilter, JobFilter, Page, StoreError};
+pub(super) use export::{jobs_csv, jobs_ndjson};
 use out::{DeliveryOut, JobOut, ReasonOut};
 
 /// How long the database may take; the answer is then 503, within 5 s.
@@ -38,6 +40,20 @@ const LIMIT: &str = "a number from 1 to 500";
 const TIME: &str =
     "RFC 3339, such as 2026-01-01T08:00:00+08:00 with + written as %2B, or milliseconds since 1970";
 const CURSOR: &str = "the `next_cursor` of a page with the same filters";
+
+/// What chooses jobs.
+const JOB_FILTERS: &[&str] = &[
+    "account",
+    "outcome",
+    "code",
+    "check_state",
+    "from",
+    "to",
+    "updated_after",
+    "msg_id",
+];
+/// What chooses a page of a list.
+const PAGE: &[&str] = &["limit", "cursor"];
 
 type Answer<T> = Result<Json<T>, Problem>;
 
@@ -60,34 +76,8 @@ pub(super) async fn jobs(
     access: Access,
     uri: Uri,
 ) -> Answer<PageOut<JobOut>> {
-    let parameters = Parameters::read(
-        &uri,
-        &[
-            "account",
-            "outcome",
-            "code",
-            "check_state",
-            "from",
-            "to",
-            "updated_after",
-            "msg_id",
-            "limit",
-            "cursor",
-        ],
-    )?;
-    let filter = JobFilter {
-        account: parameters.get("account", ACCOUNT)?,
-        accounts: access.accounts(),
-        outcome: parameters.get("outcome", OUTCOME)?,
-        code: parameters.get_with("code", CODE, whole_number)?,
-        check_state: parameters.get("check_state", CHECK_STATE)?,
-        from: parameters.get_with("from", TIME, bound)?,
-        to: parameters.get_with("to", TIME, bound)?,
-        updated_after: parameters.get_with("updated_after", TIME, |text| {
-            Time::parse_rounding_down(text).ok()
-        })?,
-        msg_id: parameters.get("msg_id", MSG_ID)?,
-    };
+    let parameters = Parameters::read(&uri, &[JOB_FILTERS, PAGE])?;
+    let filter = job_filter(&parameters, &access)?;
     let page = page(&parameters, &filter)?;
     let jobs = in_time(state.0.store.jobs(&filter, &page)).await?;
     Ok(page_out(&filter, &page, &jobs))
@@ -129,10 +119,7 @@ pub(super) async fn deliveries(
     access: Access,
     uri: Uri,
 ) -> Answer<PageOut<DeliveryOut>> {
-    let parameters = Parameters::read(
-        &uri,
-        &["account", "state", "event", "from", "to", "limit", "cursor"],
-    )?;
+    let parameters = Parameters::read(&uri, &[&["account", "state", "event", "from", "to"], PAGE])?;
     let filter = DeliveryFilter {
         account: parameters.get("account", ACCOUNT)?,
         accounts: access.accounts(),
@@ -167,6 +154,23 @@ pub(super) async fn method_not_allowed() -> Problem {
 }
 
 const NO_JOB: Problem = Problem::NotFound("there is no such job in this account");
+
+/// The jobs that were asked for, as far as the key sees them.
+fn job_filter(parameters: &Parameters, access: &Access) -> Result<JobFilter, Problem> {
+    Ok(JobFilter {
+        account: parameters.get("account", ACCOUNT)?,
+        accounts: access.accounts(),
+        outcome: parameters.get("outcome", OUTCOME)?,
+        code: parameters.get_with("code", CODE, whole_number)?,
+        check_state: parameters.get("check_state", CHECK_STATE)?,
+        from: parameters.get_with("from", TIME, bound)?,
+        to: parameters.get_with("to", TIME, bound)?,
+        updated_after: parameters.get_with("updated_after", TIME, |text| {
+            Time::parse_rounding_down(text).ok()
+        })?,
+        msg_id: parameters.get("msg_id", MSG_ID)?,
+    })
+}
 
 /// A path that cannot name a job names none; nor, for this key, does one of an account that it does not see.
 fn job_key(

@@ -24,7 +24,7 @@ pub(in crate::web) async fn totals(
     access: Access,
     uri: Uri,
 ) -> Answer<StatsOut> {
-    let parameters = Parameters::read(&uri, &["account", "from", "to"])?;
+    let parameters = Parameters::read(&uri, &[&["account", "from", "to"]])?;
     let totals = in_time(state.0.store.stats(&filter(&parameters, &access)?)).await?;
     Ok(Json(StatsOut::from(&totals)))
 }
@@ -35,7 +35,7 @@ pub(in crate::web) async fn timeline(
     access: Access,
     uri: Uri,
 ) -> Answer<ListOut<BucketOut>> {
-    let parameters = Parameters::read(&uri, &["account", "from", "to", "bucket", "tz"])?;
+    let parameters = Parameters::read(&uri, &[&["account", "from", "to", "bucket", "tz"]])?;
     let filter = filter(&parameters, &access)?;
     let bucket = parameters.get("bucket", BUCKET)?.unwrap_or(Bucket::Day);
     let zone = parameters.get("tz", TZ)?;
@@ -61,7 +61,7 @@ pub(in crate::web) async fn reasons(
     access: Access,
     uri: Uri,
 ) -> Answer<ListOut<ReasonStatsOut>> {
-    let parameters = Parameters::read(&uri, &["account", "from", "to"])?;
+    let parameters = Parameters::read(&uri, &[&["account", "from", "to"]])?;
     let reasons = in_time(state.0.store.reasons(&filter(&parameters, &access)?)).await?;
     let items = reasons.iter().map(ReasonStatsOut::from).collect();
     Ok(Json(ListOut { items }))
@@ -73,7 +73,7 @@ pub(in crate::web) async fn accounts(
     access: Access,
     uri: Uri,
 ) -> Answer<ListOut<AccountStatsOut>> {
-    let parameters = Parameters::read(&uri, &["account", "from", "to"])?;
+    let parameters = Parameters::read(&uri, &[&["account", "from", "to"]])?;
     let accounts = in_time(state.0.store.accounts(&filter(&parameters, &access)?)).await?;
     let items = accounts.iter().map(AccountStatsOut::from).collect();
     Ok(Json(ListOut { items }))

@@ -34,7 +34,7 @@ pub(in crate::web) async fn stream(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<impl IntoResponse, Problem> {
-    let parameters = Parameters::read(&uri, &["account"])?;
+    let parameters = Parameters::read(&uri, &[&["account"]])?;
     let account = parameters.get("account", ACCOUNT)?;
     let follower = in_time(state.0.feed.follow(last_event_id(&headers)?)).await?;
     // Whoever loses the connection before the first event has a place to resume from, too.

@@ -1,0 +1,229 @@
+//! A job as a row of CSV: flat, and safe to open in a spreadsheet.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::domain::{Job, reason};
+
+/// The columns, in order; their names are those of [`Row`]'s fields.
+const COLUMNS: [&str; 26] = [
+    "account",
+    "msg_id",
+    "outcome",
+    "status",
+    "reason_code",
+    "reason_zh",
+    "reason_en",
+    "total_count",
+    "filter_count",
+    "sent_count",
+    "error_count",
+    "filtered_out",
+    "unaccounted",
+    "check_state",
+    "copyright_count",
+    "article_url_count",
+    "articles",
+    "first_article_url",
+    "to_user_name",
+    "from_user_name",
+    "finished_at",
+    "first_received_at",
+    "last_received_at",
+    "updated_at",
+    "deliveries",
+    "revision",
+];
+
+/// What there is not is an empty cell.
+#[derive(Serialize)]
+struct Row<'a> {
+    account: Cow<'a, str>,
+    msg_id: i64,
+    outcome: &'static str,
+    status: Option<Cow<'a, str>>,
+    reason_code: Option<i32>,
+    reason_zh: Option<&'static str>,
+    reason_en: Option<&'static str>,
+    total_count: Option<i64>,
+    filter_count: Option<i64>,
+    sent_count: Option<i64>,
+    error_count: Option<i64>,
+    filtered_out: Option<i64>,
+    unaccounted: Option<i128>,
+    check_state: Option<i64>,
+    copyright_count: Option<i64>,
+    article_url_count: Option<i64>,
+    /// How many.
+    articles: usize,
+    /// That of the first article that has one.
+    first_article_url: Option<Cow<'a, str>>,
+    to_user_name: Option<Cow<'a, str>>,
+    from_user_name: Option<Cow<'a, str>>,
+    finished_at: String,
+    first_received_at: String,
+    last_received_at: String,
+    updated_at: String,
+    deliveries: i64,
+    revision: i64,
+}
+
+impl<'a> From<&'a Job> for Row<'a> {
+    fn from(job: &'a Job) -> Self {
+        let result = &job.result;
+        let counts = &result.counts;
+        let reason = result.status.code.map(reason);
+        let mut urls = result
+            .articles
+            .iter()
+            .filter_map(|article| article.url.as_deref());
+        Self {
+            account: text(job.account.as_str()),
+            msg_id: result.msg_id.get(),
+            outcome: result.status.outcome.as_str(),
+            status: result.status.text.as_deref().map(text),
+            reason_code: result.status.code,
+            reason_zh: reason.and_then(|reason| reason.zh),
+            reason_en: reason.and_then(|reason| reason.en),
+            total_count: counts.total,
+            filter_count: counts.filter,
+            sent_count: counts.sent,
+            error_count: counts.error,
+            filtered_out: counts.filtered_out(),
+            unaccounted: counts.unaccounted(),
+            check_state: result.check_state,
+            copyright_count: result.copyright_count,
+            article_url_count: result.article_url_count,
+            articles: result.articles.len(),
+            first_article_url: urls.next().map(text),
+            to_user_name: result.to_user_name.as_deref().map(text),
+            from_user_name: result.from_user_name.as_deref().map(text),
+            finished_at: result.finished_at.to_string(),
+            first_received_at: job.first_received_at.to_string(),
+            last_received_at: job.last_received_at.to_string(),
+            updated_at: job.updated_at.to_string(),
+            deliveries: job.deliveries,
+            revision: job.revision,
+        }
+    }
+}
+
+/// A text from outside. Spreadsheets take what begins so for a formula, which can send the sheet away or run a program;
+/// behind a `'` it is a text. Some take the wide forms of East Asian keyboards as well.
+fn text(text: &str) -> Cow<'_, str> {
+    const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    if text.starts_with(FORMULA) {
+        format!("'{text}").into()
+    } else {
+        text.into()
+    }
+}
+
+/// The row of names.
+pub(super) fn names() -> Vec<u8> {
+    let mut part = Vec::new();
+    let mut writer = writer(&mut part);
+    writer
+        .write_record(COLUMNS)
+        .and_then(|()| Ok(writer.flush()?))
+        .expect("memory takes any bytes");
+    drop(writer);
+    part
+}
+
+/// A row for each job.
+pub(super) fn write(part: &mut Vec<u8>, jobs: &[Job]) {
+    let mut writer = writer(part);
+    for job in jobs {
+        writer
+            .serialize(Row::from(job))
+            .expect("a row is flat, and memory takes any bytes");
+    }
+    writer.flush().expect("memory takes any bytes");
+}
+
+fn writer(part: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
+    csv::WriterBuilder::new()
+        .has_headers(false)
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Article, Counts, MassSendFinished, MsgId, Status, Time};
+
+    fn job() -> Job {
+        let time = |milliseconds| Time::from_milliseconds(milliseconds).expect("it is in range");
+        Job {
+            account: "-shop".parse().expect("it is a name"),
+            result: MassSendFinished {
+                msg_id: MsgId::new(i64::MAX).expect("it is positive"),
+                finished_at: time(0),
+                status: Status::read(Some("=1+1,\"x\"")),
+                counts: Counts {
+                    total: Some(5),
+                    filter: Some(0),
+                    sent: Some(i64::MAX),
+                    error: Some(i64::MAX),
+                },
+                check_state: Some(-1),
+                copyright_count: None,
+                article_url_count: None,
+                articles: [None, Some("http://mp.weixin.qq.com/s?a=1,2")]
+                    .map(|url| Article {
+                        idx: 1,
+                        url: url.map(str::to_owned),
+                        copyright: None,
+                    })
+                    .to_vec(),
+                to_user_name: None,
+                from_user_name: Some("@x\r\ny".to_owned()),
+            },
+            first_received_at: time(1),
+            last_received_at: time(2),
+            updated_at: time(3),
+            deliveries: 2,
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_fields() {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.serialize(Row::from(&job())).expect("it is flat");
+        let written = writer.into_inner().expect("memory takes any bytes");
+        let names = String::from_utf8(names()).expect("it is UTF-8");
+        assert!(names.ends_with("\r\n"));
+        assert_eq!(
+            written.split(|byte| *byte == b'\n').next(),
+            Some(names.trim_end().as_bytes())
+        );
+    }
+
+    #[test]
+    fn texts_are_guarded_and_numbers_are_numbers() {
+        let mut part = Vec::new();
+        write(&mut part, &[job()]);
+        assert_eq!(
+            String::from_utf8(part).expect("it is UTF-8"),
+            "'-shop,9223372036854775807,unknown,\"'=1+1,\"\"x\"\"\",,,,5,0,9223372036854775807,9223372036854775807,5,\
+             -18446744073709551614,-1,,,2,\"http://mp.weixin.qq.com/s?a=1,2\",,\"'@x\r\ny\",1970-01-01T00:00:00Z,\
+             1970-01-01T00:00:00.001Z,1970-01-01T00:00:00.002Z,1970-01-01T00:00:00.003Z,2,1\r\n"
+        );
+    }
+
+    #[test]
+    fn whatever_a_spreadsheet_takes_for_a_formula_is_guarded() {
+        for formula in [
+            "=x", "+x", "-x", "@x", "\tx", "\rx", "\nx", "＝x", "＋x", "－x", "＠x",
+        ] {
+            assert_eq!(text(formula), format!("'{formula}"));
+        }
+        for plain in ["", "x=1", "send success", "err(-1)", "'=x", " =x", "群发"] {
+            assert_eq!(text(plain), plain);
+        }
+    }
+}
