@@ -47,7 +47,7 @@ function options(area, chart) {
     cursor: { y: false, drag: { x: false, y: false }, points: { show: chart.kind === 'line' } },
     scales: { x: { range: (_, min, max) => padded(chart.starts, min, max) }, y: { range: (_, low, high) => extent(chart.kind, low, high) } },
     axes: [
-      { ...axis, grid: { show: false }, space: 70, values: (_, splits, __, ___, step) => splits.map((at) => axisTime(at, step)) },
+      { ...axis, grid: { show: false }, size: 28, space: 70, values: (_, splits, __, ___, step) => splits.map((at) => axisTime(at, step)) },
       { ...axis, size: 52, incrs: chart.kind === 'bars' ? wholeSteps() : undefined, values: (_, splits) => splits.map(chart.show) },
     ],
     series: [{}, ...(chart.kind === 'line' ? lines(colours) : bars(colours))],

@@ -19,13 +19,7 @@ export function header(signal) {
   };
   showLive();
   onLiveState(showLive, signal);
-  const forget = el('button', {
-    type: 'button', class: 'quiet',
-    onclick: () => {
-      forgetKey();
-      location.reload();
-    },
-  }, t('app.forget'));
+  const forget = el('button', { type: 'button', class: 'quiet', onclick: forgetKey }, t('app.forget'));
   const element = el('header', { class: 'top' },
     el('a', { class: 'brand', href: href(['overview']) }, el('span', { class: 'mark', 'aria-hidden': 'true' }), 'qunfa ',
       el('span', { class: 'subtitle' }, t('app.subtitle'))),

@@ -38,7 +38,7 @@ export function percent(share) {
 
 /** A time, with the exact value on hover. */
 export function time(text) {
-  const shown = format(new Date(text), { dateStyle: 'medium', timeStyle: 'medium' });
+  const shown = format(new Date(text), { dateStyle: 'medium', timeStyle: 'short' });
   return el('time', { datetime: text, title: `${text} (${t('time.shownIn', ZONE)})` }, shown);
 }
 

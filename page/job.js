@@ -88,6 +88,5 @@ function originality(check) {
   const type = originalType(check);
   return el('ul', { class: 'originality', 'aria-label': t('job.copyright') },
     copyright(check).map((sentence) => el('li', {}, sentence)),
-    (check.original_url !== null || type !== null) && el('li', {}, t('job.original'), ' ',
-      check.original_url !== null && externalLink(check.original_url), type !== null && ` (${type})`));
+    check.original_url !== null && el('li', {}, t('job.original'), ' ', externalLink(check.original_url), type !== null && ` (${type})`));
 }

@@ -4,6 +4,7 @@ import { request } from './api.js';
 import { serverSentEvents } from './events.js';
 import { onKeyChange } from './key.js';
 
+const FIRST_PATIENCE = 300;
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30000;
 /** A tab that is not looked at gives its connection back after this time; browsers have few for each server. */
@@ -34,8 +35,12 @@ export function onLiveState(listener, signal) {
   bus.addEventListener('state', listener, { signal });
 }
 
-/** Begins. */
+/** Begins. Settles once the stream is open, or cannot be so soon: what is loaded after it opens need not be loaded again. */
 export function startLive() {
+  const settled = new Promise((resolve) => {
+    bus.addEventListener('gap', resolve, { once: true });
+    setTimeout(resolve, FIRST_PATIENCE);
+  });
   connect();
   onKeyChange(connect);
   addEventListener('online', connect);
@@ -44,6 +49,7 @@ export function startLive() {
     if (document.hidden) hiddenTimer = setTimeout(() => connection?.abort(), HIDDEN_PATIENCE);
     else if (connection.signal.aborted) connect();
   });
+  return settled;
 }
 
 function connect() {
@@ -60,7 +66,8 @@ async function keepConnected(signal) {
       await read(signal, () => (wait = FIRST_WAIT));
     } catch (error) {
       if (signal.aborted) return;
-      if (error.status === 404) return set('off');
+      // There is no stream; or no key is given, and must not be asked for again and again.
+      if (error.status === 404 || error.status === 401) return set('off');
       // The id may be one that the server no longer knows.
       if (error.status === 400) lastId = null;
     }

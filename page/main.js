@@ -6,7 +6,7 @@ import { header } from './frame.js';
 import { t } from './i18n.js';
 import { jobView } from './job.js';
 import { jobsView } from './jobs.js';
-import { onKeyChange } from './key.js';
+import { key, onKeyChange } from './key.js';
 import { startLive } from './live.js';
 import { overviewView } from './overview.js';
 import { receivedView } from './received.js';
@@ -85,7 +85,11 @@ onSetting('language', () => {
   drawFrame();
   show({ anew: true });
 });
-onKeyChange(() => top.show(currentRoute()));
+onKeyChange(() => {
+  top.show(currentRoute());
+  // What the key has shown goes with it.
+  if (key() === null) show({ anew: true });
+});
 if (currentRoute().segments.length === 0) history.replaceState(null, '', '#/overview');
+await startLive();
 show();
-startLive();

@@ -13,7 +13,8 @@ export function badge(outcome) {
 
 /** Why a job was not sent, shortly; null for one that was. */
 export function reasonText(job) {
-  if (job.reason === null) return job.outcome === 'sent' ? null : job.status && outside(job.status);
+  // `send success` and `send fail` say no more than the outcome.
+  if (job.reason === null) return job.outcome === 'unknown' && job.status !== null ? outside(job.status) : null;
   const words = either(job.reason) ?? t('job.undocumented');
   return [el('span', { class: 'code' }, String(job.reason.code)), ' ', words];
 }

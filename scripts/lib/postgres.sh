@@ -2,7 +2,7 @@
 # The throw-away PostgreSQL server that scripts/test and scripts/bench start. They source this file, and define `say` and
 # `die` before they call anything of it.
 #
-#   install_missing   installs a C compiler and PostgreSQL where they are missing
+#   install_missing   installs a C compiler and PostgreSQL where they are missing, and the packages that it is given
 #   start_postgres    starts the server, and stops and removes it when the script ends. After it: `bin`, the directory of
 #                     the server's programs; `dir`, with the data in `pg/data`; `port`; `postmaster`, its process
 
@@ -26,7 +26,7 @@ as_root() {
   elif command -v sudo >/dev/null; then
     sudo "$@"
   else
-    die "installing packages needs root or sudo; please install PostgreSQL and a C compiler, then run this again"
+    die "installing packages needs root or sudo; please install what is named above, then run this again"
   fi
 }
 
@@ -45,7 +45,7 @@ install_script='
 '
 
 install_missing() {
-  local packages=()
+  local packages=("$@")
   command -v cc >/dev/null || packages+=(gcc libc6-dev)
   postgres_bin >/dev/null || packages+=(postgresql)
   ((${#packages[@]})) || return 0

@@ -20,6 +20,10 @@
 //! - `kept`: which authentic pushes are kept.
 //! - `outage`: the database is away, and comes back.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
+//! - `page`: the page in a real browser.
+//! - `page_files`: how the page is served, and what must never stand in its files.
+//! - `page_live`: the page as results come in.
+//! - `page_pictures`: pictures of every view, to be looked at.
 //! - `prune`: old raw deliveries go, on command or by configuration; jobs stay as they are.
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
 //! - `replay`: a query that was seen admits no other body.
@@ -95,6 +99,10 @@ mod metrics;
 mod mistakes;
 mod outage;
 mod outcome;
+mod page;
+mod page_files;
+mod page_live;
+mod page_pictures;
 mod prune;
 mod readable;
 mod refusals;

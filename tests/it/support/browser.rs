@@ -110,11 +110,17 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": url })).await;
     }
 
+    /// Loads the page again, as its user would, and waits until it is another.
+    pub(crate) async fn reload(&self) {
+        self.eval("window.isOld = true").await;
+        self.call("Page.reload", json!({})).await;
+        self.until("!window.isOld && document.readyState === 'complete'")
+            .await;
+    }
+
     /// What an expression, or the promise that it is, comes to.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
-        let parameters =
-            json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let mut answer = self.call("Runtime.evaluate", parameters).await;
+        let mut answer = self.evaluate(expression).await;
         assert!(
             answer.get("exceptionDetails").is_none(),
             "{expression}: {answer}"
@@ -122,10 +128,17 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
-    /// Waits until an expression holds.
+    async fn evaluate(&self, expression: &str) -> Value {
+        let parameters =
+            json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        self.call("Runtime.evaluate", parameters).await
+    }
+
+    /// Waits until an expression holds; one that throws does not, as what it is about is not there yet.
     pub(crate) async fn until(&self, expression: &str) {
         eventually(expression, async || {
-            self.eval(&format!("Boolean({expression})")).await == true
+            let answer = self.evaluate(&format!("Boolean({expression})")).await;
+            answer["result"]["value"] == true
         })
         .await;
     }

@@ -1,6 +1,7 @@
 //! What the tests stand on: a real database, the real program over real HTTP, and WeChat's side of the wire.
 
 pub(crate) mod accounts;
+pub(crate) mod browser;
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod events;
