@@ -121,7 +121,8 @@ async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
     load.settle(fault, ANY_FAULT, &[&server]).await;
 }
 
-/// The files that may ask what time it is; all that waits or expires goes by `Instant`, which never jumps.
+/// The files that may ask what time it is, to stamp, to sign, or to know whether a day that somebody has set has come; all that
+/// waits goes by `Instant`, which never jumps.
 #[test]
 fn only_what_is_stamped_or_signed_asks_the_clock() {
     let may = [
