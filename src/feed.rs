@@ -20,7 +20,8 @@ use crate::store::{Announcements, Change, ChangeKey, Store, StoreError};
 const PAGE: u32 = 200;
 /// How many changes wait for a slow follower before it has to read them by itself.
 const WAITING: usize = 1024;
-/// The pause after a page, so that reading takes little from filing: 2,000 changes a second at most.
+/// The pause after a page, and after an announcement, so that they take little from filing: 2,000 changes a second at most
+/// for all followers, and as many again for each that has to read by itself.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long the database may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -84,28 +85,29 @@ impl Feed {
         feed
     }
 
-    /// Follows the changes after `after`, or from now on.
+    /// Follows the changes after `after`, or from now on. None when `after` is ahead of all changes: it is from another
+    /// database, or from before this one was restored.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot say what has changed so far.
-    pub async fn follow(&self, after: Option<ChangeKey>) -> Result<Follower, StoreError> {
+    pub async fn follow(&self, after: Option<ChangeKey>) -> Result<Option<Follower>, StoreError> {
         // First of all, so that nothing falls between what is read and what is heard.
         let news = match self.news.upgrade() {
             Some(news) => news.subscribe(),
             None => broadcast::channel(1).1,
         };
         self.joined.notify_one();
-        let at = match after {
-            Some(after) => after,
-            None => self.store.latest_change().await?,
-        };
-        Ok(Follower {
+        let latest = self.store.latest_change().await?;
+        if after.is_some_and(|after| after > latest) {
+            return Ok(None);
+        }
+        Ok(Some(Follower {
             store: Arc::clone(&self.store),
             news,
-            at,
+            at: after.unwrap_or(latest),
             is_behind: after.is_some(),
             missed: VecDeque::new(),
-        })
+        }))
     }
 
     /// How many follow.
@@ -127,8 +129,12 @@ impl Follower {
                 return Ok(Some(Arc::new(change)));
             }
             if self.is_behind {
-                self.missed = self.store.changes(self.at, PAGE).await?.into();
-                self.is_behind = self.missed.len() == PAGE as usize;
+                let page = self.store.changes(self.at, PAGE).await?;
+                self.is_behind = page.len() == PAGE as usize;
+                self.missed = page.into();
+                if self.is_behind {
+                    sleep(PAUSE).await;
+                }
                 continue;
             }
             match self.news.recv().await {
@@ -157,6 +163,7 @@ impl Distributor {
                 () = self.changed.notified() => {
                     // Others look by themselves, if later, when they do not hear of it.
                     let _ = timeout(PATIENCE, self.store.announce()).await;
+                    sleep(PAUSE).await;
                 }
                 () = self.joined.notified() => {}
                 () = announced(&mut self.announcements) => {}

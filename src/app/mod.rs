@@ -32,6 +32,8 @@ const SPOOL_FILE: &str = "spool.db";
 const DAY: Duration = Duration::from_hours(24);
 /// Connections to the metrics at a time.
 const SCRAPERS: usize = 16;
+/// How long the start waits for PostgreSQL to be met and migrated, before it goes on with the spool.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the stop waits for a database that does not answer.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -209,14 +211,19 @@ async fn open_to_serve(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Optio
         .await
         .with_context(|| format!("cannot open the spool {}", path.display()))?;
     let store = PostgresStore::new(secret.expose_secret(), migrations).with_context(cannot_open)?;
-    let is_away = match store.prepare().await {
-        Ok(()) => false,
-        Err(error) if error.is_passing() => {
+    let prepared = tokio::time::timeout(START_PATIENCE, store.prepare()).await;
+    let is_away = match prepared {
+        Ok(Ok(())) => false,
+        Err(_) => {
+            warn!("the database takes its time, be it for a migration; starting on the spool");
+            true
+        }
+        Ok(Err(error)) if error.is_passing() => {
             let cause = error.source().map(ToString::to_string);
             warn!(%error, cause, "the database is away; starting on the spool");
             true
         }
-        Err(error) => return Err(error).with_context(cannot_open),
+        Ok(Err(error)) => return Err(error).with_context(cannot_open),
     };
     let spool = SpoolSettings {
         spool,

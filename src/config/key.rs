@@ -137,7 +137,7 @@ impl Key {
             Self::MaxConnections => ("server", "max_connections", Kind::Integer(1, 1_000_000)),
             Self::Migrate => ("store", "migrate", Kind::Boolean),
             Self::StoreUrl => ("store", "url", Kind::Secret),
-            Self::Budget => ("store", "budget_ms", Kind::Integer(100, 4000)),
+            Self::Budget => ("store", "budget_ms", Kind::Integer(100, 3000)),
             Self::KeepRawDays => ("store", "keep_raw_days", Kind::Integer(1, 36_500)),
             Self::ApiKeys => ("api", "keys", Kind::List),
             Self::Timezone => ("api", "timezone", Kind::Text),

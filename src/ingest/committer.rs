@@ -16,7 +16,7 @@ use crate::domain::NewDelivery;
 use crate::store::{Filed, Recorded, Store, StoreError, Ticket};
 
 /// How long the spool may take.
-const SPOOL_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const SPOOL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes from the queue until it is closed.
 pub(super) struct Committer {
@@ -33,6 +33,7 @@ pub(super) struct Committer {
 
 impl Committer {
     pub(super) async fn run(mut self) {
+        let _guard = EndsWithProcess;
         while let Some(batch) = self.queue.take().await {
             self.keep(batch).await;
         }
@@ -55,9 +56,11 @@ impl Committer {
             }
             _ => self.file(&deliveries, since + self.budget).await,
         };
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
-            // Whoever waited may be gone.
-            let _ = answer.send(outcome);
+        for ((answer, outcome), delivery) in answers.into_iter().zip(outcomes).zip(&deliveries) {
+            if answer.send(outcome).is_err() {
+                // Whoever waited is gone, and cannot count it.
+                self.counters.push(delivery).ends(outcome);
+            }
         }
     }
 
@@ -120,6 +123,18 @@ impl Committer {
         // Whether it is filed is not known: its ticket will tell, as long as no other batch of this writer comes after it.
         let ticket = std::mem::replace(&mut self.ticket, Ticket::new_writer());
         spooled(batch, backup.put(batch, Some(ticket))).await
+    }
+}
+
+/// Without a committer nothing would be kept any more, and nobody would see it. A panic in it ends the process, as a new one
+/// can go on: what was not acknowledged comes again.
+struct EndsWithProcess;
+
+impl Drop for EndsWithProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Ingest {
     queue: Arc<Queue>,
     backup: Option<Arc<Backup>>,
     filed: Arc<Notify>,
+    /// How long a push may take, be it because much waits before it.
+    patience: Duration,
     /// Per account, the events that are kept raw beside job results; compared without case.
     keep_events: HashMap<AccountName, Vec<String>>,
     counters: Arc<Counters>,
@@ -124,6 +126,7 @@ impl Ingest {
             queue,
             backup,
             filed,
+            patience: budget + committer::SPOOL_PATIENCE,
             keep_events,
             counters,
             tasks,
@@ -162,8 +165,12 @@ impl Ingest {
             return Ok(Accepted::NotKept);
         }
         let outcome = match self.queue.push(delivery) {
-            // The sender is dropped without a word only while the program stops.
-            Ok(answer) => answer.await.unwrap_or(Err(IngestError::NotKept)),
+            // What takes longer may still be kept, and is then a copy when WeChat tries again.
+            Ok(answer) => match tokio::time::timeout(self.patience, answer).await {
+                Ok(Ok(outcome)) => outcome,
+                // The sender is dropped without a word only while the program stops.
+                Ok(Err(_)) | Err(_) => Err(IngestError::NotKept),
+            },
             Err(error) => Err(error),
         };
         push.ends(outcome);

@@ -133,10 +133,10 @@ impl<'b> Sorted<'b> {
         i64::try_from(bundles).unwrap_or(i64::MAX)
     }
 
-    /// When the latest of it came.
-    pub(super) fn last_received_at(&self) -> Time {
+    /// When the latest of it goes to the database.
+    pub(super) fn filed_at(&self) -> Time {
         let bundles = self.contents.iter().chain(&self.others);
-        let times = bundles.map(|bundle| bundle.last_received_at);
+        let times = bundles.map(|bundle| bundle.filed_at);
         times.max().unwrap_or(Time::EPOCH)
     }
 

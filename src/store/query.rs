@@ -46,12 +46,17 @@ pub(super) const LAST_RECEIPTS: &str = "with recursive accounts (account) as ( \
 /// By the time of receipt, too, because the index is on that.
 pub(super) const DELIVERY: &str = "select * from deliveries where id = $1 and received_at = $2";
 
-pub(super) const JOB_DELIVERIES: &str = "select * from deliveries \
-     where account = $1 and msg_id = $2 and finished_at is not null order by received_at, id";
+/// Not by way of the view, which knows of no job that a delivery counts in.
+pub(super) const JOB_DELIVERIES: &str = "select id, account, body_sha256, body, state, event, msg_id, error, received_at, \
+         last_received_at, times from other_deliveries where account = $1 and job = $2 and job > 0 \
+     union all \
+     select shown_id, account, shown_sha256, shown_body, 'stored', shown_event, msg_id, shown_error, shown_received_at, \
+         shown_last_received_at, shown_times from jobs where account = $1 and msg_id = $2 and shown_body is not null \
+     order by received_at, id";
 
 /// The deliveries that make up a job but are not shown, without their bodies.
 pub(super) const OTHER_CONTENTS: &str = "select id, finished_at, received_at, last_received_at, times \
-     from other_deliveries where account = $1 and job = $2";
+     from other_deliveries where account = $1 and job = $2 and job > 0";
 
 /// Moves the delivery that a job shows to the others, where that was not pruned.
 pub(super) const DEMOTE: &str = "insert into other_deliveries \

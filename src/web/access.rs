@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::State;
 use super::problem::Problem;
-use crate::domain::{AccountName, Accounts, ApiClient, Scope};
+use crate::domain::{AccountName, Accounts, ApiClient, Scope, Time};
 
 /// What the key of a request allows. The middleware that checks keys puts it there.
 #[derive(Clone, Debug)]
@@ -43,6 +43,12 @@ impl Access {
             Some(client) => client.accounts.include(account),
             None => true,
         }
+    }
+
+    /// Whether its time is over, which may be in the middle of a long answer.
+    pub(super) fn has_expired(&self, now: Time) -> bool {
+        let client = self.client.as_ref();
+        client.is_some_and(|client| client.has_expired(now))
     }
 
     fn may(&self, scope: Scope) -> bool {

@@ -139,6 +139,7 @@ fn only_what_is_stamped_or_signed_asks_the_clock() {
         "simulator/mod.rs",
         "telemetry/process.rs",
         "web/api/stats.rs",
+        "web/api/stream.rs",
         "web/auth.rs",
         "web/callback.rs",
         "web/health.rs",

@@ -122,4 +122,16 @@ async fn after_a_move_to_another_server_changes_go_on_from_the_highest_number() 
     assert!(latest.change > 1_000_000_000);
     file(&*reopened, 2, 10).await;
     assert_eq!(changes(&*reopened, latest).await.0, [2]);
+    // While the program runs, it is asked after an outage.
+    database
+        .execute("update jobs set change = change + 2000000000")
+        .await;
+    store.ping().await.unwrap();
+    let key = ChangeKey {
+        change: 2_000_000_000,
+        shown_id: 0,
+    };
+    let (_, latest) = changes(&*store, key).await;
+    file(&*store, 3, 10).await;
+    assert_eq!(changes(&*store, latest).await.0, [3]);
 }

@@ -1,10 +1,11 @@
 //! The stream of jobs as they change: in order, nothing missed, nobody waited for.
 
+use qunfa::domain::Time;
 use rustix::process::Signal;
 
 use crate::support::sse::EventStream;
 use crate::support::wire::Wire;
-use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, on_both_stores};
+use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores};
 
 /// More than are read at once, and than wait for a slow follower.
 const MANY: i64 = 1500;
@@ -130,6 +131,8 @@ async fn an_id_that_is_none_of_the_streams_is_refused() {
         "1-1-1",
         "9223372036854775808-1",
         " ",
+        // Ahead of all changes: from before a backup was put back, or from another database.
+        "1000000-1",
     ] {
         let request = server.client.get(server.url("/api/v1/stream"));
         let response = request.header("Last-Event-ID", id).send().await.unwrap();
@@ -158,4 +161,30 @@ async fn followers_that_never_read_hold_up_no_push() {
     server.accepts_quickly().await;
     let expected: Vec<_> = (1..=500).collect();
     assert_eq!(msg_ids_up_to(&mut stream, 500).await, expected);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_key() {
+    let expires = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
+    let expires = expires
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let expires = Time::from_create_time(i64::try_from(expires).unwrap()).unwrap();
+    let hash = qunfa::domain::ApiKeyHash::of("k");
+    let client = format!("[api.clients.one]\nkey = \"{hash}\"\nexpires = \"{expires}\"");
+    let server = Setup::default().toml(&client).start(Backend::Sqlite).await;
+    let get = |path| server.client.get(server.url(path)).bearer_auth("k").send();
+    let mut response = get("/api/v1/stream").await.unwrap();
+    assert_eq!(response.status(), 200);
+    eventually("the key is no longer taken", async || {
+        get("/api/v1/reasons").await.unwrap().status() == 401
+    })
+    .await;
+    push_all(&server, [1]).await;
+    let mut text = String::new();
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        text += std::str::from_utf8(&chunk).unwrap();
+    }
+    assert!(!text.contains("msg_id"), "{text}");
 }

@@ -1,17 +1,25 @@
 //! Word to and from other processes on the same database.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use crate::store::{Announcements, StoreError};
 
 /// Not in the transaction that files a batch: those that announce commit one after the other.
 pub(super) const ANNOUNCE: &str = "notify qunfa_changes";
 
-/// Listens on a connection of the pool.
-pub(super) async fn listen(pool: &PgPool) -> Result<Listening, StoreError> {
-    let mut listener = PgListener::connect_with(pool).await?;
+/// How long the server may take to let us in.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Listens on a connection of its own: one that falls silent takes no place in the pool.
+pub(super) async fn listen(options: &PgConnectOptions) -> Result<Listening, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(PATIENCE)
+        .connect_lazy_with(options.clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen("qunfa_changes").await?;
     Ok(Listening(listener))
 }

@@ -122,7 +122,7 @@ pub(super) async fn file_any(
 ) -> Result<Filed, StoreError> {
     let mut transaction = connection.begin().await?;
     if let Some(ticket) = ticket
-        && !admit(&mut transaction, ticket, sorted.last_received_at()).await?
+        && !admit(&mut transaction, ticket, sorted.filed_at()).await?
     {
         // Not by dropping it: that waits for the connection's next use, and holds the writer's row until then.
         transaction.rollback().await?;
@@ -222,7 +222,7 @@ async fn file(
     let row = sqlx::query(FILE)
         .bind(ticket.as_ref().map(|ticket| &ticket.writer[..]))
         .bind(ticket.map(|ticket| ticket.number))
-        .bind(bundles.iter().map(|bundle| bundle.last_received_at).max())
+        .bind(bundles.iter().map(|bundle| bundle.filed_at).max())
         .bind(or_none)
         .bind(column(deliveries(), |new| new.account.as_str()))
         .bind(column(results(), |result| result.msg_id.get()))

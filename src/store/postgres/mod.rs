@@ -28,6 +28,7 @@ use crate::domain::{
     Time,
 };
 use filing::{file_any, file_plain};
+use open::LIFT_CHANGE_NUMBERS;
 use writers::Writers;
 
 /// Changes nothing; refused, like every write, by a replica and by whoever lacks the right.
@@ -47,7 +48,7 @@ const PRUNE_OTHERS: &str = "with old as materialized ( \
      delete from other_deliveries using old where other_deliveries.id = old.id";
 
 /// The lowest number of a transaction in this database that is under way, or that of the next. Transactions elsewhere on the
-/// server do not hold it back. It only rises. Numbers are compared as PostgreSQL does: half of 2^32 are ahead.
+/// server do not hold it back. It only rises, as long as the server is the same. Numbers are compared as PostgreSQL does: half of 2^32 are ahead.
 const FIRST_OPEN_CHANGE: &str = "select base + least(next, (select min(next - age) \
      from (select (next - backend_xid::text::bigint) & 4294967295 as age from pg_stat_activity \
          where datname = current_database() and backend_xid is not null) as others \
@@ -215,7 +216,8 @@ impl Store for PostgresStore {
     }
 
     async fn announcements(&self) -> Result<Box<dyn Announcements>, StoreError> {
-        Ok(Box::new(announcing::listen(self.pool().await?).await?))
+        self.prepare().await?;
+        Ok(Box::new(announcing::listen(&self.options).await?))
     }
 
     async fn reread(
@@ -332,10 +334,10 @@ impl Store for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.prepare().await?;
         let mut writer = self.writers.lend().await?;
-        let mut pinged = sqlx::query(TRY_WRITE).execute(writer.connection()).await;
+        let mut pinged = try_write(writer.connection()).await;
         if pinged.is_err() && writer.lay_idle {
             writer = self.writers.open().await?;
-            pinged = sqlx::query(TRY_WRITE).execute(writer.connection()).await;
+            pinged = try_write(writer.connection()).await;
         }
         pinged?;
         self.writers.give_back(writer);
@@ -380,6 +382,13 @@ impl PostgresStore {
         }
         filed
     }
+}
+
+/// Asks before anything is filed again after an outage, when the server may be another one.
+async fn try_write(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(TRY_WRITE).execute(&mut *connection).await?;
+    sqlx::query(LIFT_CHANGE_NUMBERS).execute(connection).await?;
+    Ok(())
 }
 
 async fn file(

@@ -19,8 +19,11 @@ const MAX_CONNECTIONS: u32 = 10;
 /// How long a call waits for a connection before it gives up.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the server may take to let us in for the first time. A migration takes as long as it takes.
+/// How long the server may take to let us in for the first time.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// After how long a server that does not answer any more in the middle of a migration is asked anew.
+const PREPARE_PATIENCE: Duration = Duration::from_hours(1);
+
 /// How long a connection may take to answer before it is lent, and after it came back, perhaps from a call that was given
 /// up half-way. One that does not is closed: where packets get lost, as after a failover, it would otherwise hold its place
 /// in the pool for as long as TCP tries, a quarter of an hour.
@@ -96,13 +99,20 @@ impl PostgresStore {
             return Ok(());
         }
         // It goes on when nobody waits for it any longer: a migration may take longer than any caller's patience.
-        let task = preparing
-            .get_or_insert_with(|| tokio::spawn(prepare(self.options.clone(), self.migrations)));
+        let task = preparing.get_or_insert_with(|| {
+            let preparing = prepare(self.options.clone(), self.migrations);
+            let in_time = tokio::time::timeout(PREPARE_PATIENCE, preparing);
+            tokio::spawn(async move { in_time.await.unwrap_or_else(|_| Err(gave_up())) })
+        });
         let prepared = task.await.expect("nothing in it panics or ends it");
         *preparing = None;
         self.is_prepared.store(prepared.is_ok(), Relaxed);
         prepared
     }
+}
+
+fn gave_up() -> OpenStoreError {
+    OpenStoreError::Unreachable(sqlx::Error::PoolTimedOut)
 }
 
 async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<(), OpenStoreError> {
@@ -115,7 +125,7 @@ async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<()
     };
     let mut connection = tokio::time::timeout(CONNECT_PATIENCE, meeting)
         .await
-        .unwrap_or(Err(OpenStoreError::Unreachable(sqlx::Error::PoolTimedOut)))?;
+        .unwrap_or_else(|_| Err(gave_up()))?;
     migrate::run(&MIGRATOR, &mut connection, migrations).await?;
     lift_change_numbers(&mut connection)
         .await
@@ -127,7 +137,7 @@ async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<()
 }
 
 /// On another server than the one where the jobs were written, as after restoring a dump, transactions have lower numbers.
-const LIFT_CHANGE_NUMBERS: &str = "update change_numbers set base = latest.change + 1 - next \
+pub(super) const LIFT_CHANGE_NUMBERS: &str = "update change_numbers set base = latest.change + 1 - next \
      from (select coalesce(max(change), 0) as change from jobs) as latest, \
          (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) as numbers \
      where base + next <= latest.change";

@@ -91,7 +91,7 @@ pub(super) async fn file(
     ticket: Option<Ticket>,
 ) -> Result<Filed, StoreError> {
     if let Some(ticket) = ticket
-        && !admit(connection, ticket, sorted.last_received_at()).await?
+        && !admit(connection, ticket, sorted.filed_at()).await?
     {
         return Ok(Filed::Before);
     }

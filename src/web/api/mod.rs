@@ -106,8 +106,10 @@ pub(super) async fn job_deliveries(
     Parameters::read(&uri, &[])?;
     let (account, msg_id) = job_key(path, &access)?;
     let deliveries = in_time(state.0.store.job_deliveries(&account, msg_id)).await?;
+    // Those of an old job may have been pruned.
     if deliveries.is_empty() {
-        return Err(NO_JOB);
+        let job = in_time(state.0.store.job(&account, msg_id)).await?;
+        job.ok_or(NO_JOB)?;
     }
     let items = deliveries.iter().map(DeliveryOut::from).collect();
     Ok(Json(ListOut { items }))

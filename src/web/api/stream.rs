@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::out::JobOut;
 use super::{ACCOUNT, State, in_time};
-use crate::domain::{AccountName, whole_number};
+use crate::domain::{AccountName, Time, whole_number};
 use crate::feed::Follower;
 use crate::store::ChangeKey;
 use crate::web::access::Access;
@@ -37,6 +37,7 @@ pub(in crate::web) async fn stream(
     let parameters = Parameters::read(&uri, &[&["account"]])?;
     let account = parameters.get("account", ACCOUNT)?;
     let follower = in_time(state.0.feed.follow(last_event_id(&headers)?)).await?;
+    let follower = follower.ok_or_else(not_ours)?;
     // Whoever loses the connection before the first event has a place to resume from, too.
     let hello = Event::default().id(id(follower.at())).retry(RETRY);
     let following = Following {
@@ -58,6 +59,9 @@ struct Following {
 /// The next event; none ends the stream, and the client comes back.
 async fn next(mut following: Following) -> Option<(Event, Following)> {
     let changed = tokio::time::timeout(KEEP_ALIVE, following.job()).await;
+    if following.access.has_expired(Time::now()) {
+        return None;
+    }
     let at = Event::default().id(id(following.follower.at()));
     let event = match changed {
         Ok(job) => at.event("job").json_data(job?).ok()?,
@@ -90,6 +94,12 @@ impl Following {
     }
 }
 
+fn not_ours() -> Problem {
+    Problem::InvalidParameter(format!(
+        "`{LAST_EVENT_ID}` is not the id of an event of this stream"
+    ))
+}
+
 fn id(key: ChangeKey) -> String {
     format!("{}-{}", key.change, key.shown_id)
 }
@@ -109,8 +119,6 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<ChangeKey>, Problem> {
     });
     match (key, values.next()) {
         (Some(key), None) => Ok(Some(key)),
-        _ => Err(Problem::InvalidParameter(format!(
-            "`{LAST_EVENT_ID}` is not the id of an event of this stream"
-        ))),
+        _ => Err(not_ours()),
     }
 }
