@@ -25,7 +25,7 @@ export class Loader {
       const data = await fetcher(signal);
       if (signal.aborted) return;
       this.failed = false;
-      fill(this.area, this.draw(data));
+      redraw(this.area, this.draw(data));
     } catch (error) {
       if (signal.aborted) return;
       if (!(quietly && this.area.childElementCount > 0)) {
@@ -39,6 +39,16 @@ export class Loader {
   again() {
     return this.fetcher && this.load(this.fetcher);
   }
+}
+
+/** Puts new children in the place of old ones; what was open stays open, and the focus where it was. */
+function redraw(area, children) {
+  const controls = () => [...area.querySelectorAll('a, button, summary, pre')];
+  const open = [...area.querySelectorAll('details')].map((details) => details.open);
+  const focused = controls().indexOf(document.activeElement);
+  fill(area, children);
+  area.querySelectorAll('details').forEach((details, index) => (details.open = open[index] ?? false));
+  if (focused >= 0) controls()[focused]?.focus({ preventScroll: true });
 }
 
 function loadingNote() {

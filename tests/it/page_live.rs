@@ -119,10 +119,19 @@ async fn a_job_and_the_overview_follow() {
     let (server, browser) = list().await;
     browser.click("tbody a[href='#/jobs/plain/1060']").await;
     browser.shows("WeChat has sent this job.").await;
+    browser.click("details summary").await;
+    browser
+        .eval("document.querySelector('details summary').focus()")
+        .await;
     let revised = result(1_060, 61).status("err(10001)");
     server.accepts(&PLAIN, revised.xml()).await;
     browser.shows("suspected advertising").await;
     browser.shows("2 / 2").await;
+    // What was being read stays open, under the same focus.
+    let first = "document.querySelector('details')";
+    assert_eq!(browser.eval(&format!("{first}.open")).await, true);
+    let focused = format!("document.activeElement === {first}.querySelector('summary')");
+    assert_eq!(browser.eval(&focused).await, true);
 
     browser
         .eval("location.hash = '#/overview?from=2026-01-01&to=2026-01-02'")

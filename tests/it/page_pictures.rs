@@ -123,17 +123,15 @@ async fn every_view_has_its_picture() {
         ("error", "#/jobs?account=NOBODY", ".state.error"),
     ];
     for language in ["en", "zh"] {
+        browser.open(&server.url("/livez")).await;
+        browser.until("location.pathname === '/livez'").await;
+        let choice = format!("localStorage.setItem('qunfa.language', '{language}')");
+        browser.eval(&choice).await;
         for scheme in ["light", "dark"] {
             browser.prefers(scheme).await;
             for (width, size) in [(1280, "wide"), (360, "phone")] {
                 for (name, hash, sign) in views {
                     browser.width(width).await;
-                    browser.open(&server.url("/livez")).await;
-                    browser
-                        .eval(&format!(
-                            "localStorage.setItem('qunfa.language', '{language}')"
-                        ))
-                        .await;
                     browser.open(&server.url(&format!("/{hash}"))).await;
                     browser
                         .until(&format!("document.querySelector({sign:?})"))
