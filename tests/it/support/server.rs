@@ -164,6 +164,8 @@ impl Server {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
+        // From now on it goes with us, be it that it does not start.
+        self.child = Some(child);
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -189,7 +191,6 @@ impl Server {
             self.metrics = Some(url.to_owned());
         }
         self.address = address.parse().unwrap();
-        self.child = Some(child);
     }
 
     /// The program, with the server's configuration and nothing else of ours in its environment.
