@@ -93,20 +93,6 @@ fn main() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let syncs = machine::syncs_per_second(directory.path(), Duration::from_secs(1))?;
 
-    let mut tables = Vec::new();
-    if let Some(jobs) = sizes {
-        let sizes = Sizes {
-            plan,
-            postgres: &postgres,
-            directory: directory.path(),
-        };
-        sizes.run(Subject::Postgres, jobs, &mut tables)?;
-        sizes.run(Subject::Sqlite, jobs / 10, &mut tables)?;
-    } else {
-        let measured = Bench::new(plan, &postgres, directory.path()).run()?;
-        measured.write(&mut tables)?;
-    }
-
     let mut out = io::stdout().lock();
     let (seconds, rounds) = (plan.seconds, plan.rounds);
     writeln!(out, "| machine | |\n|---|---|")?;
@@ -124,6 +110,15 @@ fn main() -> anyhow::Result<()> {
         out,
         "| rounds | {rounds} in turns, {seconds} s for each row |\n"
     )?;
-    out.write_all(&tables)?;
-    Ok(())
+    let Some(jobs) = sizes else {
+        let measured = Bench::new(plan, &postgres, directory.path()).run()?;
+        return Ok(measured.write(&mut out)?);
+    };
+    let sizes = Sizes {
+        plan,
+        postgres: &postgres,
+        directory: directory.path(),
+    };
+    sizes.run(Subject::Postgres, jobs, &mut out)?;
+    sizes.run(Subject::Sqlite, jobs / 10, &mut out)
 }
