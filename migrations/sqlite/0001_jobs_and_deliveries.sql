@@ -49,13 +49,14 @@ create table jobs (
 
 -- With what totals add up, so that these need not read the rows.
 create index jobs_by_finish on jobs (
-    finished_at, account, msg_id, outcome, total_count, filter_count, sent_count, error_count
+    finished_at, account, msg_id, outcome, code, total_count, filter_count, sent_count, error_count
 );
 create index jobs_by_account on jobs (account, finished_at, msg_id);
 create index jobs_by_update on jobs (updated_at);
 create index jobs_by_change on jobs (change, shown_id);
 -- Those that are rare; the sent ones are soon found in the order of the list.
 create index jobs_by_outcome on jobs (outcome, finished_at, account, msg_id) where outcome <> 'sent';
+create index jobs_by_account_and_outcome on jobs (account, outcome, finished_at, msg_id) where outcome <> 'sent';
 create index jobs_by_code on jobs (code, finished_at, account, msg_id) where code is not null;
 create index jobs_by_check_state on jobs (check_state, finished_at, account, msg_id) where check_state is not null;
 create index jobs_by_receipt on jobs (shown_received_at, shown_id) where shown_body is not null;
