@@ -44,6 +44,9 @@ export function startLive() {
   connect();
   onKeyChange(connect);
   addEventListener('online', connect);
+  // A page that was left may be kept for the way back, and must not keep its connection.
+  addEventListener('pagehide', () => connection.abort());
+  addEventListener('pageshow', (event) => event.persisted && connect());
   document.addEventListener('visibilitychange', () => {
     clearTimeout(hiddenTimer);
     if (document.hidden) hiddenTimer = setTimeout(() => connection?.abort(), HIDDEN_PATIENCE);

@@ -141,3 +141,24 @@ async fn a_job_and_the_overview_follow() {
     server.accepts(&SAFE, result(5_000, 90).xml()).await;
     browser.until(&format!("{jobs} === '61'")).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_was_left_gives_its_connection_back() {
+    let (server, browser) = list().await;
+    // Browsers open six connections to a server, and keep pages for the way back.
+    for step in 1..=8 {
+        browser
+            .eval(&format!("location.href = '/?{step}#/jobs'"))
+            .await;
+        browser
+            .until(&format!("location.search === '?{step}' && {ROWS} === 50"))
+            .await;
+    }
+    browser.eval("history.back()").await;
+    browser.until("location.search === '?7'").await;
+    browser
+        .until("document.querySelector('.live').dataset.state === 'open'")
+        .await;
+    server.accepts(&PLAIN, result(6_000, 100).xml()).await;
+    browser.until(&format!("{FIRST} === '6000'")).await;
+}
