@@ -23,7 +23,7 @@ export function header(signal) {
   const element = el('header', { class: 'top' },
     el('a', { class: 'brand', href: href(['overview']) }, el('span', { class: 'mark', 'aria-hidden': 'true' }), 'qunfa ',
       el('span', { class: 'subtitle' }, t('app.subtitle'))),
-    el('nav', { 'aria-label': t('app.nav') }, links),
+    el('nav', { 'aria-label': t('app.nav') }, links, el('a', { href: 'docs' }, t('docs.short'))),
     el('div', { class: 'settings', role: 'group', 'aria-label': t('app.settings') }, live, languageSwitch(), themeChoice(), forget));
   return {
     element,
@@ -37,7 +37,7 @@ export function header(signal) {
   };
 }
 
-function languageSwitch() {
+export function languageSwitch() {
   // Each language is named in itself.
   const [other, name, lang] = language() === 'zh' ? ['en', 'English', 'en'] : ['zh', '中文', 'zh-CN'];
   return el('button', { type: 'button', class: 'quiet', lang, id: 'language', onclick: () => {
@@ -46,7 +46,7 @@ function languageSwitch() {
   } }, name);
 }
 
-function themeChoice() {
+export function themeChoice() {
   const select = el('select', { 'aria-label': t('app.theme'), id: 'theme', onchange: () => choose('theme', select.value) },
     THEMES.map((value) => el('option', { value }, t(`app.theme.${value}`))));
   select.value = theme();

@@ -10,6 +10,7 @@ mod export;
 mod healthcheck;
 mod key;
 mod migrate;
+mod openapi;
 mod prune;
 mod reprocess;
 mod secret;
@@ -91,6 +92,8 @@ enum Command {
     /// The result has a `MsgID` that cannot be real, is read back, and is removed again. One line for each check: ok, warn or
     /// fail. Run it as the user that runs the server: exit code 0 when nothing fails.
     Doctor(doctor::DoctorArgs),
+    /// Print the document of the API, OpenAPI 3.1, which a server serves at /openapi.json
+    Openapi,
     /// Play WeChat's side, for trials and tests
     Simulate {
         #[command(subcommand)]
@@ -235,6 +238,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Copy(arguments) => block_on(copy::run(&settings()?, arguments)),
         Command::Spool(arguments) => block_on(spool::run(&settings()?, arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(settings, arguments)),
+        Command::Openapi => openapi::run(),
         Command::Simulate { command } => match command {
             SimulateCommand::Push(arguments) => block_on(simulate::push(settings, *arguments)),
             SimulateCommand::Load(arguments) => block_on(simulate::load(settings, *arguments)),

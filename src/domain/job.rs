@@ -1,6 +1,7 @@
 //! What became of a mass-send job: the content of one `MASSSENDJOBFINISH` event, and the job that its deliveries add up to.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AccountName, MsgId, Status, Time};
 
@@ -57,19 +58,20 @@ impl Counts {
     }
 }
 
-/// One article of the message. Its serde form is the shape in the stores' JSON column and in the API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One article of the message.
+// Its serde form is the shape in the stores' JSON column and in the API, whose document has these words, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Article {
     /// `ArticleIdx`, from 1.
     pub idx: i64,
-    /// `ArticleUrl`; none when `ArticleUrlResult` had no entry for it.
+    /// `ArticleUrl`; null when `ArticleUrlResult` had no entry for it.
     pub url: Option<String>,
-    /// The originality check; none when `CopyrightCheckResult` had no entry for it.
+    /// The originality check; null when `CopyrightCheckResult` had no entry for it.
     pub copyright: Option<Copyright>,
 }
 
 /// What the originality check found for one article.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Copyright {
     /// `UserDeclareState`: 0 nothing declared, 1 original, 2 reprint.
     pub user_declare_state: Option<i64>,

@@ -27,6 +27,10 @@ const LAST_MILLISECOND: i64 = 253_402_300_799_999;
 impl Time {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
+    /// The first millisecond of the year −9999.
+    pub const FIRST: Self = Self(FIRST_MILLISECOND);
+    /// The last millisecond of the year 9999.
+    pub const LAST: Self = Self(LAST_MILLISECOND);
 
     /// The time of the system's clock.
     pub fn now() -> Self {

@@ -9,6 +9,8 @@ use axum::http::{StatusCode, Uri};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tracing::warn;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use super::State;
 use super::warnings::Subject;
@@ -27,21 +29,32 @@ pub(super) const UNAVAILABLE: &str = "unavailable";
 pub(super) const STATUSES: [&str; 3] = [READY, DEGRADED, UNAVAILABLE];
 
 /// Whether events can be accepted.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Ready)]
 pub(super) struct ReadyOut {
+    /// `ready`; `degraded`: the spool is in use or does not work, and what comes in is kept; `unavailable`: nothing can be kept.
+    #[schema(schema_with = status)]
     pub(super) status: &'static str,
+    /// `sqlite` or `postgresql`.
+    #[schema(example = "postgresql")]
     database: &'static str,
+    /// The same in words.
+    #[schema(example = "the database answers")]
     detail: &'static str,
-    /// Where there is a spool that can be read.
+    /// With PostgreSQL; missing while it cannot be read.
+    #[schema(value_type = SpoolOut, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spool: Option<SpoolOut>,
 }
 
-#[derive(Clone, Serialize)]
+/// What is kept apart from the database.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Spool)]
 pub(super) struct SpoolOut {
     /// Deliveries that wait for the database.
     pub(super) waiting: i64,
-    /// How long the oldest of them has waited.
+    /// How long the oldest of them has waited; missing while none waits.
+    #[schema(value_type = i64, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) oldest_age_seconds: Option<i64>,
     /// Deliveries that the database refuses for their content.
@@ -51,12 +64,34 @@ pub(super) struct SpoolOut {
 /// The last answer of [`health`], and when it was found.
 pub(super) type LastAnswer = Mutex<Option<(Instant, StatusCode, ReadyOut)>>;
 
-/// The process runs.
+fn status() -> Object {
+    let word = ObjectBuilder::new().schema_type(Type::String);
+    word.enum_values(Some(STATUSES)).build()
+}
+
+/// Whether the process runs
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "Server",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain", example = "ok")),
+)]
 pub(super) async fn livez() -> &'static str {
     "ok"
 }
 
-/// Whether an event would be kept: in the database, or else in the spool.
+/// Whether an event would be kept
+///
+/// In the database, or else in the spool. An answer holds for a second.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Server",
+    responses(
+        (status = 200, description = "It would be: `ready` or `degraded`.", body = ReadyOut),
+        (status = 503, description = "Nothing can be kept: `unavailable`.", body = ReadyOut),
+    ),
+)]
 pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, Json<ReadyOut>) {
     let (code, out) = health(&state).await;
     (code, Json(out))

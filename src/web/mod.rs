@@ -184,9 +184,14 @@ pub enum Part {
     Api(Scope),
 }
 
+/// The document of the API, OpenAPI 3.1, as JSON.
+pub fn openapi() -> &'static str {
+    &api::DOCUMENT
+}
+
 /// Every route there is; a new one stands here, and says who may ask.
 pub fn routes() -> Vec<Route> {
-    use Part::{Api, Callback, Health, Page};
+    use Part::{Api, Callback, Health, Open, Page};
     use Scope::{Export, Read};
     let route = |path, part, methods| Route {
         path,
@@ -235,7 +240,9 @@ pub fn routes() -> Vec<Route> {
         ),
         route("/api/v1/stream", Api(Read), get(api::stream::stream)),
         route("/api/v1/reasons", Api(Read), get(api::reasons)),
+        route("/openapi.json", Open, tagged(get(api::openapi_json))),
         route("/", Page, get(page::index)),
+        route("/docs", Page, get(page::docs)),
         route("/assets/{version}/{*path}", Page, get(page::asset)),
         route("/livez", Health, get(health::livez)),
         route("/readyz", Health, get(health::readyz)),
@@ -306,6 +313,7 @@ pub fn router(state: State, side: Side) -> Router {
     };
 
     let page = page.layer(compression()).layer(from_fn(page::guard));
+    let open = open.layer(compression());
     finish(wechat.merge(api).merge(open).merge(page), state)
 }
 

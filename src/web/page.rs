@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 struct Files;
 
 const INDEX: &str = "index.html";
+const DOCS: &str = "docs.html";
 
 /// Nothing but what comes from here; no markup made of texts, in browsers that can refuse it.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -45,9 +46,19 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// `GET /`.
 pub(super) async fn index(headers: HeaderMap) -> Response {
-    let file = Files::get(INDEX).expect("it is embedded");
+    entry(&headers, INDEX)
+}
+
+/// `GET /docs`: the document of the API, for people.
+pub(super) async fn docs(headers: HeaderMap) -> Response {
+    entry(&headers, DOCS)
+}
+
+/// What names the files of this version.
+fn entry(headers: &HeaderMap, name: &str) -> Response {
+    let file = Files::get(name).expect("it is embedded");
     let text = String::from_utf8_lossy(&file.data).replace("{version}", &VERSION);
-    answer(&headers, INDEX, "no-cache", text.into_bytes())
+    answer(headers, name, "no-cache", text.into_bytes())
 }
 
 /// `GET /assets/{version}/{*path}`.

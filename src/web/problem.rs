@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::{error, warn};
+use utoipa::ToSchema;
 
 use super::refusals::OF_KEYS;
 use crate::domain::Scope;
@@ -34,18 +35,25 @@ pub(super) enum Problem {
     Internal,
 }
 
-/// The body; `request_id` finds the log's lines.
-#[derive(Serialize)]
-struct ProblemOut<'a> {
+/// What went wrong (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemOut<'a> {
+    /// Stable: `urn:qunfa:problem:` and an id.
+    #[schema(pattern = "^urn:qunfa:problem:[a-z-]+$")]
     r#type: String,
+    /// The type in words.
     title: &'static str,
+    /// The status of the answer.
     status: u16,
+    /// What is wrong here, for people.
     detail: &'a str,
+    /// Finds the lines of the log.
     request_id: &'a str,
 }
 
 impl Problem {
-    const fn id(&self) -> &'static str {
+    pub(super) const fn id(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::TooManyRequests => "too-many-requests",
@@ -58,7 +66,7 @@ impl Problem {
         }
     }
 
-    const fn title(&self) -> &'static str {
+    pub(super) const fn title(&self) -> &'static str {
         match self {
             Self::Unauthorized => "A key is needed",
             Self::TooManyRequests => "Too many keys were wrong",
@@ -71,7 +79,7 @@ impl Problem {
         }
     }
 
-    const fn status(&self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
@@ -98,6 +106,16 @@ impl Problem {
             Self::MethodNotAllowed => "the API is read with GET",
             Self::Unavailable => "the database did not answer in time; try again in a moment",
             Self::Internal => "the request is in the log under its id",
+        }
+    }
+
+    pub(super) fn body<'a>(&'a self, request_id: &'a str) -> ProblemOut<'a> {
+        ProblemOut {
+            r#type: format!("urn:qunfa:problem:{}", self.id()),
+            title: self.title(),
+            status: self.status().as_u16(),
+            detail: self.detail(),
+            request_id,
         }
     }
 }
@@ -151,14 +169,8 @@ pub(super) fn complete(mut response: Response, request_id: &str) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
-    let body = serde_json::to_vec(&ProblemOut {
-        r#type: format!("urn:qunfa:problem:{}", problem.id()),
-        title: problem.title(),
-        status: problem.status().as_u16(),
-        detail: problem.detail(),
-        request_id,
-    })
-    .expect("a problem is texts and a number");
+    let body = problem.body(request_id);
+    let body = serde_json::to_vec(&body).expect("a problem is texts and a number");
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(

@@ -115,6 +115,7 @@ const OF_DELIVERIES: &[&str] = &[
     "state=x",
     "state=",
     "event=",
+    "event=%00",
     "outcome=sent",
     "msg_id=1",
     "updated_after=1",

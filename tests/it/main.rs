@@ -2,6 +2,7 @@
 //!
 //! - `access`: who may ask for what: every route, with every kind of key.
 //! - `api_answers`: how answers of the API go out: conditional, compressed, to pages of other origins.
+//! - `api_docs`: what the documents tell people to do with the API and the database works.
 //! - `api_errors`: what the API refuses, and how it says so.
 //! - `api_stats`: what jobs add up to, by the clocks of a zone.
 //! - `api`: every route of the API, its shapes, filters and pages.
@@ -10,6 +11,7 @@
 //! - `dashboards`: what Grafana and Prometheus are given asks for what there is.
 //! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
 //! - `copy`: everything moves from one database into another, and nothing gets lost on the way.
+//! - `docs_page`: the documentation page in a real browser.
 //! - `doctor`: what is well is `ok`, what is not is told, and nothing is left behind.
 //! - `stream`: jobs as they change, over server-sent events.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
@@ -18,6 +20,7 @@
 //! - `in_doubt`: a connection to PostgreSQL that breaks in the middle of a commit.
 //! - `clocks`: a clock that jumps.
 //! - `kept`: which authentic pushes are kept.
+//! - `openapi`: the document of the API says what the API does.
 //! - `outage`: the database is away, and comes back.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
 //! - `page`: the page in a real browser.
@@ -70,6 +73,7 @@
 mod access;
 mod api;
 mod api_answers;
+mod api_docs;
 mod api_errors;
 mod api_stats;
 mod backup;
@@ -82,6 +86,7 @@ mod copy;
 mod dashboards;
 mod database_tls;
 mod demo;
+mod docs_page;
 mod doctor;
 mod durability;
 mod export;
@@ -97,6 +102,7 @@ mod load;
 mod logs;
 mod metrics;
 mod mistakes;
+mod openapi;
 mod outage;
 mod outcome;
 mod page;

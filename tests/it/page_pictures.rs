@@ -119,6 +119,7 @@ async fn every_view_has_its_picture() {
             ".originality",
         ),
         ("received", "#/received?state=unparsed", "pre"),
+        ("docs", "docs", "section.operation"),
         ("empty", "#/jobs?account=nobody", ".state.empty"),
         ("error", "#/jobs?account=NOBODY", ".state.error"),
     ];

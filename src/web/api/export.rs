@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tracing::warn;
 
+use super::document::asked::{Bom, JobFilters};
+use super::document::examples;
 use super::{JOB_FILTERS, Problem, State, in_time, job_filter};
 use crate::store::JobFilter;
 use crate::web::access::Access;
@@ -20,7 +22,25 @@ const PIECE: usize = 64 * 1024;
 
 const BOM: &str = "true or false";
 
-/// `GET /api/v1/jobs.csv`.
+/// Every job that matches, as CSV
+///
+/// In the order of the list, as a download, in UTF-8 with a line of names. What a spreadsheet would take for a formula has a `'`
+/// before it; null is an empty field. A database that fails on the way breaks the connection off, so that no part is taken for the
+/// whole.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs.csv",
+    tag = "Jobs",
+    params(JobFilters, Bom),
+    responses((
+        status = 200,
+        description = "The jobs.",
+        headers(("content-disposition" = String, description = "`attachment`, with the name of a file.")),
+        content_type = "text/csv",
+        body = String,
+        example = examples::csv,
+    )),
+)]
 pub(in crate::web) async fn jobs_csv(
     FromState(state): FromState<State>,
     access: Access,
@@ -32,7 +52,24 @@ pub(in crate::web) async fn jobs_csv(
     export(&state, filter, Format::Csv { bom }).await
 }
 
-/// `GET /api/v1/jobs.ndjson`.
+/// Every job that matches, as NDJSON
+///
+/// In the order of the list, as a download: a Job a line. A database that fails on the way breaks the connection off, so that no part
+/// is taken for the whole.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs.ndjson",
+    tag = "Jobs",
+    params(JobFilters),
+    responses((
+        status = 200,
+        description = "The jobs.",
+        headers(("content-disposition" = String, description = "`attachment`, with the name of a file.")),
+        content_type = "application/x-ndjson",
+        body = String,
+        example = examples::ndjson,
+    )),
+)]
 pub(in crate::web) async fn jobs_ndjson(
     FromState(state): FromState<State>,
     access: Access,

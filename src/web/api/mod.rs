@@ -1,5 +1,6 @@
 //! The JSON API: what dashboards read. Handlers read parameters, ask the store once, and shape the answer.
 
+mod document;
 mod export;
 pub(super) mod out;
 pub(super) mod stats;
@@ -12,6 +13,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as FromState};
 use axum::http::Uri;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::State;
 use super::access::Access;
@@ -20,6 +22,9 @@ use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::domain::{AccountName, CATALOGUE, MsgId, Time, whole_number};
 use crate::store::{DeliveryFilter, JobFilter, Page, StoreError};
+use document::asked::{DeliveryFilters, JobFilters, JobKey, Paging};
+pub(super) use document::{DOCUMENT, Tagged, openapi_json};
+use document::{NoJob, examples};
 pub(super) use export::{jobs_csv, jobs_ndjson};
 use out::{DeliveryOut, JobOut, ReasonOut};
 
@@ -58,19 +63,34 @@ const PAGE: &[&str] = &["limit", "cursor"];
 type Answer<T> = Result<Json<T>, Problem>;
 
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Page)]
 pub(super) struct PageOut<T> {
     items: Vec<T>,
+    /// For the parameter `cursor` of the next page; null on the last one. Opaque, and good with the same filters only.
     next_cursor: Option<String>,
 }
 
 /// A whole list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = List)]
 pub(super) struct ListOut<T> {
     items: Vec<T>,
 }
 
-/// `GET /api/v1/jobs`.
+/// Jobs, the latest first
+///
+/// Descending by (`finished_at`, `account`, `msg_id` as a number).
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs",
+    tag = "Jobs",
+    params(JobFilters, Paging),
+    responses(
+        (status = 200, description = "A page of jobs.", body = PageOut<JobOut>, example = examples::jobs),
+        Tagged,
+    ),
+)]
 pub(super) async fn jobs(
     FromState(state): FromState<State>,
     access: Access,
@@ -83,7 +103,18 @@ pub(super) async fn jobs(
     Ok(page_out(&filter, &page, &jobs))
 }
 
-/// `GET /api/v1/jobs/{account}/{msg_id}`.
+/// A job
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{account}/{msg_id}",
+    tag = "Jobs",
+    params(JobKey),
+    responses(
+        (status = 200, description = "The job.", body = JobOut, example = examples::job),
+        Tagged,
+        NoJob,
+    ),
+)]
 pub(super) async fn job(
     FromState(state): FromState<State>,
     access: Access,
@@ -96,7 +127,18 @@ pub(super) async fn job(
     Ok(Json(JobOut::from(&job.ok_or(NO_JOB)?)))
 }
 
-/// `GET /api/v1/jobs/{account}/{msg_id}/deliveries`.
+/// What was received for a job, the oldest first
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{account}/{msg_id}/deliveries",
+    tag = "Jobs",
+    params(JobKey),
+    responses(
+        (status = 200, description = "Its deliveries.", body = ListOut<DeliveryOut>, example = examples::job_deliveries),
+        Tagged,
+        NoJob,
+    ),
+)]
 pub(super) async fn job_deliveries(
     FromState(state): FromState<State>,
     access: Access,
@@ -115,7 +157,19 @@ pub(super) async fn job_deliveries(
     Ok(Json(ListOut { items }))
 }
 
-/// `GET /api/v1/deliveries`.
+/// Everything that is kept, the latest first
+///
+/// Descending by (`received_at`, `id`). A delivery that could not be understood is `unparsed`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/deliveries",
+    tag = "Deliveries",
+    params(DeliveryFilters, Paging),
+    responses(
+        (status = 200, description = "A page of deliveries.", body = PageOut<DeliveryOut>, example = examples::deliveries),
+        Tagged,
+    ),
+)]
 pub(super) async fn deliveries(
     FromState(state): FromState<State>,
     access: Access,
@@ -126,7 +180,7 @@ pub(super) async fn deliveries(
         account: parameters.get("account", ACCOUNT)?,
         accounts: access.accounts(),
         state: parameters.get("state", STATE)?,
-        event: parameters.get("event", EVENT)?,
+        event: parameters.get_with("event", EVENT, event)?,
         from: parameters.get_with("from", TIME, bound)?,
         to: parameters.get_with("to", TIME, bound)?,
     };
@@ -135,7 +189,18 @@ pub(super) async fn deliveries(
     Ok(page_out(&filter, &page, &deliveries))
 }
 
-/// `GET /api/v1/reasons`.
+/// The catalogue of `err(num)` codes
+///
+/// Every code known, ascending. WeChat adds to them without notice.
+#[utoipa::path(
+    get,
+    path = "/api/v1/reasons",
+    tag = "Jobs",
+    operation_id = "catalogue",
+    responses(
+        (status = 200, description = "The codes.", body = ListOut<ReasonOut>, example = examples::reasons),
+    ),
+)]
 pub(super) async fn reasons(uri: Uri) -> Answer<ListOut<ReasonOut>> {
     Parameters::read(&uri, &[])?;
     let items = CATALOGUE
@@ -226,6 +291,11 @@ async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Problem::Unavailable),
     }
+}
+
+/// No event is called by a NUL, which PostgreSQL takes in no text.
+fn event(text: &str) -> Option<String> {
+    (!text.contains('\0')).then(|| text.to_owned())
 }
 
 /// `from` and `to`: a time between two milliseconds counts as the later one, so that no job before it is in.

@@ -3,34 +3,69 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{KnownFormat, Object, Schema, SchemaFormat, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::{Article, Delivery, Job, Reason, Time, reason};
+use crate::domain::{Article, Delivery, DeliveryState, Job, Outcome, Reason, Time, reason};
 
-/// A job.
-#[derive(Serialize)]
+/// What became of one mass send, as its deliveries add up to it. What the event did not carry is null.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Job)]
 pub(in crate::web) struct JobOut {
+    /// The account that sent it.
     account: String,
+    /// WeChat's id of the job: a counter of the account. A text, as it can pass 2^53.
+    #[schema(pattern = "^[1-9][0-9]{0,18}$")]
     msg_id: String,
+    #[schema(schema_with = outcome)]
     outcome: &'static str,
+    /// `Status` as received, white space around it cut.
     status: Option<String>,
+    /// Why it was rejected in review; null unless `outcome` is `rejected`.
     reason: Option<ReasonOut>,
+    /// `TotalCount`: followers under the tag, or entries in `touser`.
+    #[schema(minimum = 0)]
     total_count: Option<i64>,
+    /// `FilterCount`: followers **left** after filtering, not those filtered out.
+    #[schema(minimum = 0)]
     filter_count: Option<i64>,
+    /// `SentCount`.
+    #[schema(minimum = 0)]
     sent_count: Option<i64>,
+    /// `ErrorCount`.
+    #[schema(minimum = 0)]
     error_count: Option<i64>,
+    /// `total_count` − `filter_count`; null when either is.
     filtered_out: Option<i64>,
+    /// `filter_count` − `sent_count` − `error_count`; null when one of them is. It can be below zero.
     unaccounted: Option<i128>,
+    /// `CheckState` of the originality check: 1 no reprint, 2 a reprint that may be sent, 3 a reprint that must not be sent;
+    /// 0 was observed, and seems to mean that nothing was checked.
     check_state: Option<i64>,
+    /// `Count` of the originality check.
     copyright_count: Option<i64>,
+    /// `Count` of the list of article URLs.
     article_url_count: Option<i64>,
+    /// Both lists of the event, merged by `ArticleIdx`, ascending.
     articles: Vec<Article>,
+    /// The account's original id, `gh_…`.
     to_user_name: Option<String>,
+    /// Documented as the mass-send assistant, in truth an OpenID.
     from_user_name: Option<String>,
+    /// `CreateTime` of the event.
     finished_at: TimeOut,
+    /// When its first delivery came.
     first_received_at: TimeOut,
+    /// When its latest delivery came, a retry included.
     last_received_at: TimeOut,
+    /// When a shown value or `revision` last changed; a mere retry does not count.
     updated_at: TimeOut,
+    /// Copies received, retries included.
+    #[schema(minimum = 1)]
     deliveries: i64,
+    /// Distinct contents received. Shown is the one with the latest `CreateTime`.
+    #[schema(minimum = 1)]
     revision: i64,
 }
 
@@ -67,10 +102,15 @@ impl From<&Job> for JobOut {
 }
 
 /// A code of `err(num)` and what it means.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reason)]
 pub(in crate::web) struct ReasonOut {
+    /// The number in `err(num)`.
+    #[schema(minimum = 0)]
     code: i32,
+    /// WeChat's own words; null for a code that WeChat does not document.
     zh: Option<&'static str>,
+    /// The same in English.
     en: Option<&'static str>,
 }
 
@@ -80,20 +120,37 @@ impl From<Reason> for ReasonOut {
     }
 }
 
-/// A delivery: either `body`, when it is UTF-8, or `body_base64` is set.
-#[derive(Serialize)]
+/// One distinct body that was pushed to an account, kept raw. Either `body` or `body_base64` is set.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub(in crate::web) struct DeliveryOut {
+    /// Ascends in the order of acceptance.
     id: String,
+    /// The account that it was pushed to.
     account: String,
+    /// `Event` as received; null where unreadable.
     event: Option<String>,
+    /// `MsgID`; null where unreadable. That of a delivery that is no job result is no job's id.
+    #[schema(pattern = "^[1-9][0-9]{0,18}$")]
     msg_id: Option<String>,
+    /// The message, in the encrypted modes decrypted; null when it is not UTF-8.
     body: Option<String>,
+    /// The same in Base64, when it is not UTF-8.
+    #[schema(content_encoding = "base64")]
     body_base64: Option<String>,
+    /// SHA-256 of the body, in lower-case hexadecimal digits.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     body_sha256: String,
+    #[schema(schema_with = delivery_state)]
     state: &'static str,
+    /// What could not be read, in words.
     error: Option<String>,
+    /// When it first came.
     received_at: TimeOut,
+    /// When it last came.
     last_received_at: TimeOut,
+    /// How many times it came.
+    #[schema(minimum = 1)]
     times: i64,
 }
 
@@ -121,8 +178,46 @@ impl From<&Delivery> for DeliveryOut {
 /// A time as RFC 3339.
 pub(super) struct TimeOut(pub(super) Time);
 
+impl ToSchema for TimeOut {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+}
+
+impl PartialSchema for TimeOut {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        let time = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(format))
+            .description(Some(
+                "RFC 3339 in UTC with `Z`, to the millisecond, without the fraction where it is zero.",
+            ));
+        time.into()
+    }
+}
+
 impl Serialize for TimeOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
+}
+
+/// The word for an outcome.
+pub(in crate::web) fn outcome() -> Object {
+    let meaning = "`sent` (`send success`), `failed` (`send fail`), `rejected` (`err(num)`) or `unknown` (any other text, or none).";
+    one_of(Outcome::ALL.map(Outcome::as_str), meaning)
+}
+
+/// The word for the state of a delivery.
+pub(in crate::web) fn delivery_state() -> Object {
+    let words = [DeliveryState::Stored, DeliveryState::Unparsed].map(DeliveryState::as_str);
+    one_of(words, "Whether it was understood: `stored` or `unparsed`.")
+}
+
+fn one_of<const N: usize>(words: [&'static str; N], meaning: &str) -> Object {
+    let word = ObjectBuilder::new().schema_type(Type::String);
+    word.enum_values(Some(words))
+        .description(Some(meaning))
+        .build()
 }

@@ -4,9 +4,12 @@ use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::Uri;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::document::asked::{InRange, TimelineRange};
+use super::document::examples;
 use super::out::{ReasonOut, TimeOut};
-use super::{ACCOUNT, Answer, ListOut, State, TIME, bound, in_time};
+use super::{ACCOUNT, Answer, ListOut, State, TIME, Tagged, bound, in_time};
 use crate::domain::{
     AccountStats, Bucket, InvalidTimeline, Outcome, ReasonStats, Stats, Time, Timeline, reason,
 };
@@ -18,7 +21,16 @@ use crate::web::problem::Problem;
 const BUCKET: &str = "one of hour, day, week, month";
 const TZ: &str = "the IANA name of a time zone, such as Asia/Shanghai";
 
-/// `GET /api/v1/stats`.
+/// Totals
+///
+/// Over jobs that finished in the range; without `from` or `to`, it has no bound there.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stats",
+    tag = "Stats",
+    params(InRange),
+    responses((status = 200, description = "The totals.", body = StatsOut, example = examples::totals), Tagged),
+)]
 pub(in crate::web) async fn totals(
     FromState(state): FromState<State>,
     access: Access,
@@ -29,7 +41,19 @@ pub(in crate::web) async fn totals(
     Ok(Json(StatsOut::from(&totals)))
 }
 
-/// `GET /api/v1/stats/timeline`.
+/// Totals over time
+///
+/// One item for each hour, day, week or month that the range touches, ascending, with zeros where there was nothing; none
+/// when `from` is not before `to`. The first and the last bucket are cut to the range. Where clocks are set, a day has 23 or
+/// 25 hours, an hour that is repeated is two, and what clocks skip has no bucket. More than 2000 buckets, or a range outside
+/// of the years 1 to 9998, are answered 400.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stats/timeline",
+    tag = "Stats",
+    params(TimelineRange),
+    responses((status = 200, description = "The buckets.", body = ListOut<BucketOut>, example = examples::timeline), Tagged),
+)]
 pub(in crate::web) async fn timeline(
     FromState(state): FromState<State>,
     access: Access,
@@ -46,16 +70,26 @@ pub(in crate::web) async fn timeline(
     }
     let totals = in_time(state.0.store.timeline(&filter, &timeline.edges())).await?;
     let items = timeline.starts.iter().zip(&totals);
-    let items = items.map(|(start, stats)| BucketOut {
-        start: zone.rfc3339(*start).to_string(),
-        sums: SumsOut::from(stats),
-    });
+    let items = items.map(|(start, stats)| BucketOut::new(zone.rfc3339(*start).to_string(), stats));
     Ok(Json(ListOut {
         items: items.collect(),
     }))
 }
 
-/// `GET /api/v1/stats/reasons`.
+/// Why jobs were rejected
+///
+/// The most frequent code first, then ascending by `code`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stats/reasons",
+    tag = "Stats",
+    operation_id = "reasons_given",
+    params(InRange),
+    responses(
+        (status = 200, description = "The codes.", body = ListOut<ReasonStatsOut>, example = examples::reasons_given),
+        Tagged,
+    ),
+)]
 pub(in crate::web) async fn reasons(
     FromState(state): FromState<State>,
     access: Access,
@@ -67,7 +101,20 @@ pub(in crate::web) async fn reasons(
     Ok(Json(ListOut { items }))
 }
 
-/// `GET /api/v1/stats/accounts`.
+/// Totals of each account
+///
+/// Of those that have jobs in the range, and of these jobs alone; descending by `last_finished_at`, then ascending by
+/// `account`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stats/accounts",
+    tag = "Stats",
+    params(InRange),
+    responses(
+        (status = 200, description = "The accounts.", body = ListOut<AccountStatsOut>, example = examples::accounts),
+        Tagged,
+    ),
+)]
 pub(in crate::web) async fn accounts(
     FromState(state): FromState<State>,
     access: Access,
@@ -95,23 +142,40 @@ impl From<InvalidTimeline> for Problem {
     }
 }
 
-/// Totals.
-#[derive(Serialize)]
+/// Totals over jobs. A count that a job did not carry adds nothing; a sum can pass 2^63.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stats)]
 pub(in crate::web) struct StatsOut {
+    /// How many jobs.
+    #[schema(minimum = 0)]
     jobs: i64,
+    /// How many with each outcome.
     by_outcome: ByOutcomeOut,
+    /// Sum of `total_count`.
+    #[schema(minimum = 0)]
     total_count: i128,
+    /// Sum of `filter_count`.
+    #[schema(minimum = 0)]
     filter_count: i128,
+    /// Sum of `sent_count`.
+    #[schema(minimum = 0)]
     sent_count: i128,
+    /// Sum of `error_count`.
+    #[schema(minimum = 0)]
     error_count: i128,
 }
 
-/// Jobs with each outcome.
-#[derive(Serialize)]
+/// How many jobs have each outcome.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ByOutcome)]
 struct ByOutcomeOut {
+    #[schema(minimum = 0)]
     sent: i64,
+    #[schema(minimum = 0)]
     failed: i64,
+    #[schema(minimum = 0)]
     rejected: i64,
+    #[schema(minimum = 0)]
     unknown: i64,
 }
 
@@ -153,17 +217,29 @@ impl From<&Stats> for StatsOut {
     }
 }
 
-/// Totals as a part of a flat row.
-#[derive(Serialize)]
+/// Totals over jobs, as a part of a row.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Sums)]
 struct SumsOut {
+    /// How many jobs.
+    #[schema(minimum = 0)]
     jobs: i64,
     #[serde(flatten)]
     by_outcome: ByOutcomeOut,
+    /// Sum of `total_count`.
+    #[schema(minimum = 0)]
     total_count: i128,
+    /// Sum of `filter_count`.
+    #[schema(minimum = 0)]
     filter_count: i128,
+    /// Sum of `sent_count`.
+    #[schema(minimum = 0)]
     sent_count: i128,
+    /// Sum of `error_count`.
+    #[schema(minimum = 0)]
     error_count: i128,
-    /// Null when nothing was to be sent.
+    /// `sent_count` / `filter_count`; null when nothing was to be sent.
+    #[schema(minimum = 0)]
     delivery_rate: Option<f64>,
 }
 
@@ -187,19 +263,33 @@ impl From<&Stats> for SumsOut {
 }
 
 /// Totals of one hour, day, week or month.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Bucket)]
 pub(in crate::web) struct BucketOut {
+    /// When the bucket starts, as RFC 3339 with the zone's offset; also where `from` is later.
+    #[schema(format = DateTime)]
     start: String,
     #[serde(flatten)]
     sums: SumsOut,
 }
 
+impl BucketOut {
+    pub(super) fn new(start: String, stats: &Stats) -> Self {
+        let sums = SumsOut::from(stats);
+        Self { start, sums }
+    }
+}
+
 /// How often jobs were rejected with a code.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReasonStats)]
 pub(in crate::web) struct ReasonStatsOut {
     #[serde(flatten)]
     reason: ReasonOut,
+    /// How many jobs.
+    #[schema(minimum = 1)]
     jobs: i64,
+    /// When the last of them finished.
     last_finished_at: TimeOut,
 }
 
@@ -214,12 +304,16 @@ impl From<&ReasonStats> for ReasonStatsOut {
 }
 
 /// Totals of an account.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AccountStats)]
 pub(in crate::web) struct AccountStatsOut {
+    /// The account; it has at least one job in the range.
     account: String,
     #[serde(flatten)]
     sums: SumsOut,
+    /// When the last of its jobs finished.
     last_finished_at: TimeOut,
+    /// When the latest delivery of that job came.
     last_received_at: TimeOut,
 }
 

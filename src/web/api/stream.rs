@@ -10,6 +10,8 @@ use axum::response::{AppendHeaders, IntoResponse};
 use futures_util::stream::{self, StreamExt};
 use tracing::debug;
 
+use super::document::asked::Followed;
+use super::document::examples;
 use super::out::JobOut;
 use super::{ACCOUNT, State, in_time};
 use crate::domain::{AccountName, Time, whole_number};
@@ -27,7 +29,25 @@ const LAST_EVENT_ID: &str = "Last-Event-ID";
 /// Asks nginx to pass on each event as it comes.
 const UNBUFFERED: (&str, &str) = ("x-accel-buffering", "no");
 
-/// `GET /api/v1/stream`.
+/// Jobs as they change, as server-sent events
+///
+/// `event: job` with a Job as `data` whenever a job is new, shows other values or has a new `revision`; several changes in
+/// short order may come as one. Each block has an `id` to resume from; one without data keeps the connection alive. The server
+/// ends streams when it stops, and those of readers that stall: connect again with the last id, and nothing is missed.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stream",
+    tag = "Live",
+    params(Followed),
+    responses((
+        status = 200,
+        description = "The events; they do not end.",
+        headers(("x-accel-buffering" = String, description = "`no`: a proxy shall pass on each event as it comes.")),
+        content_type = "text/event-stream",
+        body = String,
+        example = examples::stream,
+    )),
+)]
 pub(in crate::web) async fn stream(
     FromState(state): FromState<State>,
     access: Access,

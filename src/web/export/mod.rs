@@ -75,7 +75,7 @@ impl Export {
 }
 
 impl Format {
-    fn head(self) -> Vec<u8> {
+    pub(in crate::web) fn head(self) -> Vec<u8> {
         match self {
             Self::Csv { bom } => {
                 let mark = if bom { BYTE_ORDER_MARK } else { b"" };
@@ -85,7 +85,7 @@ impl Format {
         }
     }
 
-    fn write(self, part: &mut Vec<u8>, jobs: &[Job]) {
+    pub(in crate::web) fn write(self, part: &mut Vec<u8>, jobs: &[Job]) {
         match self {
             Self::Csv { .. } => row::write(part, jobs),
             Self::Ndjson => {

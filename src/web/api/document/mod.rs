@@ -1,0 +1,259 @@
+//! The document of the API, OpenAPI 3.1. It is made of the handlers and their words, the shapes of their answers, and the
+//! table of routes, which says who may ask.
+
+pub(in crate::web) mod asked;
+pub(super) mod examples;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{Object, Schema, SchemaType, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{self, Content, Header, Ref, RefOr, Required, Response};
+use utoipa::{IntoResponses, OpenApi, ToSchema};
+
+use crate::domain::Scope;
+use crate::web::problem::{Problem, ProblemOut};
+use crate::web::{Part, routes};
+
+/// What stands in the document; a new route of the API is a line here.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "qunfa",
+        description = include_str!("about.md"),
+        license(name = "MIT or Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    paths(
+        super::jobs,
+        super::job,
+        super::job_deliveries,
+        super::export::jobs_csv,
+        super::export::jobs_ndjson,
+        super::deliveries,
+        super::reasons,
+        super::stats::totals,
+        super::stats::timeline,
+        super::stats::reasons,
+        super::stats::accounts,
+        super::stream::stream,
+        crate::web::health::livez,
+        crate::web::health::readyz,
+        openapi_json,
+    ),
+    components(schemas(ProblemOut<'static>)),
+    tags(
+        (name = "Jobs", description = "What became of each mass send."),
+        (name = "Deliveries", description = "What was received, kept raw."),
+        (name = "Stats", description = "What jobs add up to."),
+        (name = "Live", description = "Jobs as they change."),
+        (name = "Server", description = "Health, and this document. Open to all, without a key."),
+    ),
+)]
+struct Documented;
+
+/// The document as JSON.
+pub(in crate::web) static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut text = document()
+        .to_pretty_json()
+        .expect("it is texts, lists and maps by text");
+    text.push('\n');
+    text
+});
+
+/// This document
+///
+/// OpenAPI 3.1, for tools; `/docs` shows it to people.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "Server",
+    responses((status = 200, description = "The document.", body = Object), Tagged),
+)]
+pub(in crate::web) async fn openapi_json() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        DOCUMENT.as_str(),
+    )
+}
+
+const KEY: &str = "key";
+
+fn document() -> openapi::OpenApi {
+    let mut document = Documented::openapi();
+    let components = document.components.get_or_insert_default();
+    components
+        .security_schemes
+        .insert(KEY.to_owned(), bearer().into());
+    for problem in problems() {
+        let name = problem.id().to_owned();
+        components.responses.insert(name, described(problem).into());
+    }
+    components
+        .responses
+        .insert(NOT_MODIFIED.to_owned(), not_modified().into());
+    for schema in components.schemas.values_mut() {
+        require_what_may_be_null(schema);
+    }
+    for route in routes() {
+        let item = document.paths.paths.get_mut(route.path);
+        let Some(operation) = item.and_then(|item| item.get.as_mut()) else {
+            continue;
+        };
+        if let Part::Api(scope) = route.part {
+            guard(operation, scope);
+        }
+        tag(operation);
+    }
+    document
+}
+
+/// What goes for each route of the API.
+fn guard(operation: &mut Operation, scope: Scope) {
+    operation.security = Some(vec![SecurityRequirement::new(KEY, [scope.as_str()])]);
+    let needed = format!("Takes a key with the scope `{}`.", scope.as_str());
+    let description = operation.description.take().unwrap_or_default();
+    operation.description = Some([description, needed].join("\n\n").trim().to_owned());
+    for problem in problems() {
+        // Which has been asked for cannot be missing, and the method is the right one.
+        if !matches!(problem, Problem::NotFound(_) | Problem::MethodNotAllowed) {
+            let status = problem.status().as_str().to_owned();
+            let answer = Ref::from_response_name(problem.id());
+            operation.responses.responses.insert(status, answer.into());
+        }
+    }
+}
+
+/// What goes for each route whose answers have a tag.
+fn tag(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    if !responses.contains_key("304") {
+        return;
+    }
+    if let Some(RefOr::T(answer)) = responses.get_mut("200") {
+        answer.headers.insert("etag".to_owned(), etag().into());
+    }
+    let mut known = Parameter::new("if-none-match");
+    known.parameter_in = ParameterIn::Header;
+    known.required = Required::False;
+    known.description = Some("The `etag` of an answer that is known already.".to_owned());
+    known.schema = Some(Object::with_type(Type::String).into());
+    operation
+        .parameters
+        .get_or_insert_default()
+        .push(known.into());
+}
+
+/// An answer with a tag of its body: whoever has that body already is answered 304.
+pub(in crate::web) enum Tagged {}
+
+impl IntoResponses for Tagged {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let answer = Ref::from_response_name(NOT_MODIFIED);
+        BTreeMap::from([("304".to_owned(), answer.into())])
+    }
+}
+
+/// There is no such job.
+pub(in crate::web) enum NoJob {}
+
+impl IntoResponses for NoJob {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let answer = Ref::from_response_name(super::NO_JOB.id());
+        BTreeMap::from([("404".to_owned(), answer.into())])
+    }
+}
+
+const NOT_MODIFIED: &str = "not-modified";
+
+fn not_modified() -> Response {
+    let mut answer = Response::new("It is as `if-none-match` knows it. There is no body.");
+    answer.headers.insert("etag".to_owned(), etag().into());
+    answer
+}
+
+fn etag() -> Header {
+    let mut header = Header::new(Object::with_type(Type::String));
+    header.description = Some("Names this body; weak, as it may be compressed.".to_owned());
+    header
+}
+
+/// Every problem there is, with an example of its words.
+fn problems() -> [Problem; 8] {
+    [
+        Problem::InvalidParameter("`limit` must be a number from 1 to 500".to_owned()),
+        Problem::Unauthorized,
+        Problem::Forbidden(Scope::Read),
+        super::NO_JOB,
+        Problem::MethodNotAllowed,
+        Problem::TooManyRequests,
+        Problem::Internal,
+        Problem::Unavailable,
+    ]
+}
+
+/// A problem as an answer, with the headers that it really has.
+fn described(problem: Problem) -> Response {
+    let mut answer = Response::new(format!("{}.", problem.title()));
+    let example = serde_json::to_value(problem.body("1f3a5c7e-00000042"));
+    let schema = Ref::from_schema_name(ProblemOut::name());
+    let mut content = Content::new(Some(schema));
+    content.example = example.ok();
+    answer
+        .content
+        .insert("application/problem+json".to_owned(), content.into());
+    for (name, value) in problem.into_response().headers() {
+        let mut header = Header::new(Object::with_type(Type::String));
+        header.example = value.to_str().ok().map(Into::into);
+        answer.headers.insert(name.to_string(), header.into());
+    }
+    answer
+        .headers
+        .retain(|name, _| name != header::CONTENT_LENGTH.as_str());
+    answer
+}
+
+fn bearer() -> SecurityScheme {
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.description = Some(
+        "A key of `api.keys`, or of a client in `api.clients`. None is needed while none is configured.".to_owned(),
+    );
+    SecurityScheme::Http(bearer)
+}
+
+/// Answers never leave out what may be null.
+fn require_what_may_be_null(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            let nullable = object.properties.iter().filter(|(_, of)| may_be_null(of));
+            let names: Vec<_> = nullable.map(|(name, _)| name.clone()).collect();
+            for name in names {
+                if !object.required.contains(&name) {
+                    object.required.push(name);
+                }
+            }
+        }
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_what_may_be_null),
+        _ => {}
+    }
+}
+
+fn may_be_null(schema: &RefOr<Schema>) -> bool {
+    match schema {
+        RefOr::T(Schema::Object(object)) => is_null_among(&object.schema_type),
+        RefOr::T(Schema::Array(array)) => is_null_among(&array.schema_type),
+        RefOr::T(Schema::OneOf(one)) => one.items.iter().any(may_be_null),
+        _ => false,
+    }
+}
+
+fn is_null_among(types: &SchemaType) -> bool {
+    match types {
+        SchemaType::Type(only) => *only == Type::Null,
+        SchemaType::Array(several) => several.contains(&Type::Null),
+        SchemaType::AnyValue => false,
+    }
+}
