@@ -16,7 +16,8 @@ const LANGUAGES: [&str; 2] = ["docs/API.md", "docs/API.zh-CN.md"];
 fn blocks(path: &str, kind: &str) -> Vec<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     let text = std::fs::read_to_string(path).unwrap();
-    let parts = text.split(&format!("```{kind}\n")).skip(1);
+    let fence = format!("```{kind}\n");
+    let parts = text.split(&fence).skip(1);
     parts
         .map(|part| part.split("```").next().unwrap().to_owned())
         .collect()
