@@ -26,6 +26,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -49,6 +50,9 @@ const PATIENCE: Patience = Patience {
     stall: Duration::from_secs(5),
     lag: Duration::from_mins(1),
 };
+/// How much of an answer the system holds that it has not sent. Left to itself it takes megabytes, and more only once a
+/// third of those is gone: a client that reads slowly would seem not to read at all.
+const UNSENT: u32 = 16 * 1024;
 /// How long a connection that has to go may still take to send out an answer.
 const PARTING: Duration = Duration::from_millis(50);
 /// How long after the stop an answer that is made may take to go out, and a request that is on its way to come in.
@@ -145,7 +149,10 @@ async fn connection(
     seat: Seat,
     shutdown: CancellationToken,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT));
+    if let Err(error) = prepared {
         debug!(%error, "the client left at once");
         return;
     }

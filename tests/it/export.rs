@@ -7,14 +7,17 @@ use reqwest::Response;
 use serde_json::Value;
 
 use crate::support::events::arrival;
-use crate::support::workplace::ended;
-use crate::support::{Backend, Database, Event, PLAIN, Server, Setup, fixture, on_both_stores};
+use crate::support::wire::Wire;
+use crate::support::workplace::{ended, permissions};
+use crate::support::{
+    Backend, Database, Event, PLAIN, Server, Setup, eventually, fixture, on_both_stores,
+};
 
 /// More than two of the pages in which jobs are fetched.
 const JOBS: i64 = 1234;
 
 /// A database with that many jobs of `plain`, some of them of another outcome.
-async fn filled(backend: Backend) -> Database {
+async fn filled(backend: Backend, jobs: i64) -> Database {
     let database = backend.database().await;
     let store = database.store().await;
     let delivery = |msg_id: i64| -> NewDelivery {
@@ -22,7 +25,7 @@ async fn filled(backend: Backend) -> Database {
             .status(["send success", "err(10001)"][usize::from(msg_id % 10 == 0)]);
         arrival("plain", event.xml(), msg_id)
     };
-    let deliveries: Vec<_> = (1..=JOBS).map(delivery).collect();
+    let deliveries: Vec<_> = (1..=jobs).map(delivery).collect();
     for batch in deliveries.chunks(200) {
         store.record(batch, None).await.unwrap();
     }
@@ -63,7 +66,7 @@ fn cell<'a>(row: &'a [(String, String)], name: &str) -> &'a str {
 
 on_both_stores! {
     async fn an_export_is_the_whole_list_in_both_formats_from_both_doors(backend: Backend) {
-        let server = Setup::default().start_on(filled(backend).await);
+        let server = Setup::default().start_on(filled(backend, JOBS).await);
         let expected: Vec<String> = (1..=JOBS).rev().map(|msg_id| msg_id.to_string()).collect();
 
         let response = server.get("/api/v1/jobs.ndjson").await;
@@ -105,14 +108,14 @@ on_both_stores! {
         let name = file.to_str().unwrap();
         ended(export(&server, &["--format", "ndjson", name])).with_code(0);
         assert!(std::fs::read_to_string(&file).unwrap() == ndjson, "it differs from the API's");
-        assert_eq!(crate::support::workplace::permissions(&file), 0o600);
+        assert_eq!(permissions(&file), 0o600);
         let again = ended(export(&server, &[name])).with_code(1);
         assert!(again.talk.contains("jobs.ndjson"), "{again:?}");
         assert!(std::fs::read_to_string(&file).unwrap() == ndjson, "it was written over");
     }
 
     async fn an_export_takes_the_filters_of_the_list(backend: Backend) {
-        let server = Setup::default().start_on(filled(backend).await);
+        let server = Setup::default().start_on(filled(backend, JOBS).await);
         for (query, arguments) in [
             ("outcome=rejected", &["--outcome", "rejected"][..]),
             ("code=10001&account=plain", &["--code", "10001", "--account", "plain"]),
@@ -134,7 +137,7 @@ on_both_stores! {
     }
 
     async fn a_database_that_fails_in_the_middle_breaks_the_export_off(backend: Backend) {
-        let database = filled(backend).await;
+        let database = filled(backend, JOBS).await;
         // In the last page.
         database.execute("update jobs set articles = '5' where msg_id = 1").await;
         let server = Setup::default().start_on(database);
@@ -163,6 +166,31 @@ on_both_stores! {
         let (status, problem) = server.json("/api/v1/jobs.csv").await;
         assert_eq!((status, &problem["type"]), (500, &"urn:qunfa:problem:internal".into()));
     }
+}
+
+#[tokio::test]
+async fn what_a_client_does_not_read_waits_in_the_database() {
+    let database = filled(Backend::Sqlite, 8 * JOBS).await;
+    let server = Setup::default().log_level("debug").start_on(database);
+    let mut wire = Wire::connect(server.address).await;
+    let request = "GET /api/v1/jobs.ndjson HTTP/1.1\r\nHost: x\r\n\r\n";
+    wire.send(request).await;
+    eventually("the client is given up", async || {
+        server.log().contains("a connection ended early")
+    })
+    .await;
+    // Else the system would hold megabytes, and a slow client would seem not to read while it works through them.
+    let held = wire.closed().await.len();
+    assert!(
+        (1..1_000_000).contains(&held),
+        "{held} bytes were on their way"
+    );
+    let whole = text(server.get("/api/v1/jobs.ndjson").await).await;
+    assert!(
+        whole.len() > 5_000_000,
+        "{} bytes are too few to tell",
+        whole.len()
+    );
 }
 
 #[tokio::test]
