@@ -13,7 +13,7 @@ export function trial(api, { path, operationId, parameters = [], security, respo
   const show = () => fill(command, commandFor(address(path, fields), security));
   show();
   const isShown = Object.keys(responses['200'].content)[0] === 'application/json';
-  const form = el('form', { class: 'trial', oninput: show, onsubmit: (event) => {
+  const form = el('form', { class: 'trial', oninput: show, onchange: show, onsubmit: (event) => {
     event.preventDefault();
     send(address(path, fields), security, answer);
   } },

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use futures_util::TryStreamExt;
+use qunfa::simulator::Sample;
 use sqlx::{Connection, PgConnection};
 
 use crate::support::workplace::Workplace;
@@ -33,6 +34,7 @@ async fn with_results() -> Server {
         let event = Event::new(msg_id, now - age).status(status).counts(counts);
         server.accepts(&PLAIN, event.xml()).await;
     }
+    server.accepts(&SAFE, Sample::Rejected.xml()).await;
     server.accepts(&SAFE, fixture("events/articles.xml")).await;
     server.accepts(&SAFE, b"\xff\xfe no text at all").await;
     server
@@ -91,8 +93,14 @@ async fn the_scripts_read_every_job_and_follow_changes() {
     let listed = place.path("listed");
     let status = python(&server, all, &listed).wait().unwrap();
     assert!(status.success());
-    let lines = "plain 2 rejected 0\nplain 1 sent 80\nsafe 3147483999 sent 1148\n";
-    assert_eq!(place.read("listed"), lines);
+    let lines = [
+        "plain 2 rejected 0",
+        "plain 1 sent 80",
+        "safe 1000000042 rejected 0",
+        "safe 3147483999 sent 1148",
+        "",
+    ];
+    assert_eq!(place.read("listed"), lines.join("\n"));
 
     let followed = place.path("followed");
     let mut following = python(&server, changes, &followed);
