@@ -11,25 +11,25 @@ use crate::domain::{
 };
 use crate::web::export::Format;
 
-pub(crate) fn job() -> JobOut {
+pub(in crate::web) fn job() -> JobOut {
     JobOut::from(&rejected())
 }
 
-pub(crate) fn jobs() -> PageOut<JobOut> {
+pub(in crate::web) fn jobs() -> PageOut<JobOut> {
     PageOut {
         items: vec![job()],
         next_cursor: Some("3q2-7wAAAZt3qLoAAAAAAADuayoGbWFpbg".to_owned()),
     }
 }
 
-pub(crate) fn deliveries() -> PageOut<DeliveryOut> {
+pub(in crate::web) fn deliveries() -> PageOut<DeliveryOut> {
     PageOut {
         items: vec![DeliveryOut::from(&delivery(""))],
         next_cursor: None,
     }
 }
 
-pub(crate) fn job_deliveries() -> ListOut<DeliveryOut> {
+pub(in crate::web) fn job_deliveries() -> ListOut<DeliveryOut> {
     let delivery = Delivery {
         msg_id: MsgId::new(1_000_000_042),
         state: DeliveryState::Stored,
@@ -43,18 +43,18 @@ pub(crate) fn job_deliveries() -> ListOut<DeliveryOut> {
     }
 }
 
-pub(crate) fn reasons() -> ListOut<ReasonOut> {
+pub(in crate::web) fn reasons() -> ListOut<ReasonOut> {
     let items = [20001, 20431, 30003].map(|code| ReasonOut::from(reason(code)));
     ListOut {
         items: items.into(),
     }
 }
 
-pub(crate) fn totals() -> StatsOut {
+pub(in crate::web) fn totals() -> StatsOut {
     StatsOut::from(&stats())
 }
 
-pub(crate) fn timeline() -> ListOut<BucketOut> {
+pub(in crate::web) fn timeline() -> ListOut<BucketOut> {
     let bucket = |start: &str, stats| BucketOut::new(start.to_owned(), stats);
     ListOut {
         items: vec![
@@ -64,7 +64,7 @@ pub(crate) fn timeline() -> ListOut<BucketOut> {
     }
 }
 
-pub(crate) fn reasons_given() -> ListOut<ReasonStatsOut> {
+pub(in crate::web) fn reasons_given() -> ListOut<ReasonStatsOut> {
     let stats = ReasonStats {
         code: 30003,
         jobs: 3,
@@ -75,7 +75,7 @@ pub(crate) fn reasons_given() -> ListOut<ReasonStatsOut> {
     }
 }
 
-pub(crate) fn accounts() -> ListOut<AccountStatsOut> {
+pub(in crate::web) fn accounts() -> ListOut<AccountStatsOut> {
     let stats = AccountStats {
         account: "main".parse().expect("it is a name"),
         stats: stats(),
@@ -87,11 +87,11 @@ pub(crate) fn accounts() -> ListOut<AccountStatsOut> {
     }
 }
 
-pub(crate) fn csv() -> String {
+pub(in crate::web) fn csv() -> String {
     exported(Format::Csv { bom: false })
 }
 
-pub(crate) fn ndjson() -> String {
+pub(in crate::web) fn ndjson() -> String {
     exported(Format::Ndjson)
 }
 
@@ -101,7 +101,7 @@ fn exported(format: Format) -> String {
     String::from_utf8(export).expect("it is UTF-8")
 }
 
-pub(crate) fn stream() -> String {
+pub(in crate::web) fn stream() -> String {
     let job = serde_json::to_string(&job()).expect("it is texts and numbers");
     format!("retry: 2000\nid: 41-108\n\nid: 42-109\nevent: job\ndata: {job}\n\n")
 }
