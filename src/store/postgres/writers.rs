@@ -3,7 +3,7 @@
 //! They are no part of the pool: what files takes a connection as it is, without asking it first, and throws it away when
 //! anything but success came of it, be it a caller who would not wait any longer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -17,7 +17,7 @@ const IDLE: usize = 4;
 #[derive(Debug)]
 pub(super) struct Writers {
     options: PgConnectOptions,
-    idle: Mutex<Idle>,
+    idle: Arc<Mutex<Idle>>,
 }
 
 #[derive(Debug, Default)]
@@ -26,31 +26,47 @@ struct Idle {
     is_closed: bool,
 }
 
-/// A connection that is lent; dropping it closes it.
+/// A connection that is lent. Dropping it closes it, and those that lie idle: what made it unfit to be given back, or the
+/// caller too impatient, has most likely come over them, too, and each would be found out by another wait.
 #[derive(Debug)]
 pub(super) struct Writer {
-    connection: PgConnection,
+    connection: Option<PgConnection>,
+    idle: Arc<Mutex<Idle>>,
     /// Whether it was used before, so that the server may have left since.
     pub(super) lay_idle: bool,
 }
 
 impl Writer {
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.connection
+        self.connection
+            .as_mut()
+            .expect("it is there until it is given back")
     }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.connection.is_some() {
+            locked(&self.idle).connections.clear();
+        }
+    }
+}
+
+fn locked(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
+    // Nothing that holds the lock can panic half-way.
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Writers {
     pub(super) fn new(options: PgConnectOptions) -> Self {
         Self {
             options,
-            idle: Mutex::default(),
+            idle: Arc::default(),
         }
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        // Nothing that holds the lock can panic half-way.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.idle)
     }
 
     /// A connection that was used before, or else a new one.
@@ -63,27 +79,30 @@ impl Writers {
             idle.connections.pop()
         };
         match idle {
-            Some(connection) => Ok(Writer {
-                connection,
-                lay_idle: true,
-            }),
+            Some(connection) => Ok(self.writer(connection, true)),
             None => self.open().await,
         }
     }
 
     /// A new connection.
     pub(super) async fn open(&self) -> Result<Writer, sqlx::Error> {
-        Ok(Writer {
-            connection: connect(&self.options).await?,
-            lay_idle: false,
-        })
+        Ok(self.writer(connect(&self.options).await?, false))
+    }
+
+    fn writer(&self, connection: PgConnection, lay_idle: bool) -> Writer {
+        Writer {
+            connection: Some(connection),
+            idle: Arc::clone(&self.idle),
+            lay_idle,
+        }
     }
 
     /// Keeps a connection for the next call.
-    pub(super) fn give_back(&self, writer: Writer) {
+    pub(super) fn give_back(&self, mut writer: Writer) {
+        let connection = writer.connection.take();
         let mut idle = self.idle();
         if !idle.is_closed && idle.connections.len() < IDLE {
-            idle.connections.push(writer.connection);
+            idle.connections.extend(connection);
         }
     }
 
