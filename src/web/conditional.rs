@@ -52,7 +52,7 @@ fn tag_of(body: &[u8]) -> HeaderValue {
 }
 
 /// Whether an `If-None-Match` names the tag; a weak tag and a strong one are alike here. No tag of ours holds a comma.
-fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
+pub(super) fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let tag = opaque(tag.as_bytes());
     let mut listed = known.as_bytes().split(|byte| *byte == b',');

@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
+use super::conditional;
+
 /// The files in `page/`; a debug build reads them at run time, so that an edit needs no new build.
 #[derive(RustEmbed)]
 #[folder = "page/"]
@@ -87,14 +89,10 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
 fn answer(headers: &HeaderMap, path: &str, kept: &'static str, body: Vec<u8>) -> Response {
     // Weak, as a compressed answer carries it, too.
     let tag = format!("W/\"{}\"", *VERSION);
+    let tag = HeaderValue::try_from(tag).expect("it is letters and digits in quotes");
     let fixed = [(CACHE_CONTROL, kept), (CONTENT_TYPE, content_type(path))];
-    let known = headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|known| known.trim() == tag || known.trim() == "*");
-    if known {
+    let mut known = headers.get_all(IF_NONE_MATCH).iter();
+    if known.any(|known| conditional::names(known, &tag)) {
         return (StatusCode::NOT_MODIFIED, fixed, [(ETAG, tag)]).into_response();
     }
     (fixed, [(ETAG, tag)], body).into_response()
