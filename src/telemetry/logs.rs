@@ -2,18 +2,30 @@
 //!
 //! Only our own events are written, at any level: what libraries log of requests and queries is not ours to vouch for.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 /// Starts logging; a second call changes nothing.
 pub fn start(json: bool, level: LevelFilter) {
-    let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let is_terminal = io::stderr().is_terminal();
+    let started = subscriber(json, level, is_terminal, io::stderr).try_init();
+    if started.is_err() {
+        tracing::debug!("logging had started already");
+    }
+}
+
+fn subscriber<W>(json: bool, level: LevelFilter, is_terminal: bool, writer: W) -> impl Subscriber
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer).with_target(false);
     let layer = if json {
         layer
             .json()
@@ -22,12 +34,70 @@ pub fn start(json: bool, level: LevelFilter) {
             .with_span_list(false)
             .boxed()
     } else {
-        layer.with_ansi(std::io::stderr().is_terminal()).boxed()
+        layer.with_ansi(is_terminal).boxed()
     };
-    let started = tracing_subscriber::registry()
-        .with(layer.with_filter(ours))
-        .try_init();
-    if started.is_err() {
-        tracing::debug!("logging had started already");
+    // A filter of the whole, not of the layer: that would lose the next event of ours after a library has only asked
+    // whether it may log.
+    let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
+    tracing_subscriber::registry().with(layer).with(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(log: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = subscriber(false, LevelFilter::INFO, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Without logging anything, as sqlx does for each notice of PostgreSQL.
+    fn a_library_asks_whether_it_may_log() {
+        let span = tracing::info_span!(target: "sqlx", "foreign");
+        let metadata = span.metadata().unwrap();
+        tracing::dispatcher::get_default(|dispatch| dispatch.enabled(metadata));
+    }
+
+    #[test]
+    fn ours_are_written_and_those_of_libraries_are_not() {
+        let log = written(|| {
+            tracing::warn!(account = "main", "one");
+            tracing::debug!("two");
+            tracing::error!(target: "sqlx", "three");
+            tracing::error!("four");
+        });
+        let lines: Vec<_> = log.lines().collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        assert!(lines[0].ends_with(" WARN one account=\"main\""), "{log}");
+        assert!(lines[1].ends_with("ERROR four"), "{log}");
+    }
+
+    #[test]
+    fn no_event_is_lost_after_a_library_has_asked_whether_it_may_log() {
+        let log = written(|| {
+            a_library_asks_whether_it_may_log();
+            tracing::error!("four");
+        });
+        assert!(log.contains("four"), "{log}");
     }
 }
