@@ -16,9 +16,11 @@ use crate::store::{Reader, Store, StoreError, Unit};
 
 /// How long the database may take for a unit. One that is given up is still filed once alone: its ticket tells.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to say whether it works.
+const PING_PATIENCE: Duration = Duration::from_secs(3);
 /// The pause after a failure; it doubles up to the longest.
 const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often the spool is looked at though nothing is known to be in it: another process may have left something there.
 const ROUND: Duration = Duration::from_secs(10);
 
@@ -87,7 +89,7 @@ impl Drainer {
     async fn step(&self) -> Result<Step, StoreError> {
         // The database is asked first: while it is away, the spool, which may have become large, is left alone.
         if self.backup.gate.is_shut() {
-            within(PATIENCE, self.store.ping()).await?;
+            within(PING_PATIENCE, self.store.ping()).await?;
         }
         let moved = match self.backup.spool.oldest().await {
             Ok(Some(unit)) => {

@@ -1,7 +1,8 @@
 //! The spool: a SQLite file of our own that keeps what PostgreSQL cannot take, until it can.
 //!
-//! What is put in together is one unit, with one [`Ticket`]. A unit is filed whole and once, however often it is tried:
-//! PostgreSQL remembers the ticket in the same transaction.
+//! It is taken out in units, each with one [`Ticket`]. A unit is filed whole and once, however often it is tried: PostgreSQL
+//! remembers the ticket in the same transaction. What was sent there before it was put in is a unit already; what was not
+//! becomes a part of one just before it is sent, so that small batches are not filed as small as they came.
 
 use std::path::Path;
 
@@ -24,6 +25,14 @@ const NEXT_ID: &str =
 
 const WRITER: &str = "select writer from spool";
 
+const FIRST: &str = "select number from spooled where refusal is null order by id limit 1";
+
+const HEADS: &str = "select id, number is null as is_loose, length(body) as length from spooled \
+     where refusal is null order by id limit $1";
+
+const GATHER: &str =
+    "update spooled set writer = $1, number = $2 where id between $2 and $3 and refusal is null";
+
 const OLDEST: &str = "select * from spooled where refusal is null and (writer, number) = \
      (select writer, number from spooled where refusal is null order by id limit 1) order by id";
 
@@ -34,11 +43,15 @@ const RENAME: &str = "insert into spooled (writer, number, account, body, body_s
 
 const REFUSE: &str = "update spooled set refusal = $2 where id = $1";
 
-const DEPTH: &str = "select count(*) filter (where refusal is null) as waiting, \
-     min(received_at) filter (where refusal is null) as oldest, \
-     count(*) filter (where refusal is not null) as refused from spooled";
+const DEPTH: &str = "select (select count(*) from spooled where refusal is null) as waiting, \
+     (select min(received_at) from spooled where refusal is null) as oldest, \
+     (select count(*) from spooled where refusal is not null) as refused";
 
 const REFUSED: &str = "select * from spooled where refusal is not null order by id";
+
+/// How many deliveries, and how many bytes of bodies, are gathered to a unit.
+const MAX_UNIT: usize = 256;
+const MAX_UNIT_BYTES: i64 = 1024 * 1024;
 
 /// Keeps deliveries on this machine's disk; when a call returns, what it did is there.
 #[derive(Debug)]
@@ -101,7 +114,7 @@ impl Spool {
         Ok(Self { file, writer })
     }
 
-    /// Puts a batch in, as one unit. `ticket`: the one that it was sent with before, if it was.
+    /// Puts a batch in. `ticket`: the one that it was sent with before, if it was.
     pub async fn put(
         &self,
         batch: &[NewDelivery],
@@ -127,14 +140,10 @@ impl Spool {
         refusal: Option<&str>,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        let ticket = match ticket {
-            Some(ticket) => ticket,
-            None => self.ticket(&mut transaction).await?,
-        };
         for delivery in batch {
             sqlx::query(PUT)
-                .bind(&ticket.writer[..])
-                .bind(ticket.number)
+                .bind(ticket.as_ref().map(|ticket| &ticket.writer[..]))
+                .bind(ticket.map(|ticket| ticket.number))
                 .bind(delivery.account.as_str())
                 .bind(&delivery.body[..])
                 .bind(&delivery.body_sha256[..])
@@ -147,8 +156,13 @@ impl Spool {
         Ok(())
     }
 
-    /// The unit to file next.
+    /// The unit to file next. It stays as it is until it is removed, split or refused, whatever is put in meanwhile.
     pub async fn oldest(&self) -> Result<Option<Unit>, StoreError> {
+        let first: Option<Option<i64>> =
+            sqlx::query_scalar(FIRST).fetch_optional(&self.file).await?;
+        if first == Some(None) {
+            self.gather().await?;
+        }
         let rows = sqlx::query(OLDEST).fetch_all(&self.file).await?;
         let Some(first) = rows.first() else {
             return Ok(None);
@@ -160,6 +174,33 @@ impl Spool {
         };
         let deliveries = rows.iter().map(spooled).collect::<Result<_, _>>()?;
         Ok(Some(Unit { ticket, deliveries }))
+    }
+
+    /// Makes a unit of the oldest that are in none.
+    async fn gather(&self) -> Result<(), StoreError> {
+        // What another process has put into a unit in the meantime must not grow.
+        let mut transaction = self.begin().await?;
+        let heads = sqlx::query_as::<_, (i64, bool, i64)>(HEADS)
+            .bind(i64::try_from(MAX_UNIT).unwrap_or(i64::MAX))
+            .fetch_all(&mut *transaction)
+            .await?;
+        let mut bytes = 0;
+        let unit = heads.iter().take_while(|(_, is_loose, length)| {
+            let is_first = bytes == 0;
+            bytes += length;
+            *is_loose && (is_first || bytes <= MAX_UNIT_BYTES)
+        });
+        let ids: Vec<i64> = unit.map(|(id, ..)| *id).collect();
+        if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
+            sqlx::query(GATHER)
+                .bind(&self.writer[..])
+                .bind(first)
+                .bind(last)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+        }
+        Ok(())
     }
 
     /// Takes out a unit that is filed.
@@ -286,4 +327,109 @@ fn spooled(row: &sqlx::sqlite::SqliteRow) -> Result<Spooled, sqlx::Error> {
 
 fn required<T>(value: Option<T>) -> Result<T, sqlx::Error> {
     value.ok_or_else(|| sqlx::Error::Decode("the spool holds what no qunfa writes".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Reading;
+
+    async fn spool() -> (tempfile::TempDir, Spool) {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&directory.path().join("spool.db")).await;
+        (directory, spool.unwrap())
+    }
+
+    /// Deliveries whose bodies have these lengths.
+    fn batch(lengths: impl IntoIterator<Item = usize>) -> Vec<NewDelivery> {
+        let delivery = |length| NewDelivery {
+            account: "main".parse().unwrap(),
+            body: vec![b'x'; length],
+            body_sha256: [0; 32],
+            received_at: Time::EPOCH,
+            filed_at: Time::EPOCH,
+            reading: Reading::Other {
+                event: None,
+                msg_id: None,
+            },
+        };
+        lengths.into_iter().map(delivery).collect()
+    }
+
+    /// Takes out the next unit: its ticket, and the lengths of what is in it.
+    async fn take(spool: &Spool) -> Option<(Ticket, Vec<usize>)> {
+        let unit = spool.oldest().await.unwrap()?;
+        let again = spool.oldest().await.unwrap().unwrap();
+        assert_eq!(lengths(&again), lengths(&unit));
+        spool.remove(&unit).await.unwrap();
+        Some((unit.ticket, lengths(&unit)))
+    }
+
+    fn lengths(unit: &Unit) -> Vec<usize> {
+        unit.deliveries.iter().map(|one| one.body.len()).collect()
+    }
+
+    #[tokio::test]
+    async fn small_batches_leave_together_in_their_order() {
+        let (_directory, spool) = spool().await;
+        for length in 1..=300 {
+            spool.put(&batch([length]), None).await.unwrap();
+        }
+        let (first, lengths) = take(&spool).await.unwrap();
+        assert_eq!(lengths, (1..=256).collect::<Vec<_>>());
+        let (second, lengths) = take(&spool).await.unwrap();
+        assert_eq!(lengths, (257..=300).collect::<Vec<_>>());
+        assert_eq!(first.writer, second.writer);
+        assert!(first.number < second.number);
+        assert!(take(&spool).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_put_in_later_joins_no_unit_that_may_have_been_sent() {
+        let (_directory, spool) = spool().await;
+        spool.put(&batch([1, 2]), None).await.unwrap();
+        let sent = spool.oldest().await.unwrap().unwrap();
+        spool.put(&batch([3]), None).await.unwrap();
+        let (ticket, lengths) = take(&spool).await.unwrap();
+        assert_eq!(ticket, sent.ticket);
+        assert_eq!(lengths, [1, 2]);
+        let (later, lengths) = take(&spool).await.unwrap();
+        assert!(later.number > ticket.number);
+        assert_eq!(lengths, [3]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_was_sent_before_stays_a_unit_of_its_own() {
+        let (_directory, spool) = spool().await;
+        let sent = Ticket::new_writer();
+        spool.put(&batch([1]), None).await.unwrap();
+        spool.put(&batch([2, 3]), Some(sent)).await.unwrap();
+        spool.put(&batch([4]), None).await.unwrap();
+        assert_eq!(take(&spool).await.unwrap().1, [1]);
+        assert_eq!(take(&spool).await.unwrap(), (sent, vec![2, 3]));
+        assert_eq!(take(&spool).await.unwrap().1, [4]);
+    }
+
+    #[tokio::test]
+    async fn a_unit_is_bounded_in_bytes_but_never_empty() {
+        let (_directory, spool) = spool().await;
+        let mebibyte = 1024 * 1024;
+        let lengths = [mebibyte + 1, mebibyte - 1, 1, 1];
+        spool.put(&batch(lengths), None).await.unwrap();
+        assert_eq!(take(&spool).await.unwrap().1, [mebibyte + 1]);
+        assert_eq!(take(&spool).await.unwrap().1, [mebibyte - 1, 1]);
+        assert_eq!(take(&spool).await.unwrap().1, [1]);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_left_out_of_a_unit() {
+        let (_directory, spool) = spool().await;
+        spool.put(&batch([1]), None).await.unwrap();
+        spool.put_refused(&batch([2])[0], "no").await.unwrap();
+        spool.put(&batch([3]), None).await.unwrap();
+        assert_eq!(take(&spool).await.unwrap().1, [1, 3]);
+        assert!(take(&spool).await.is_none());
+        assert_eq!(spool.retry_refused().await.unwrap(), 1);
+        assert_eq!(take(&spool).await.unwrap().1, [2]);
+    }
 }

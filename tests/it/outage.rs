@@ -92,10 +92,11 @@ async fn outage(way: Way) {
 async fn one_outage(server: &Server, proxy: &Proxy, way: Way, base: i64) -> HashMap<i64, i64> {
     let copies = Mutex::new(HashMap::new());
     let acknowledged = AtomicI64::new(0);
-    let is_over = AtomicBool::new(false);
+    let (is_cut, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     // Twenty push one event after the other, some twice, so that the way is cut with every connection in use.
     let pushers = (1..=20).map(|pusher| {
-        let (copies, acknowledged, is_over) = (&copies, &acknowledged, &is_over);
+        let (copies, acknowledged) = (&copies, &acknowledged);
+        let (is_cut, is_over) = (&is_cut, &is_over);
         async move {
             for msg_id in (base + pusher * 100_000).. {
                 for _ in 0..=(msg_id % 2) {
@@ -105,6 +106,10 @@ async fn one_outage(server: &Server, proxy: &Proxy, way: Way, base: i64) -> Hash
                     assert!(taken < Duration::from_secs(5), "{taken:?}");
                     *copies.lock().unwrap().entry(msg_id).or_default() += 1;
                     acknowledged.fetch_add(1, Relaxed);
+                }
+                if is_cut.load(Relaxed) {
+                    // The test waits until all of this is in the database.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 if is_over.load(Relaxed) {
                     return;
@@ -122,6 +127,7 @@ async fn one_outage(server: &Server, proxy: &Proxy, way: Way, base: i64) -> Hash
     let cut = async {
         more(200).await;
         proxy.set(way);
+        is_cut.store(true, Relaxed);
         more(200).await;
         takes_in_time(server, base).await;
         let readiness = readiness(server, "degraded").await;

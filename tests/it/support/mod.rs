@@ -65,9 +65,9 @@ pub(crate) fn event(msg_id: i64) -> String {
     with_msg_id(Sample::Success.xml(), msg_id).unwrap()
 }
 
-/// Polls until the condition holds; fails after 20 s.
+/// Polls until the condition holds; fails after a minute.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while !condition().await {
         assert!(
             std::time::Instant::now() < deadline,
