@@ -71,6 +71,7 @@ create index jobs_by_account_and_outcome on jobs (account, outcome, finished_at,
 create index jobs_by_code on jobs (code, finished_at, account, msg_id) where code is not null;
 create index jobs_by_check_state on jobs (check_state, finished_at, account, msg_id) where check_state is not null;
 create index jobs_by_receipt on jobs (shown_received_at, shown_id) where shown_body is not null;
+create index jobs_by_account_and_receipt on jobs (account, shown_received_at, shown_id) where shown_body is not null;
 
 -- Deliveries that no job shows: older or later contents of a job, what was not understood, and other events that are kept.
 create table other_deliveries (
@@ -93,6 +94,7 @@ create table other_deliveries (
 );
 
 create index other_deliveries_by_receipt on other_deliveries (received_at, id);
+create index other_deliveries_by_account on other_deliveries (account, received_at, id);
 create index other_deliveries_unparsed on other_deliveries (received_at, id) where state = 'unparsed';
 create index other_deliveries_by_job on other_deliveries (account, job) where job > 0;
 
