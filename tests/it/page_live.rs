@@ -148,13 +148,15 @@ async fn a_page_that_was_left_gives_its_connection_back() {
     // Browsers open six connections to a server, and keep pages for the way back.
     for step in 1..=8 {
         browser
-            .eval(&format!("location.href = '/?{step}#/jobs'"))
+            .eval(&format!(
+                "void setTimeout(() => location.href = '/?{step}#/jobs')"
+            ))
             .await;
         browser
             .until(&format!("location.search === '?{step}' && {ROWS} === 50"))
             .await;
     }
-    browser.eval("history.back()").await;
+    browser.eval("void setTimeout(() => history.back())").await;
     browser.until("location.search === '?7'").await;
     browser
         .until("document.querySelector('.live').dataset.state === 'open'")

@@ -120,7 +120,8 @@ impl Browser {
 
     /// What an expression, or the promise that it is, comes to.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
-        let mut answer = self.evaluate(expression).await;
+        let answer = self.evaluate(expression).await;
+        let mut answer = answer.unwrap_or_else(|error| panic!("{expression}: {error}"));
         assert!(
             answer.get("exceptionDetails").is_none(),
             "{expression}: {answer}"
@@ -128,17 +129,18 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
-    async fn evaluate(&self, expression: &str) -> Value {
+    /// The error is that of a page that is just being left.
+    async fn evaluate(&self, expression: &str) -> Result<Value, Value> {
         let parameters =
             json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        self.call("Runtime.evaluate", parameters).await
+        self.try_call("Runtime.evaluate", parameters).await
     }
 
     /// Waits until an expression holds; one that throws does not, as what it is about is not there yet.
     pub(crate) async fn until(&self, expression: &str) {
         eventually(expression, async || {
             let answer = self.evaluate(&format!("Boolean({expression})")).await;
-            answer["result"]["value"] == true
+            answer.is_ok_and(|answer| answer["result"]["value"] == true)
         })
         .await;
     }
@@ -272,6 +274,11 @@ impl Browser {
     }
 
     async fn call(&self, method: &str, parameters: Value) -> Value {
+        let answer = self.try_call(method, parameters).await;
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn try_call(&self, method: &str, parameters: Value) -> Result<Value, Value> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let mut command = json!({ "id": id, "method": method, "params": parameters });
         if !self.session.is_empty() {
@@ -287,8 +294,10 @@ impl Browser {
         sent.expect("Chromium runs: `scripts/test` installs it, and TEST_CHROMIUM names another");
         let answer = tokio::time::timeout(PATIENCE, receiver).await;
         let mut answer = answer.expect("the browser answers").expect("it runs");
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].take()
+        match answer.get_mut("error") {
+            Some(error) => Err(error.take()),
+            None => Ok(answer["result"].take()),
+        }
     }
 }
 

@@ -54,15 +54,37 @@ impl EventStream {
 
     /// The next block; none when the stream has ended.
     pub(crate) async fn block(&mut self) -> Option<Block> {
+        self.read().await.unwrap()
+    }
+
+    /// The next block; an error when the stream broke off.
+    async fn read(&mut self) -> Result<Option<Block>, reqwest::Error> {
         loop {
             if let Some(end) = self.unread.find("\n\n") {
                 let block = parse(&self.unread[..end]);
                 self.unread.drain(..end + 2);
-                return Some(block);
+                return Ok(Some(block));
             }
             let chunk = tokio::time::timeout(Duration::from_secs(30), self.response.chunk());
-            let chunk = chunk.await.expect("something comes").unwrap()?;
+            let Some(chunk) = chunk.await.expect("something comes")? else {
+                return Ok(None);
+            };
             self.unread += std::str::from_utf8(&chunk).unwrap();
+        }
+    }
+
+    /// The next job; none when the stream was cut, as one is that is not read.
+    pub(crate) async fn job_unless_cut(&mut self) -> Option<Block> {
+        loop {
+            match self.read().await {
+                Ok(block) => {
+                    let block = block.expect("it goes on");
+                    if block.event == "job" {
+                        return Some(block);
+                    }
+                }
+                Err(_) => return None,
+            }
         }
     }
 
