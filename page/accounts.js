@@ -11,16 +11,17 @@ const SHOWN = 15;
 
 const NOTHING = { jobs: 0, sent: 0, failed: 0, rejected: 0, unknown: 0, sent_count: 0, filter_count: 0, delivery_rate: null };
 
-/** The table of `{ inRange, ever }`: sums are those of the range, times those of ever. */
-export function accountsTable({ inRange, ever }, params) {
-  if (ever.length === 0) return el('p', { class: 'muted' }, t('overview.noAccounts'));
-  const sums = new Map(inRange.map((item) => [item.account, item]));
-  const items = ever.map((item) => ({
+/** The table of `{ sums, accounts }`: the sums are those of the range, the accounts are all, with their last job ever. */
+export function accountsTable({ sums, accounts }, params) {
+  if (accounts.length === 0) return el('p', { class: 'muted' }, t('overview.noAccounts'));
+  const sumsOf = new Map(sums.map((item) => [item.account, item]));
+  const items = accounts.map((item) => ({
     ...NOTHING,
-    ...sums.get(item.account),
+    ...sumsOf.get(item.account),
     account: item.account,
     last_finished_at: item.last_finished_at,
-    isSilent: Date.now() - Date.parse(item.last_finished_at) >= SILENT_DAYS * 86400000,
+    // One that never had a result is new, or its callback URL was never set.
+    isSilent: !(Date.now() - Date.parse(item.last_finished_at) < SILENT_DAYS * 86400000),
   }));
   items.sort((one, other) => other.isSilent - one.isSilent || other.jobs - one.jobs);
   const silent = items.filter((item) => item.isSilent).length;
@@ -41,7 +42,7 @@ function columns(params) {
     { label: t('overview.account'), kind: 'main', cell: ({ account }) => el('a', { href: href(['overview'], { account }) }, account) },
     {
       label: t('overview.lastFinished'), kind: 'time',
-      cell: (item) => [ago(item.last_finished_at), item.isSilent && [' ', el('span', { class: 'badge failed' }, t('overview.silent'))]],
+      cell: (item) => [item.last_finished_at ? ago(item.last_finished_at) : t('overview.never'), item.isSilent && [' ', el('span', { class: 'badge failed' }, t('overview.silent'))]],
     },
     { label: t('overview.jobs'), kind: 'number', cell: ({ account, jobs }) => el('a', { href: href(['jobs'], { ...params, account }) }, number(jobs)) },
     ...['sent', 'failed', 'rejected', 'unknown'].map((outcome) => (

@@ -56,8 +56,8 @@ export function overviewView(root, signal) {
     loaders.reasons.load((stop) => get('stats/reasons', filter, stop), options);
     // Who has fallen silent may have nothing in the range.
     loaders.accounts.load(async (stop) => {
-      const [inRange, ever] = await Promise.all([get('stats/accounts', filter, stop), get('stats/accounts', { account }, stop)]);
-      return { inRange: inRange.items, ever: ever.items };
+      const [sums, all] = await Promise.all([get('stats/accounts', filter, stop), get('accounts', {}, stop)]);
+      return { sums: sums.items, accounts: all.items.filter((item) => !account || item.account === account) };
     }, options);
   };
 

@@ -1,4 +1,4 @@
-// Accounts to choose from: those that have results.
+// Accounts to choose from.
 
 import { get } from './api.js';
 import { suggestions } from './filters.js';
@@ -7,7 +7,7 @@ import { suggestions } from './filters.js';
 export function accountSuggestions(signal) {
   const list = suggestions('accounts');
   // Without suggestions the field works as well.
-  get('stats/accounts', {}, signal).then(
+  get('accounts', {}, signal).then(
     ({ items }) => list.set(items.map((item) => [item.account, null])),
     () => list.set([]));
   return { id: 'accounts', element: list.element };

@@ -95,6 +95,7 @@ export const en = {
   'overview.accounts': 'Accounts',
   'overview.noAccounts': 'No account has a result in this range.',
   'overview.silent': 'Silent',
+  'overview.never': 'Never',
   'overview.silentNote': (n, days) => (n === 0 ? `Every account had a result in the last ${days} days.`
     : `${n === 1 ? '1 account has' : `${n} accounts have`} had no result for ${days} days or more.`),
   'overview.account': 'Account',

@@ -93,6 +93,7 @@ export const zh = {
   'overview.accounts': '账号',
   'overview.noAccounts': '此时间范围内没有账号收到结果。',
   'overview.silent': '沉默',
+  'overview.never': '从未',
   'overview.silentNote': (n, days) => (n === 0 ? `最近 ${days} 天内每个账号都有结果。` : `${n} 个账号已有 ${days} 天或更久没有结果。`),
   'overview.account': '账号',
   'overview.lastFinished': '最近任务',

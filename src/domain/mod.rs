@@ -22,7 +22,7 @@ pub use job::{Article, Copyright, Counts, Job, MassSendFinished};
 pub use msg_id::{InvalidMsgId, MsgId};
 pub use number::whole_number;
 pub use reason::{CATALOGUE, Reason, reason};
-pub use stats::{AccountStats, ReasonStats, Stats};
+pub use stats::{AccountStats, LastJob, ReasonStats, Stats};
 pub use status::{Outcome, Status};
 pub use time::{InvalidTime, Time};
 pub use timeline::{Bucket, InvalidTimeline, Timeline};

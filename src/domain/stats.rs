@@ -42,3 +42,14 @@ pub struct AccountStats {
     /// When the latest delivery of that last one came.
     pub last_received_at: Time,
 }
+
+/// The job of an account that finished last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastJob {
+    /// The account.
+    pub account: AccountName,
+    /// When it finished.
+    pub finished_at: Time,
+    /// When the latest delivery of it came.
+    pub received_at: Time,
+}

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::domain::{
-    AccountName, AccountStats, Accounts, ClientName, Delivery, DeliveryState, Job, MsgId,
+    AccountName, AccountStats, Accounts, ClientName, Delivery, DeliveryState, Job, LastJob, MsgId,
     NewDelivery, Outcome, Reading, ReasonStats, Stats, Time,
 };
 
@@ -82,8 +82,8 @@ pub trait Store: Send + Sync {
         page: &Page<DeliveryKey>,
     ) -> Result<Vec<Delivery>, StoreError>;
 
-    /// When the last job result of each account came in: of the job that finished last.
-    async fn last_receipts(&self) -> Result<Vec<(AccountName, Time)>, StoreError>;
+    /// The last job of each account that has one, ascending by account.
+    async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError>;
 
     /// Totals over the jobs that match.
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError>;

@@ -33,15 +33,15 @@ pub(super) const JOB: &str = concat!(
 );
 
 /// Looks into the index by account once for each account and no more, however many jobs there are.
-pub(super) const LAST_RECEIPTS: &str = "with recursive accounts (account) as ( \
+pub(super) const LAST_JOBS: &str = "with recursive accounts (account) as ( \
          select min(account) from jobs \
          union all \
          select (select min(jobs.account) from jobs where jobs.account > accounts.account) from accounts \
          where accounts.account is not null \
      ) \
-     select account, (select last_received_at from jobs where jobs.account = accounts.account \
-         order by finished_at desc, msg_id desc limit 1) as last_received_at \
-     from accounts where account is not null";
+     select jobs.account, finished_at, last_received_at from accounts cross join jobs \
+     where jobs.account = accounts.account and jobs.msg_id = (select msg_id from jobs \
+         where jobs.account = accounts.account order by finished_at desc, msg_id desc limit 1)";
 
 /// By the time of receipt, too, because the index is on that.
 pub(super) const DELIVERY: &str = "select * from deliveries where id = $1 and received_at = $2";

@@ -6,7 +6,7 @@ use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 use super::tally::{Content, Tally};
 use super::{Change, ChangeKey};
 use crate::domain::{
-    AccountName, Article, Counts, Delivery, Job, MassSendFinished, MsgId, Status, Time,
+    Article, Counts, Delivery, Job, LastJob, MassSendFinished, MsgId, Status, Time,
 };
 
 /// A row of `jobs`.
@@ -85,15 +85,19 @@ impl Updated {
     }
 }
 
-/// An account, and when its last job result came in.
-pub(super) fn receipt<R>(row: &R) -> Result<(AccountName, Time), sqlx::Error>
+/// A row of [`LAST_JOBS`](super::query::LAST_JOBS).
+pub(super) fn last_job<R>(row: &R) -> Result<LastJob, sqlx::Error>
 where
     R: Row,
     for<'n> &'n str: ColumnIndex<R>,
     for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
     for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
 {
-    Ok((parsed(row, "account")?, row.try_get("last_received_at")?))
+    Ok(LastJob {
+        account: parsed(row, "account")?,
+        finished_at: row.try_get("finished_at")?,
+        received_at: row.try_get("last_received_at")?,
+    })
 }
 
 /// A row of `jobs` with the delivery that it shows, but its body.

@@ -213,13 +213,13 @@ async fn learn_earlier_results(state: &State) {
     if state.0.metrics.knows_earlier_results.load(Relaxed) {
         return;
     }
-    let asking = state.0.store.last_receipts();
+    let asking = state.0.store.last_jobs();
     // The database's failures are told elsewhere, and the next time may be better.
-    let Ok(Ok(receipts)) = tokio::time::timeout(PATIENCE, asking).await else {
+    let Ok(Ok(last_jobs)) = tokio::time::timeout(PATIENCE, asking).await else {
         return;
     };
-    for (account, received_at) in &receipts {
-        state.0.ingest.note_earlier(account, *received_at);
+    for job in &last_jobs {
+        state.0.ingest.note_earlier(&job.account, job.received_at);
     }
     state.0.metrics.knows_earlier_results.store(true, Relaxed);
 }

@@ -222,6 +222,11 @@ pub fn routes() -> Vec<Route> {
             Api(Read),
             tagged(get(api::deliveries)),
         ),
+        route(
+            "/api/v1/accounts",
+            Api(Read),
+            tagged(get(api::accounts::accounts)),
+        ),
         route("/api/v1/stats", Api(Read), tagged(get(api::stats::totals))),
         route(
             "/api/v1/stats/timeline",

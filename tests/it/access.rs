@@ -20,7 +20,7 @@ const STATUS: &str = "a status of its own";
 const TRACES: [&str; 4] = ["4242424242", "777777", STATUS, "plain"];
 
 /// What each route is meant to be. A new route fails until it stands here.
-const DECIDED: [(&str, Part); 19] = [
+const DECIDED: [(&str, Part); 20] = [
     ("/wechat/{account}", Part::Callback),
     ("/livez", Part::Health),
     ("/readyz", Part::Health),
@@ -36,6 +36,7 @@ const DECIDED: [(&str, Part); 19] = [
     ("/api/v1/stats", Part::Api(Scope::Read)),
     ("/api/v1/stats/timeline", Part::Api(Scope::Read)),
     ("/api/v1/stats/reasons", Part::Api(Scope::Read)),
+    ("/api/v1/accounts", Part::Api(Scope::Read)),
     ("/api/v1/stats/accounts", Part::Api(Scope::Read)),
     ("/api/v1/stream", Part::Api(Scope::Read)),
     ("/api/v1/reasons", Part::Api(Scope::Read)),

@@ -286,6 +286,7 @@ async fn the_api_is_read_only() {
         "stats/timeline",
         "stats/reasons",
         "stats/accounts",
+        "accounts",
         "reasons",
     ] {
         let url = server.url(&format!("/api/v1/{path}"));
@@ -328,6 +329,7 @@ async fn every_request_of_the_api_carries_a_configured_key() {
         "/api/v1/stats/timeline",
         "/api/v1/stats/reasons",
         "/api/v1/stats/accounts",
+        "/api/v1/accounts",
         "/api/v1/reasons",
     ] {
         assert_eq!(answer(path, &[&right]).await.status(), 200, "{path}");

@@ -92,6 +92,28 @@ on_both_stores! {
 }
 
 #[tokio::test]
+async fn accounts_are_told_with_their_last_job_or_none() {
+    let server = Server::start(Backend::Sqlite).await;
+    for (msg_id, finished) in [(1, 7), (2, 9), (3, 8)] {
+        server
+            .accepts(&PLAIN, Event::new(msg_id, finished).xml())
+            .await;
+    }
+    let received = server.job(&PLAIN, "2").await["last_received_at"].clone();
+    let accounts = server.items("/api/v1/accounts").await;
+    let names: Vec<_> = accounts.iter().map(|item| &item["account"]).collect();
+    assert_eq!(names, ["compatible", "plain", "safe"]);
+    assert_eq!(
+        accounts[1],
+        json!({"account": "plain", "last_finished_at": "1970-01-01T00:00:09Z", "last_received_at": received})
+    );
+    assert_eq!(
+        accounts[2],
+        json!({"account": "safe", "last_finished_at": null, "last_received_at": null})
+    );
+}
+
+#[tokio::test]
 async fn the_zone_is_that_of_the_configuration_unless_another_is_named() {
     let newfoundland = "[api]\ntimezone = \"America/St_Johns\"";
     let server = Setup::default()

@@ -38,6 +38,7 @@ async fn the_api_says_unavailable_in_time(server: &Server) {
         "stats/timeline",
         "stats/reasons",
         "stats/accounts",
+        "accounts",
     ];
     let answers = paths.map(|path| async move {
         let asked = Instant::now();

@@ -202,6 +202,7 @@ async fn calls_of_the_api(watch: &mut Watch) {
         "/api/v1/stats/timeline?tz=UTC",
         "/api/v1/stats/reasons",
         "/api/v1/stats/accounts",
+        "/api/v1/accounts",
         "/api/v1/jobs/plain/1",
     ] {
         watch.api(path, Some(API_KEY), 200).await;

@@ -24,8 +24,8 @@ use super::{
     StoreError, Ticket, changes, client_uses, inspection, prune, query, row, totals,
 };
 use crate::domain::{
-    AccountName, AccountStats, ClientName, Delivery, Job, MsgId, NewDelivery, ReasonStats, Stats,
-    Time,
+    AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
+    Stats, Time,
 };
 use filing::{file_any, file_plain};
 use open::LIFT_CHANGE_NUMBERS;
@@ -137,11 +137,11 @@ impl Store for PostgresStore {
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
 
-    async fn last_receipts(&self) -> Result<Vec<(AccountName, Time)>, StoreError> {
-        let rows = sqlx::query(query::LAST_RECEIPTS)
+    async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError> {
+        let rows = sqlx::query(query::LAST_JOBS)
             .fetch_all(self.pool().await?)
             .await?;
-        Ok(rows.iter().map(row::receipt).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(row::last_job).collect::<Result<_, _>>()?)
     }
 
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {

@@ -1,5 +1,6 @@
 //! The JSON API: what dashboards read. Handlers read parameters, ask the store once, and shape the answer.
 
+pub(super) mod accounts;
 mod document;
 mod export;
 pub(super) mod out;

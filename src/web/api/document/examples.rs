@@ -2,12 +2,13 @@
 
 use sha2::{Digest, Sha256};
 
+use super::super::accounts::AccountOut;
 use super::super::out::{DeliveryOut, JobOut, ReasonOut};
 use super::super::stats::{AccountStatsOut, BucketOut, ReasonStatsOut, StatsOut};
 use super::super::{ListOut, PageOut};
 use crate::domain::{
-    AccountStats, Article, Copyright, Counts, Delivery, DeliveryState, Job, MassSendFinished,
-    MsgId, ReasonStats, Stats, Status, Time, reason,
+    AccountStats, Article, Copyright, Counts, Delivery, DeliveryState, Job, LastJob,
+    MassSendFinished, MsgId, ReasonStats, Stats, Status, Time, reason,
 };
 use crate::web::export::Format;
 
@@ -72,6 +73,21 @@ pub(in crate::web) fn reasons_given() -> ListOut<ReasonStatsOut> {
     };
     ListOut {
         items: vec![ReasonStatsOut::from(&stats)],
+    }
+}
+
+pub(in crate::web) fn all_accounts() -> ListOut<AccountOut> {
+    let last = LastJob {
+        account: "main".parse().expect("it is a name"),
+        finished_at: finished_at(),
+        received_at: received_at(),
+    };
+    let silent = "new-one".parse().expect("it is a name");
+    ListOut {
+        items: vec![
+            AccountOut::new(&last.account, Some(&last)),
+            AccountOut::new(&silent, None),
+        ],
     }
 }
 

@@ -35,6 +35,7 @@ use crate::web::{Part, routes};
         super::export::jobs_ndjson,
         super::deliveries,
         super::reasons,
+        super::accounts::accounts,
         super::stats::totals,
         super::stats::timeline,
         super::stats::reasons,
