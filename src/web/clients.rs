@@ -1,11 +1,9 @@
 //! The keys of the API: those with full access, and those of clients.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
+use super::warnings::Minutely;
 use crate::domain::{ApiClient, ApiKeyHash, Time};
-
-const PAUSE: Duration = Duration::from_mins(1);
 
 /// Every key that is configured.
 pub(super) struct Clients {
@@ -29,12 +27,6 @@ pub(super) enum Holder<'a> {
     Client(&'a Client),
     /// Its key is no longer taken.
     Expired(&'a Client),
-}
-
-/// Something that is due at most once a minute.
-#[derive(Default)]
-pub(super) struct Minutely {
-    last: Mutex<Option<Instant>>,
 }
 
 impl Clients {
@@ -74,22 +66,6 @@ impl Clients {
     }
 }
 
-impl Minutely {
-    /// Whether it is due; if so, the next is due in a minute.
-    pub(super) fn is_due(&self) -> bool {
-        self.is_due_at(Instant::now())
-    }
-
-    fn is_due_at(&self, now: Instant) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,15 +101,5 @@ mod tests {
         ] {
             assert_eq!(holder(key), expected, "{key}");
         }
-    }
-
-    #[test]
-    fn what_is_told_once_a_minute_is_due_again_after_it() {
-        let minutely = Minutely::default();
-        let start = Instant::now();
-        assert!(minutely.is_due_at(start));
-        assert!(!minutely.is_due_at(start + Duration::from_secs(59)));
-        assert!(minutely.is_due_at(start + PAUSE));
-        assert!(!minutely.is_due_at(start + PAUSE));
     }
 }

@@ -1,4 +1,5 @@
-//! Warnings that outsiders can cause: at most one a minute per subject and account, so that they cannot flood the log.
+//! What outsiders can cause is told at most once a minute, so that they cannot flood the log: warnings by subject and
+//! account, and what is told of a client of the API.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -30,8 +31,18 @@ pub(super) enum Subject {
 /// When each was last warned of; `None` stands for all unknown accounts together.
 #[derive(Default)]
 pub(super) struct Warnings {
-    last: Mutex<HashMap<(Subject, Option<AccountName>), Instant>>,
+    last: Mutex<HashMap<(Subject, Option<AccountName>), Last>>,
 }
+
+/// Something that is due at most once a minute.
+#[derive(Default)]
+pub(super) struct Minutely {
+    last: Mutex<Last>,
+}
+
+/// When it was last due.
+#[derive(Default)]
+struct Last(Option<Instant>);
 
 impl Warnings {
     /// Whether a warning is due; if so, the next is due in a minute.
@@ -42,13 +53,26 @@ impl Warnings {
     fn is_due_at(&self, subject: Subject, account: Option<&AccountName>, now: Instant) -> bool {
         let key = (subject, account.cloned());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last
-            .get(&key)
-            .is_none_or(|last| now.duration_since(*last) >= PAUSE);
-        if due {
-            last.insert(key, now);
+        last.entry(key).or_default().is_due(now)
+    }
+}
+
+impl Minutely {
+    /// Whether it is due; if so, the next is due in a minute.
+    pub(super) fn is_due(&self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_due(Instant::now())
+    }
+}
+
+impl Last {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let pause = |last| now.saturating_duration_since(last);
+        let is_due = self.0.is_none_or(|last| pause(last) >= PAUSE);
+        if is_due {
+            self.0 = Some(now);
         }
-        due
+        is_due
     }
 }
 
