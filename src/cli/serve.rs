@@ -179,6 +179,8 @@ fn urls(
         )
     });
     let mut lines: Vec<_> = urls.collect();
+    let page = format!("the page, for browsers: http://{}/", reachable(api_address));
+    lines.insert(0, page);
     if api_address != address {
         lines.insert(0, format!("the API listens on {api_address}"));
     }
