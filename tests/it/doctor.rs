@@ -17,6 +17,7 @@ fn doctor(server: &Server, arguments: &[&str]) -> Ended {
     let mut command = server.command();
     command
         .env("QUNFA_SERVER__LISTEN", server.address.to_string())
+        .env("QUNFA_METRICS__LISTEN", server.metrics_address())
         .arg("doctor")
         .args(arguments);
     ended(command)
@@ -94,6 +95,29 @@ on_both_stores! {
         assert_eq!(store.job(&account, id).await.unwrap(), None);
         assert_eq!(store.job_deliveries(&account, MsgId::new(1).unwrap()).await.unwrap().len(), 2);
         store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_that_prometheus_does_not_find_are_a_warning() {
+    let server = server(Backend::Sqlite, Setup::default().with_metrics()).await;
+    let found = doctor(&server, &[]).with_code(0);
+    assert!(line(&found, "metrics").starts_with("ok "), "{found:#?}");
+    for (address, says) in [
+        (unused_address().to_string(), "does not answer"),
+        (server.address.to_string(), "is no qunfa"),
+    ] {
+        let mut command = server.command();
+        command
+            .env("QUNFA_SERVER__LISTEN", server.address.to_string())
+            .env("QUNFA_METRICS__LISTEN", address)
+            .arg("doctor");
+        let other = ended(command).with_code(0);
+        let line = line(&other, "metrics");
+        assert!(
+            line.starts_with("warn ") && line.contains(says),
+            "{other:#?}"
+        );
     }
 }
 

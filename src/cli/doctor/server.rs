@@ -1,5 +1,6 @@
 //! A running server: whether it is ready, and a signed push through it and back out of the API.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -49,12 +50,35 @@ pub(super) async fn examine(
         Ok(is_ready) => is_ready,
         Err(error) => return report.failed(SUBJECT, &error),
     };
+    if let Some(listen) = config.metrics.filter(|listen| listen.port() != 0) {
+        examine_metrics(listen, report).await;
+    }
     match store {
         Some(store) if is_ready => match push_and_read(config, arguments, &base, store).await {
             Ok(says) => report.ok(PUSH, says),
             Err(error) => report.failed(PUSH, &error),
         },
         _ => report.warn(PUSH, "not tried: it could not be cleaned up afterwards"),
+    }
+}
+
+/// Whether Prometheus finds what it looks for.
+async fn examine_metrics(listen: SocketAddr, report: &mut Report) {
+    const SUBJECT: &str = "metrics";
+    let url = format!("http://{}/metrics", reachable(listen));
+    let reading = async {
+        let response = client()?.get(&url).send().await?;
+        anyhow::Ok(response.text().await?)
+    };
+    match reading.await {
+        Ok(text) if text.contains("qunfa_build_info{") => {
+            report.ok(SUBJECT, format!("{url} answers Prometheus"));
+        }
+        Ok(_) => report.warn(SUBJECT, format!("what answers at {url} is no qunfa")),
+        Err(_) => report.warn(
+            SUBJECT,
+            format!("{url} does not answer: was the server restarted since `metrics.listen` was changed?"),
+        ),
     }
 }
 

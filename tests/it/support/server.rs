@@ -319,6 +319,13 @@ impl Server {
             .await
     }
 
+    /// Where the metrics are served, as `metrics.listen` takes it; empty where they are not.
+    pub(crate) fn metrics_address(&self) -> &str {
+        let url = self.metrics.as_deref().unwrap_or_default();
+        url.trim_start_matches("http://")
+            .trim_end_matches("/metrics")
+    }
+
     /// What Prometheus reads.
     pub(crate) async fn metrics(&self) -> String {
         let url = self.metrics.as_ref().expect("it serves metrics");
