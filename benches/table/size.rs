@@ -50,7 +50,7 @@ impl About {
     }
 }
 
-const QUESTIONS: [Question; 33] = [
+const QUESTIONS: [Question; 34] = [
     ("list", |_| "jobs".to_owned()),
     ("list, `account`", |about| {
         format!("jobs?account={}", about.event.account)
@@ -144,6 +144,7 @@ const QUESTIONS: [Question; 33] = [
     ("reasons, 30 days", |about| {
         format!("stats/reasons?{}", about.month())
     }),
+    ("all accounts", |_| "accounts".to_owned()),
     ("accounts, 30 days", |about| {
         format!("stats/accounts?{}", about.month())
     }),
