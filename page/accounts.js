@@ -11,8 +11,11 @@ const SHOWN = 15;
 
 const NOTHING = { jobs: 0, sent: 0, failed: 0, rejected: 0, unknown: 0, sent_count: 0, filter_count: 0, delivery_rate: null };
 
-/** The table of `{ sums, accounts }`: the sums are those of the range, the accounts are all, with their last job ever. */
-export function accountsTable({ sums, accounts }, params) {
+/**
+ * The table of `{ sums, accounts }`: the sums are those of the range, the accounts are all, with their last job ever.
+ * `shown.all` says whether the long tail is shown, and remembers it.
+ */
+export function accountsTable({ sums, accounts }, params, shown) {
   if (accounts.length === 0) return el('p', { class: 'muted' }, t('overview.noAccounts'));
   const sumsOf = new Map(sums.map((item) => [item.account, item]));
   const items = accounts.map((item) => ({
@@ -25,10 +28,11 @@ export function accountsTable({ sums, accounts }, params) {
   }));
   items.sort((one, other) => other.isSilent - one.isSilent || other.jobs - one.jobs);
   const silent = items.filter((item) => item.isSilent).length;
-  const drawn = table(t('overview.accounts'), columns(params), items.slice(0, SHOWN), (item) => item.account);
-  const more = items.length > SHOWN && el('button', {
+  const drawn = table(t('overview.accounts'), columns(params), shown.all ? items : items.slice(0, SHOWN), (item) => item.account);
+  const more = items.length > SHOWN && !shown.all && el('button', {
     type: 'button',
     onclick: () => {
+      shown.all = true;
       drawn.body.append(...items.slice(SHOWN).map(drawn.row));
       drawn.body.rows[SHOWN].querySelector('a').focus();
       more.remove();

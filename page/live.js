@@ -7,6 +7,8 @@ import { onKeyChange } from './key.js';
 const FIRST_PATIENCE = 300;
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30000;
+/** Sums and lists are read again this long after the first of many changes. */
+const CHANGES_PATIENCE = 2000;
 /** A tab that is not looked at gives its connection back after this time; browsers have few for each server. */
 const HIDDEN_PATIENCE = 60000;
 
@@ -29,6 +31,18 @@ export function onJob(listener, signal) {
 /** Calls `listener()` when jobs may have changed unseen: the stream begins, and not where it ended. */
 export function onGap(listener, signal) {
   bus.addEventListener('gap', listener, { signal });
+}
+
+/** Calls `listener()` some time after jobs have changed, or may have: changes come in floods. */
+export function onChanges(listener, signal) {
+  let timer = null;
+  const later = () => (timer ??= setTimeout(() => {
+    timer = null;
+    listener();
+  }, CHANGES_PATIENCE));
+  onJob(later, signal);
+  onGap(later, signal);
+  signal.addEventListener('abort', () => clearTimeout(timer));
 }
 
 export function onLiveState(listener, signal) {

@@ -6,20 +6,18 @@ import { outcomesFigure, rateFigure } from './figures.js';
 import { el, fill } from './dom.js';
 import { filterForm, textField } from './filters.js';
 import { number, percent, t, ZONE } from './i18n.js';
-import { onGap, onJob } from './live.js';
+import { onChanges } from './live.js';
 import { rangeOf, rangePicker } from './range.js';
 import { reasonsList } from './reasons.js';
 import { go, href } from './route.js';
 import { Loader, emptyNote } from './states.js';
 import { accountSuggestions } from './suggest.js';
 
-/** Changes come in floods; the sums are read again this long after the first of them. */
-const PATIENCE = 2000;
-
 /** The view. */
 export function overviewView(root, signal) {
   const accounts = accountSuggestions(signal);
   let params = {};
+  const shown = { all: false };
   const picker = rangePicker((range) => go(['overview'], { account: params.account, ...range }));
   const form = filterForm([['account', textField({ list: accounts.id })]],
     ({ account }) => go(['overview'], { ...params, account }));
@@ -41,7 +39,7 @@ export function overviewView(root, signal) {
     totals: new Loader(parts.totals, totals, signal),
     timeline: new Loader(parts.timeline, ({ items, bucket }) => [outcomesFigure(items, bucket, signal), rateFigure(items, bucket, signal)], signal),
     reasons: new Loader(parts.reasons, ({ items }) => reasonsList(items, listParams(params)), signal),
-    accounts: new Loader(parts.accounts, (data) => accountsTable(data, listParams(params)), signal),
+    accounts: new Loader(parts.accounts, (data) => accountsTable(data, listParams(params), shown), signal),
   };
   const load = (options) => {
     const { from, to, bucket } = rangeOf(params);
@@ -61,14 +59,7 @@ export function overviewView(root, signal) {
     }, options);
   };
 
-  let timer = null;
-  const later = () => (timer ??= setTimeout(() => {
-    timer = null;
-    load({ quietly: true });
-  }, PATIENCE));
-  onJob(later, signal);
-  onGap(later, signal);
-  signal.addEventListener('abort', () => clearTimeout(timer));
+  onChanges(() => load({ quietly: true }), signal);
   return {
     title: () => t('overview.title'),
     update(route) {

@@ -6,12 +6,15 @@ import { deliveryCard } from './delivery.js';
 import { el, fill } from './dom.js';
 import { choice, dayField, filterForm, textField } from './filters.js';
 import { t } from './i18n.js';
+import { onChanges } from './live.js';
 import { pager } from './pager.js';
 import { go } from './route.js';
 import { Loader, emptyNote } from './states.js';
 import { accountSuggestions } from './suggest.js';
 
 const PAGE = 25;
+/** What could not be understood changes no job, so that no stream tells of it. */
+const ROUND = 30000;
 
 /** The view; `update(params)` shows what the address says. */
 export function receivedView(root, signal) {
@@ -33,13 +36,23 @@ export function receivedView(root, signal) {
     return [page.items.map((delivery) => deliveryCard(delivery, { withJob: true })),
       pager(['received'], params, page.next_cursor)];
   }, signal);
+  const load = (options) => {
+    const { from, to, ...others } = params;
+    loader.load((stop) => get('deliveries', { ...others, from: startOf(from), to: endOf(to), limit: PAGE }, stop), options);
+  };
+  // What is new is on the first page. Nothing moves while somebody reads.
+  const again = () => {
+    if (!params.cursor && !document.hidden && !area.querySelector('details[open]')) load({ quietly: true });
+  };
+  onChanges(again, signal);
+  const timer = setInterval(again, ROUND);
+  signal.addEventListener('abort', () => clearInterval(timer));
   return {
     title: () => t('received.title'),
     update(route) {
       params = route.params;
       form.set(params);
-      const { from, to, ...others } = params;
-      loader.load((stop) => get('deliveries', { ...others, from: startOf(from), to: endOf(to), limit: PAGE }, stop));
+      load();
     },
   };
 }

@@ -143,6 +143,21 @@ async fn a_job_and_the_overview_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_received_follows() {
+    let (server, browser) = list().await;
+    browser.eval("location.hash = '#/received'").await;
+    browser
+        .until("document.querySelectorAll('article').length === 25")
+        .await;
+    let first = "document.querySelector('article')";
+    let shows = |msg_id: i64| format!("{first}?.innerText.includes('{msg_id}')");
+    server.accepts(&PLAIN, result(7_001, 100).xml()).await;
+    browser.until(&shows(7_001)).await;
+    server.accepts(&PLAIN, result(7_002, 102).xml()).await;
+    browser.until(&shows(7_002)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_was_left_gives_its_connection_back() {
     let (server, browser) = list().await;
     // Browsers open six connections to a server, and keep pages for the way back.
