@@ -76,6 +76,10 @@ struct Envelope {
 }
 
 fn encrypt_in_xml_text(text: &str) -> Option<String> {
+    // No user writes there.
+    if !has_plain_prolog(text) {
+        return None;
+    }
     let (_, rest) = split_once_only(text, "<Encrypt>")?;
     let value = rest.split_once("</Encrypt>")?.0.trim();
     let value = match value.strip_prefix("<![CDATA[") {
@@ -84,6 +88,19 @@ fn encrypt_in_xml_text(text: &str) -> Option<String> {
     };
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
     value.bytes().all(is_base64).then(|| value.to_owned())
+}
+
+/// Whether no DOCTYPE and no processing instruction stands before the root element.
+fn has_plain_prolog(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    if let Some(declaration) = rest.strip_prefix("<?xml ") {
+        rest = declaration.split_once("?>").map_or("", |(_, rest)| rest);
+    }
+    while let Some(comment) = rest.trim_start().strip_prefix("<!--") {
+        rest = comment.split_once("-->").map_or("", |(_, rest)| rest);
+    }
+    let rest = rest.trim_start();
+    !rest.starts_with("<!") && !rest.starts_with("<?")
 }
 
 fn encrypt_in_json_text(text: &str) -> Option<String> {
@@ -213,7 +230,7 @@ mod tests {
         for body in [
             "<xml><Content><![CDATA[\u{8}\0]]></Content><Encrypt><![CDATA[a+/=]]></Encrypt></xml>",
             "<xml><Content>&nbsp;& </Contents><Encrypt>\n<![CDATA[a+/=]]></Encrypt></xml>",
-            "<!DOCTYPE xml><?pi?><xml><Encrypt>a+/=</Encrypt></xml>",
+            "<?xml version=\"1.0\"?> <!--<!DOCTYPE x>-->\n<xml><C>&<!DOCTYPE x></C><Encrypt>a+/=</Encrypt></xml>",
             "<xml><Content><![CDATA[<Encrypt>b</Encrypt>]]></Content><Encrypt>a+/=</Encrypt></xml>",
             &many,
             "\u{feff}{\"Content\":\"\\u0008\",\"Encrypt\":\"a+\\/=\"}",
@@ -234,6 +251,9 @@ mod tests {
             "<xml><Encrypt>a</Encrypt><Encrypt>a</Encrypt></xml>",
             "<xml>&<Encrypt>a</Encrypt><Encrypt>a</Encrypt></xml>",
             "<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///dev/null\">]><xml><Encrypt>&e;</Encrypt></xml>",
+            "<!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>",
+            "<?xml version=\"1.0\"?><!-- --><!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>",
+            "<?pi?><xml><Encrypt>a</Encrypt></xml>",
             "<xml><Encrypt>a",
             "<xml><Encrypt><![CDATA[a</Encrypt></xml>",
             "{}",
