@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Outcome;
 use crate::app::{migrations, open_store};
-use crate::config::{Api, Settings};
+use crate::config::{Api, Config, Settings};
 use crate::domain::{AccountName, Accounts, ApiClient, ApiKeyHash, Time};
 
 /// Prints a key of 256 random bits, and the hash that stands for it in the configuration.
@@ -31,33 +31,46 @@ pub(super) fn create() -> Outcome {
 /// Shows the keys with full access, then every client.
 pub(super) async fn list(settings: &Settings) -> Outcome {
     let config = settings.check()?;
-    let store = open_store(&config.store.url, migrations(&config))
+    let uses = uses(&config).await;
+    print(&config.api, uses.as_ref().ok()).context("cannot write to standard output")?;
+    if config.api.is_open() {
+        eprintln!("no key is configured: whoever reaches the API may read it");
+    }
+    Ok(uses.map(drop)?)
+}
+
+/// When each client has last used its key.
+async fn uses(config: &Config) -> anyhow::Result<BTreeMap<String, Time>> {
+    let store = open_store(&config.store.url, migrations(config))
         .await
         .with_context(|| format!("cannot open {}", config.store.url))?;
     let uses = store.client_uses().await;
     store.close().await;
-    let uses = uses.context("cannot read when keys were used")?;
-    print(&config.api, &uses).context("cannot write to standard output")?;
-    if config.api.is_open() {
-        eprintln!("no key is configured: whoever reaches the API may read it");
+    uses.context("cannot read when keys were used")
+}
+
+/// Without `uses`, nobody knows them.
+fn print(api: &Api, uses: Option<&BTreeMap<String, Time>>) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    for key in &api.keys {
+        writeln!(output, "key {key}")?;
+    }
+    for client in &api.clients {
+        let last_use = match uses {
+            Some(uses) => time(uses.get(client.name.as_str()).copied()),
+            None => "?".to_owned(),
+        };
+        writeln!(output, "{}", line(client, &last_use, Time::now()))?;
     }
     Ok(())
 }
 
-fn print(api: &Api, uses: &BTreeMap<String, Time>) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    for key in &api.keys {
-        writeln!(output, "key {}", key.shortened())?;
-    }
-    for client in &api.clients {
-        let last_use = uses.get(client.name.as_str()).copied();
-        writeln!(output, "{}", line(client, last_use, Time::now()))?;
-    }
-    Ok(())
+fn time(time: Option<Time>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
 }
 
 /// A client in words: `-` stands for what there is not, `*` for every account.
-fn line(client: &ApiClient, last_use: Option<Time>, now: Time) -> String {
+fn line(client: &ApiClient, last_use: &str, now: Time) -> String {
     let ApiClient {
         name,
         key,
@@ -73,18 +86,15 @@ fn line(client: &ApiClient, last_use: Option<Time>, now: Time) -> String {
             names.join(",")
         }
     };
-    let time = |time: Option<Time>| time.map_or_else(|| "-".to_owned(), |time| time.to_string());
     let end = if client.has_expired(now) {
         "expired"
     } else {
         "expires"
     };
     format!(
-        "client {name} {} scopes {} accounts {accounts} {end} {} last_used {}",
-        key.shortened(),
+        "client {name} {key} scopes {} accounts {accounts} {end} {} last_used {last_use}",
         scopes.join(","),
         time(*expires),
-        time(last_use)
     )
 }
 
@@ -103,16 +113,16 @@ mod tests {
             expires: None,
         };
         assert_eq!(
-            line(&client, None, Time::EPOCH),
-            "client agency sha256:ba7816bf… scopes read,export accounts * expires - last_used -"
+            line(&client, "-", Time::EPOCH),
+            "client agency sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad scopes read,export accounts * expires - last_used -"
         );
         client.accounts =
             Accounts::only(["b", "a"].map(|name| name.parse().expect("it is a name")));
         client.expires = Some(Time::EPOCH);
         assert_eq!(
-            line(&client, Some(Time::EPOCH), Time::EPOCH),
-            "client agency sha256:ba7816bf… scopes read,export accounts a,b expired 1970-01-01T00:00:00Z \
-             last_used 1970-01-01T00:00:00Z"
+            line(&client, "?", Time::EPOCH),
+            "client agency sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad scopes \
+             read,export accounts a,b expired 1970-01-01T00:00:00Z last_used ?"
         );
     }
 }

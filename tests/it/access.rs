@@ -7,7 +7,7 @@ use qunfa::web::{Part, routes};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::support::workplace::ended;
+use crate::support::workplace::{ended, unused_address};
 use crate::support::{
     Account, Backend, COMPATIBLE, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores,
 };
@@ -382,4 +382,15 @@ on_both_stores! {
         assert_eq!(seen, expected);
         assert_eq!(json(&server, "/api/v1/jobs?limit=1", "two").await["items"][0]["account"], json!(SAFE.name));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_listed_while_the_database_is_away() {
+    let server = guarded(Backend::Sqlite).await;
+    let mut command = server.command();
+    let away = format!("postgres://nobody@{}/none", unused_address());
+    command.args(["key", "list"]).env("QUNFA_STORE__URL", away);
+    let listed = ended(command).with_code(1);
+    let client = |line: &str| line.starts_with("client two ") && line.ends_with(" last_used ?");
+    assert!(listed.output.lines().any(client), "{listed:?}");
 }
