@@ -118,7 +118,12 @@ async fn into_file(export: Export, path: &Path) -> anyhow::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .with_context(cannot)?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                anyhow!("`{}` exists already; it was left as it is", path.display())
+            }
+            _ => anyhow::Error::new(error).context(cannot()),
+        })?;
     let written = write(export, &mut file).await.and_then(|()| synced(&file));
     if written.is_err() {
         fs::remove_file(path).with_context(cannot)?;

@@ -15,9 +15,7 @@ pub struct Time(i64);
 
 /// The text is neither an RFC 3339 time nor a count of milliseconds, or the time is out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a time is RFC 3339, such as 2026-01-01T08:00:00+08:00 (with + written as %2B), or milliseconds since 1970"
-)]
+#[error("a time is RFC 3339, such as 2026-01-01T08:00:00+08:00, or milliseconds since 1970")]
 pub struct InvalidTime;
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);

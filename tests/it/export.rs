@@ -261,3 +261,18 @@ async fn an_export_of_nothing_has_its_names_and_a_mark_only_on_request() {
     }
     assert_eq!(server.json("/api/v1/jobs.ndjson?bom=true").await.0, 400);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_there_is_left_as_it_is() {
+    let server = Server::start(Backend::Sqlite).await;
+    let file = server.database.directory().join("jobs.csv");
+    std::fs::write(&file, "mine").unwrap();
+    let refused = ended(export(&server, &[file.to_str().unwrap()])).with_code(1);
+    assert!(
+        refused
+            .talk
+            .contains("exists already; it was left as it is"),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+}
