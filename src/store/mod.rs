@@ -82,7 +82,7 @@ pub trait Store: Send + Sync {
         page: &Page<DeliveryKey>,
     ) -> Result<Vec<Delivery>, StoreError>;
 
-    /// The last job of each account that has one, ascending by account.
+    /// The last job of each account that has one.
     async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError>;
 
     /// Totals over the jobs that match.
