@@ -3,6 +3,7 @@
 mod demo;
 mod open_files;
 mod pruning;
+mod rolling_up;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -125,6 +126,7 @@ impl App {
         if let Some(age) = self.retention {
             tokio::spawn(pruning::retain(self.store.clone(), age, shutdown.clone()));
         }
+        tokio::spawn(rolling_up::roll_up(self.store.clone(), shutdown.clone()));
         let serve = async |listener, router, max_connections, name: &str| {
             let open = self.open_connections.with_label_values(&[name]);
             server::serve(listener, router, max_connections, open, shutdown.clone()).await;

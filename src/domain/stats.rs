@@ -1,5 +1,7 @@
 //! What a set of jobs adds up to.
 
+use std::ops::AddAssign;
+
 use super::{AccountName, Time};
 
 /// Totals over a set of jobs. A count that a job did not carry adds nothing.
@@ -17,6 +19,19 @@ pub struct Stats {
     pub sent_count: i128,
     /// Sum of `ErrorCount`.
     pub error_count: i128,
+}
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.jobs += other.jobs;
+        for (sum, count) in self.by_outcome.iter_mut().zip(other.by_outcome) {
+            *sum += count;
+        }
+        self.total_count += other.total_count;
+        self.filter_count += other.filter_count;
+        self.sent_count += other.sent_count;
+        self.error_count += other.error_count;
+    }
 }
 
 /// How often jobs were rejected with a code.

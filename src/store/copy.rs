@@ -8,7 +8,7 @@ use sqlx::{
     ColumnIndex, Database, Decode, Encode, Postgres, QueryBuilder, Row, Sqlite, Transaction, Type,
 };
 
-use super::{JobFilter, StoreError, totals};
+use super::{JobFilter, StoreError, hours, totals};
 use crate::domain::{Article, Stats, Time};
 
 /// Rows that are read and written at once. SQLite takes 32766 values in a statement.
@@ -178,7 +178,8 @@ pub async fn copy(
             told(count);
         }
     }
-    target.set_ids().await.map_err(CopyError::Target)
+    target.set_ids().await.map_err(CopyError::Target)?;
+    target.add_up().await.map_err(CopyError::Target)
 }
 
 impl CopySide {
@@ -287,6 +288,23 @@ impl CopySide {
                 sqlx::query(SET_IDS_ON_POSTGRES)
                     .execute(&mut **side)
                     .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds up the jobs of each hour.
+    async fn add_up(&mut self) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Side::Sqlite(side) => {
+                for statement in hours::REBUILD_IN_SQLITE {
+                    sqlx::query(statement).execute(&mut **side).await?;
+                }
+            }
+            Side::Postgres(side) => {
+                for statement in hours::REBUILD_IN_POSTGRES {
+                    sqlx::query(statement).execute(&mut **side).await?;
+                }
             }
         }
         Ok(())

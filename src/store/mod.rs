@@ -7,6 +7,7 @@ mod changes;
 mod client_uses;
 mod copy;
 mod error;
+mod hours;
 mod inspection;
 mod migrate;
 mod postgres;
@@ -105,6 +106,10 @@ pub trait Store: Send + Sync {
     /// Totals over the jobs that match and finished between one edge, included, and the next, excluded: one fewer than
     /// edges. There are at least two of them, ascending.
     async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError>;
+
+    /// Takes jobs that changed into what is kept of every hour, at most `limit`; whether there were so many. Totals of all
+    /// accounts are right without it, and slower. Any number of callers may do so at once.
+    async fn roll_up(&self, limit: u32) -> Result<bool, StoreError>;
 
     /// Each code with which jobs that match were rejected: the most frequent first, then the lowest.
     async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError>;
@@ -216,7 +221,7 @@ pub enum Recorded {
 }
 
 /// Which jobs; `None` means any.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
     /// Of this account.
     pub account: Option<AccountName>,

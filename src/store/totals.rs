@@ -19,6 +19,31 @@ macro_rules! jobs_by_outcome {
     };
 }
 
+/// PostgreSQL's sums are exact and have no limit.
+macro_rules! halves_in_postgres {
+    () => {
+        "cast(coalesce(div(sum(total_count), 4294967296), 0) as bigint) as total_high, \
+         cast(coalesce(mod(sum(total_count), 4294967296), 0) as bigint) as total_low, \
+         cast(coalesce(div(sum(filter_count), 4294967296), 0) as bigint) as filter_high, \
+         cast(coalesce(mod(sum(filter_count), 4294967296), 0) as bigint) as filter_low, \
+         cast(coalesce(div(sum(sent_count), 4294967296), 0) as bigint) as sent_high, \
+         cast(coalesce(mod(sum(sent_count), 4294967296), 0) as bigint) as sent_low, \
+         cast(coalesce(div(sum(error_count), 4294967296), 0) as bigint) as error_high, \
+         cast(coalesce(mod(sum(error_count), 4294967296), 0) as bigint) as error_low"
+    };
+}
+
+/// A sum of SQLite's that overflows is an error; those of halves cannot.
+macro_rules! halves_in_sqlite {
+    () => {
+        "coalesce(sum(total_count >> 32), 0) as total_high, coalesce(sum(total_count & 4294967295), 0) as total_low, \
+         coalesce(sum(filter_count >> 32), 0) as filter_high, coalesce(sum(filter_count & 4294967295), 0) as filter_low, \
+         coalesce(sum(sent_count >> 32), 0) as sent_high, coalesce(sum(sent_count & 4294967295), 0) as sent_low, \
+         coalesce(sum(error_count >> 32), 0) as error_high, coalesce(sum(error_count & 4294967295), 0) as error_low"
+    };
+}
+pub(super) use {halves_in_postgres, halves_in_sqlite, jobs_by_outcome};
+
 /// What a database makes of the columns of totals. Counts may be any i64, so sums come in halves.
 pub(super) trait Adding: Database {
     /// The columns of a `select`.
@@ -26,33 +51,11 @@ pub(super) trait Adding: Database {
 }
 
 impl Adding for Postgres {
-    /// Sums are exact and have no limit.
-    const TOTALS: &'static str = concat!(
-        jobs_by_outcome!(),
-        "cast(coalesce(div(sum(total_count), 4294967296), 0) as bigint) as total_high, \
-             cast(coalesce(mod(sum(total_count), 4294967296), 0) as bigint) as total_low, \
-             cast(coalesce(div(sum(filter_count), 4294967296), 0) as bigint) as filter_high, \
-             cast(coalesce(mod(sum(filter_count), 4294967296), 0) as bigint) as filter_low, \
-             cast(coalesce(div(sum(sent_count), 4294967296), 0) as bigint) as sent_high, \
-             cast(coalesce(mod(sum(sent_count), 4294967296), 0) as bigint) as sent_low, \
-             cast(coalesce(div(sum(error_count), 4294967296), 0) as bigint) as error_high, \
-             cast(coalesce(mod(sum(error_count), 4294967296), 0) as bigint) as error_low"
-    );
+    const TOTALS: &'static str = concat!(jobs_by_outcome!(), halves_in_postgres!());
 }
 
 impl Adding for Sqlite {
-    /// A sum that overflows is an error; those of halves cannot.
-    const TOTALS: &'static str = concat!(
-        jobs_by_outcome!(),
-        "coalesce(sum(total_count >> 32), 0) as total_high, \
-             coalesce(sum(total_count & 4294967295), 0) as total_low, \
-             coalesce(sum(filter_count >> 32), 0) as filter_high, \
-             coalesce(sum(filter_count & 4294967295), 0) as filter_low, \
-             coalesce(sum(sent_count >> 32), 0) as sent_high, \
-             coalesce(sum(sent_count & 4294967295), 0) as sent_low, \
-             coalesce(sum(error_count >> 32), 0) as error_high, \
-             coalesce(sum(error_count & 4294967295), 0) as error_low"
-    );
+    const TOTALS: &'static str = concat!(jobs_by_outcome!(), halves_in_sqlite!());
 }
 
 /// `select` of the totals.
@@ -167,15 +170,15 @@ where
     })
 }
 
-/// The rows of [`timeline_in_sqlite`], with zeros where there were none.
-pub(super) fn timeline_of(rows: &[SqliteRow], edges: &[Time]) -> Result<Vec<Stats>, sqlx::Error> {
-    let mut timeline = vec![Stats::default(); edges.len().saturating_sub(1)];
+/// Rows of totals by `number`, added up, with zeros where there were none.
+pub(super) fn timeline_of(rows: &[SqliteRow], parts: usize) -> Result<Vec<Stats>, sqlx::Error> {
+    let mut timeline = vec![Stats::default(); parts];
     for row in rows {
         let number: i64 = row.try_get("number")?;
         let place = usize::try_from(number)
             .ok()
             .and_then(|number| timeline.get_mut(number));
-        *place.ok_or(sqlx::Error::RowNotFound)? = stats_of(row)?;
+        *place.ok_or(sqlx::Error::RowNotFound)? += stats_of(row)?;
     }
     Ok(timeline)
 }

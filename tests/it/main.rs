@@ -37,6 +37,7 @@
 //! - `store_changes`: the order of changes.
 //! - `store_contract`: what a store promises about recording and reading again, held by both.
 //! - `store_lists`: what a store promises about lists and filters, held by both.
+//! - `store_hours`: totals over all accounts, however much of them was added up before.
 //! - `store_totals`: what a store promises about totals, held by both.
 //! - `store_opening`: databases that are opened, migrated or refused, and the rights of files.
 //! - `url_check`: the check of the URL echoes what it should, in every mode.
@@ -125,6 +126,7 @@ mod store_agreement;
 mod store_batches;
 mod store_changes;
 mod store_contract;
+mod store_hours;
 mod store_lists;
 mod store_opening;
 mod store_totals;

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use qunfa::domain::{Accounts, Delivery, DeliveryState, MsgId, Outcome, Reading, Stats};
+use qunfa::domain::{Accounts, Delivery, DeliveryState, MsgId, Outcome, Reading, Stats, Time};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Reader, Store};
 
 use crate::support::events::{arrival_as, at, not_understood, record, understood};
@@ -35,6 +35,8 @@ enum Call {
     Stats(JobFilter),
     /// Between edges that lie so many milliseconds apart.
     Timeline(JobFilter, i64),
+    /// So many jobs at most.
+    RollUp(u32),
 }
 
 /// Parsers of different versions: one moves some events to other jobs, one understands nothing.
@@ -58,11 +60,14 @@ fn moved(body: &[u8]) -> Reading {
     }
 }
 
+/// In seconds. Some jobs finish in another hour than others.
+const HALF_AN_HOUR: i64 = 1800;
+
 /// One of a few, so that copies, revisions and ties are common.
 fn event() -> impl Strategy<Value = Event> {
-    (1..=3_i64, 1..=2_i64, 0..2_i64).prop_map(|(msg_id, create_time, name)| {
-        let kind = usize::try_from(msg_id + 2 * create_time + name).unwrap();
-        let event = Event::new(msg_id, create_time)
+    (1..=3_i64, 1..=3_i64, 0..2_i64).prop_map(|(msg_id, half_hours, name)| {
+        let kind = usize::try_from(msg_id + 2 * half_hours + name).unwrap();
+        let event = Event::new(msg_id, half_hours * HALF_AN_HOUR)
             .status(STATUSES[kind % STATUSES.len()])
             .counts([i64::MAX, 100, name, 0]);
         match name {
@@ -97,12 +102,30 @@ fn job_filter() -> impl Strategy<Value = JobFilter> {
             outcome,
             code,
             check_state: None,
-            from: from.map(|second| at(second * 1000)),
-            to: to.map(|second| at(second * 1000)),
+            from: from.map(half_hours),
+            to: to.map(half_hours),
             updated_after: updated_after.map(at),
             msg_id: msg_id.and_then(MsgId::new),
         },
     )
+}
+
+/// A range over all accounts.
+fn range() -> impl Strategy<Value = JobFilter> {
+    (of(0..5_i64), of(0..5_i64)).prop_map(|(from, to)| JobFilter {
+        from: from.map(half_hours),
+        to: to.map(half_hours),
+        ..JobFilter::default()
+    })
+}
+
+fn half_hours(count: i64) -> Time {
+    at(count * HALF_AN_HOUR * 1000)
+}
+
+/// Of a timeline, in milliseconds.
+fn step() -> impl Strategy<Value = i64> {
+    prop_oneof![Just(HALF_AN_HOUR * 1000), 1..4 * HALF_AN_HOUR * 1000]
 }
 
 fn delivery_filter() -> impl Strategy<Value = DeliveryFilter> {
@@ -154,7 +177,10 @@ fn call() -> impl Strategy<Value = Call> {
         1 => (job_filter(), 1..5_u32).prop_map(|(filter, limit)| Call::Jobs(filter, limit)),
         1 => (delivery_filter(), 1..5_u32).prop_map(|(filter, limit)| Call::Deliveries(filter, limit)),
         1 => job_filter().prop_map(Call::Stats),
-        1 => (job_filter(), 1..3000_i64).prop_map(|(filter, step)| Call::Timeline(filter, step)),
+        1 => range().prop_map(Call::Stats),
+        1 => (job_filter(), step()).prop_map(|(filter, step)| Call::Timeline(filter, step)),
+        1 => (range(), step()).prop_map(|(filter, step)| Call::Timeline(filter, step)),
+        2 => (1..4_u32).prop_map(Call::RollUp),
     ]
 }
 
@@ -241,6 +267,8 @@ async fn answer(store: &dyn Store, call: &Call) -> String {
         }
         Call::Stats(filter) => stats(store, filter).await,
         Call::Timeline(filter, step) => timeline(store, filter, *step).await,
+        // How many jobs have the same number as the last is the store's own.
+        Call::RollUp(limit) => store.roll_up(*limit).await.map(|_| String::new()).unwrap(),
     }
 }
 
@@ -288,17 +316,11 @@ async fn timeline(store: &dyn Store, filter: &JobFilter, step: i64) -> String {
 }
 
 fn sum<'s>(parts: impl IntoIterator<Item = &'s Stats>) -> Stats {
-    parts.into_iter().fold(Stats::default(), |mut sum, part| {
-        sum.jobs += part.jobs;
-        for (all, one) in sum.by_outcome.iter_mut().zip(part.by_outcome) {
-            *all += one;
-        }
-        sum.total_count += part.total_count;
-        sum.filter_count += part.filter_count;
-        sum.sent_count += part.sent_count;
-        sum.error_count += part.error_count;
-        sum
-    })
+    let mut sum = Stats::default();
+    for part in parts {
+        sum += *part;
+    }
+    sum
 }
 
 /// Every job is the sum of its deliveries, and every job result stands in one.
@@ -341,7 +363,10 @@ async fn agree(calls: &[Call]) {
         Call::Jobs(JobFilter::default(), 500),
         Call::Deliveries(DeliveryFilter::default(), 500),
         Call::Stats(JobFilter::default()),
-        Call::Timeline(JobFilter::default(), 1000),
+        Call::Timeline(JobFilter::default(), HALF_AN_HOUR * 1000),
+        Call::RollUp(100),
+        Call::Stats(JobFilter::default()),
+        Call::Timeline(JobFilter::default(), HALF_AN_HOUR * 1000),
     ];
     for call in calls.iter().chain(&everything) {
         assert_eq!(

@@ -17,6 +17,8 @@ use crate::store::{DeliveryFilter, JobFilter, Page, Store};
 use crate::wechat;
 
 const BATCH: u64 = 500;
+/// How many jobs are added up at once, as a server does little by little.
+const ROLLED_UP: u32 = 50_000;
 /// So that batches are made while others are filed.
 const WORKERS: usize = 3;
 const DAY: u64 = 24 * 3600;
@@ -88,6 +90,7 @@ async fn fill(store: &Arc<dyn Store>, history: History) -> anyhow::Result<()> {
     for worker in workers.collect::<Vec<_>>() {
         worker.await.context("a worker has failed")??;
     }
+    while store.roll_up(ROLLED_UP).await? {}
     Ok(())
 }
 

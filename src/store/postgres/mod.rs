@@ -4,6 +4,7 @@ mod announcing;
 mod filing;
 mod open;
 mod rereading;
+mod rolling_up;
 mod writers;
 
 use std::collections::BTreeMap;
@@ -18,10 +19,11 @@ use tokio::task::JoinHandle;
 
 use super::batch::Sorted;
 use super::copy::{CopySide, Side};
+use super::hours::Part;
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
     JobKey, Migrations, OpenStoreError, Page, Prunable, Prune, Pruned, Reader, Reread, Store,
-    StoreError, Ticket, changes, client_uses, inspection, prune, query, row, totals,
+    StoreError, Ticket, changes, client_uses, hours, inspection, prune, query, row, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
@@ -62,7 +64,8 @@ const TAKE_TIME: &str = "select set_config('statement_timeout', '10min', true), 
      set_config('idle_in_transaction_session_timeout', '10min', true)";
 
 /// Readers wait, too, rather than find nothing there.
-const LOCK_ALL: &str = "lock table jobs, other_deliveries, writers in access exclusive mode";
+const LOCK_ALL: &str =
+    "lock table rolled_up, jobs, other_deliveries, writers in access exclusive mode";
 
 /// How often a batch is tried again that the server has rolled back to end a deadlock.
 const TRIES: usize = 3;
@@ -145,6 +148,11 @@ impl Store for PostgresStore {
     }
 
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
+        if let Some(part) = hours::part(filter)
+            && let Some(timeline) = self.by_hours(&[part]).await?
+        {
+            return Ok(timeline[0]);
+        }
         let row = totals::stats::<Postgres>(filter)
             .build()
             .fetch_one(self.pool().await?)
@@ -153,6 +161,11 @@ impl Store for PostgresStore {
     }
 
     async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError> {
+        if let Some(parts) = hours::parts(filter, edges)
+            && let Some(timeline) = self.by_hours(&parts).await?
+        {
+            return Ok(timeline);
+        }
         let rows = totals::timeline_in_postgres(filter, edges)
             .build()
             .fetch_all(self.pool().await?)
@@ -161,6 +174,11 @@ impl Store for PostgresStore {
             .iter()
             .map(totals::stats_of)
             .collect::<Result<_, _>>()?)
+    }
+
+    async fn roll_up(&self, limit: u32) -> Result<bool, StoreError> {
+        let mut connection = self.pool().await?.acquire().await?;
+        rolling_up::roll_up(&mut connection, limit).await
     }
 
     async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {
@@ -359,6 +377,11 @@ impl PostgresStore {
     async fn pool(&self) -> Result<&PgPool, StoreError> {
         self.prepare().await?;
         Ok(&self.pool)
+    }
+
+    async fn by_hours(&self, parts: &[Part]) -> Result<Option<Vec<Stats>>, StoreError> {
+        let mut connection = self.pool().await?.acquire().await?;
+        rolling_up::timeline(&mut connection, parts).await
     }
 
     async fn try_record(

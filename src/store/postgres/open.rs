@@ -138,7 +138,7 @@ async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<()
 
 /// On another server than the one where the jobs were written, as after restoring a dump, transactions have lower numbers.
 pub(super) const LIFT_CHANGE_NUMBERS: &str = "update change_numbers set base = latest.change + 1 - next \
-     from (select coalesce(max(change), 0) as change from jobs) as latest, \
+     from (select greatest((select max(change) from jobs), (select change from rolled_up)) as change) as latest, \
          (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) as numbers \
      where base + next <= latest.change";
 

@@ -4,6 +4,7 @@ mod backup;
 mod filing;
 mod open;
 mod rereading;
+mod rolling_up;
 
 pub use backup::BackupError;
 pub(super) use open::open_file;
@@ -16,10 +17,11 @@ use sqlx::{Sqlite, Transaction};
 
 use super::batch::Sorted;
 use super::copy::{CopySide, Side};
+use super::hours::Part;
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
     JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket, changes,
-    client_uses, inspection, prune, query, row, totals,
+    client_uses, hours, inspection, prune, query, row, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
@@ -49,6 +51,11 @@ pub struct SqliteStore {
 impl SqliteStore {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.writer.begin_with(BEGIN).await?)
+    }
+
+    async fn by_hours(&self, parts: &[Part]) -> Result<Option<Vec<Stats>>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        rolling_up::timeline(&mut connection, parts).await
     }
 }
 
@@ -125,6 +132,11 @@ impl Store for SqliteStore {
     }
 
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
+        if let Some(part) = hours::part(filter)
+            && let Some(timeline) = self.by_hours(&[part]).await?
+        {
+            return Ok(timeline[0]);
+        }
         let row = totals::stats::<Sqlite>(filter)
             .build()
             .fetch_one(&self.readers)
@@ -133,11 +145,23 @@ impl Store for SqliteStore {
     }
 
     async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError> {
+        if let Some(parts) = hours::parts(filter, edges)
+            && let Some(timeline) = self.by_hours(&parts).await?
+        {
+            return Ok(timeline);
+        }
         let rows = totals::timeline_in_sqlite(filter, edges)
             .build()
             .fetch_all(&self.readers)
             .await?;
-        Ok(totals::timeline_of(&rows, edges)?)
+        Ok(totals::timeline_of(&rows, edges.len().saturating_sub(1))?)
+    }
+
+    async fn roll_up(&self, limit: u32) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let are_more = rolling_up::roll_up(&mut transaction, limit).await?;
+        transaction.commit().await?;
+        Ok(are_more)
     }
 
     async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {
