@@ -50,7 +50,7 @@ impl About {
     }
 }
 
-const QUESTIONS: [Question; 34] = [
+const QUESTIONS: [Question; 37] = [
     ("list", |_| "jobs".to_owned()),
     ("list, `account`", |about| {
         format!("jobs?account={}", about.event.account)
@@ -80,6 +80,9 @@ const QUESTIONS: [Question; 34] = [
     }),
     ("list, `updated_after` a day ago", |about| {
         format!("jobs?updated_after={}", about.now - DAY)
+    }),
+    ("list, `updated_after` that nothing was", |about| {
+        format!("jobs?updated_after={}", about.now + DAY)
     }),
     ("list, `msg_id`", |about| {
         format!("jobs?msg_id={}", about.event.msg_id)
@@ -141,6 +144,10 @@ const QUESTIONS: [Question; 34] = [
     ("timeline, 30 days", |about| {
         format!("stats/timeline?{}", about.month())
     }),
+    ("timeline, 30 days by hour", |about| {
+        format!("stats/timeline?bucket=hour&{}", about.month())
+    }),
+    ("totals, all time", |_| "stats".to_owned()),
     ("reasons, 30 days", |about| {
         format!("stats/reasons?{}", about.month())
     }),
@@ -149,6 +156,9 @@ const QUESTIONS: [Question; 34] = [
         format!("stats/accounts?{}", about.month())
     }),
 ];
+
+/// Page after page of the whole list: what that is called, and how many jobs a page has.
+const DEEP_PAGES: [(&str, u32); 2] = [("deep pages", 50), ("deep pages of 500", 500)];
 
 /// Milliseconds, sorted, for each question in its order, and for deep pages.
 type Latencies = Vec<Vec<f64>>;
@@ -223,7 +233,7 @@ impl Sizes<'_> {
         let names = QUESTIONS
             .iter()
             .map(|(name, _)| *name)
-            .chain(["deep pages of 500"]);
+            .chain(DEEP_PAGES.map(|(name, _)| name));
         for (name, (rest, load)) in names.zip(at_rest.iter().zip(&under_load)) {
             let [p50, p99] = [50, 99].map(|percent| fine(percentile(rest, percent)));
             let [load50, load99] = [50, 99].map(|percent| fine(percentile(load, percent)));
@@ -342,16 +352,18 @@ impl Sizes<'_> {
                 Ok(client.get(&format!("/api/v1/{}", path(&about)))?.took)
             })?;
         }
-        let mut cursor = None;
-        during(&mut |client, _| {
-            let page = match &cursor {
-                Some(cursor) => format!("/api/v1/jobs?limit=500&cursor={cursor}"),
-                None => "/api/v1/jobs?limit=500".to_owned(),
-            };
-            let answer = client.get(&page)?;
-            cursor = answer.next_cursor()?;
-            Ok(answer.took)
-        })?;
+        for (_, limit) in DEEP_PAGES {
+            let mut cursor = None;
+            during(&mut |client, _| {
+                let page = match &cursor {
+                    Some(cursor) => format!("/api/v1/jobs?limit={limit}&cursor={cursor}"),
+                    None => format!("/api/v1/jobs?limit={limit}"),
+                };
+                let answer = client.get(&page)?;
+                cursor = answer.next_cursor()?;
+                Ok(answer.took)
+            })?;
+        }
         Ok((latencies, late))
     }
 }

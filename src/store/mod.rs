@@ -243,6 +243,14 @@ pub struct JobFilter {
     pub msg_id: Option<MsgId>,
 }
 
+impl JobFilter {
+    /// Changed after when, where it does not matter in which account.
+    fn changed_in_any_account(&self) -> Option<Time> {
+        let in_any = self.account.is_none() && self.accounts == Accounts::All;
+        self.updated_after.filter(|_| in_any)
+    }
+}
+
 /// Which deliveries; `None` means any.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {

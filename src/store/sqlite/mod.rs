@@ -83,6 +83,21 @@ impl Store for SqliteStore {
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError> {
+        if let Some(changed_after) = filter.changed_in_any_account() {
+            let are_many: bool = sqlx::query_scalar(query::MANY_CHANGED)
+                .bind(changed_after)
+                .fetch_one(&self.readers)
+                .await?;
+            if are_many {
+                let rows = query::recent_jobs::<Sqlite>(filter, changed_after, page)
+                    .build()
+                    .fetch_all(&self.readers)
+                    .await?;
+                if rows.len() >= page.limit as usize {
+                    return Ok(rows.iter().map(row::job).collect::<Result<_, _>>()?);
+                }
+            }
+        }
         let rows = query::jobs::<Sqlite>(filter, page)
             .build()
             .fetch_all(&self.readers)
