@@ -53,7 +53,7 @@ pub(super) const READ_IN_ORDER: &str = "select set_config('enable_bitmapscan', '
 
 /// Up to which change jobs are in `hour_totals`, and whether more than `$1` are newer.
 pub(super) const ROLLED_UP: &str = "select change, exists (select 1 from (select change from jobs \
-         where change > rolled_up.change order by change limit 1 offset $1) as newer) as are_many \
+         where change > rolled_up.change order by change limit 1 offset $1) as newer) as are_more \
      from rolled_up";
 
 /// For the one who is to move it; none while another one does.
@@ -76,7 +76,7 @@ pub(super) const ADD_IN_POSTGRES: &str = concat!(
     jobs_by_outcome!(),
     counts_in_postgres!(),
     " from jobs where change > $1 and change <= $2 group by 1), \
-     taken as (delete from hour_totals where hour in (select hour from newer) returning *) \
+     taken as (delete from hour_totals where hour = any (array(select hour from newer)) returning *) \
      insert into hour_totals select hour, ",
     sums_by_outcome!(),
     counts_in_postgres!(),

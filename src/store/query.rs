@@ -150,7 +150,7 @@ where
 
 /// Whether so many jobs changed that [`jobs`] would have many to sort, and [`recent_jobs`] finds a page sooner.
 pub(super) const MANY_CHANGED: &str = "select coalesce((select updated_at from jobs \
-     order by updated_at desc limit 1 offset 2000) > $1, false)";
+     order by updated_at desc limit 1 offset 500) > $1, false)";
 
 /// `select` of what is on the page among the first thousand jobs in the order of the list. A full page is the page.
 pub(super) fn recent_jobs<DB>(

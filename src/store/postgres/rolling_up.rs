@@ -17,14 +17,11 @@ pub(super) async fn timeline(
     sqlx::query(hours::READ_IN_ORDER)
         .execute(&mut *snapshot)
         .await?;
-    let row = sqlx::query(hours::ROLLED_UP)
-        .bind(hours::NEWER)
-        .fetch_one(&mut *snapshot)
-        .await?;
-    let timeline = if row.try_get("are_many")? {
+    let (rolled_up, are_many) = rolled_up(&mut snapshot, hours::NEWER).await?;
+    let timeline = if are_many {
         None
     } else {
-        let rows = hours::in_postgres(parts, row.try_get("change")?)
+        let rows = hours::in_postgres(parts, rolled_up)
             .build()
             .fetch_all(&mut *snapshot)
             .await?;
@@ -37,11 +34,16 @@ pub(super) async fn timeline(
 
 /// Whether there were so many.
 pub(super) async fn roll_up(connection: &mut PgConnection, limit: u32) -> Result<bool, StoreError> {
+    // Without a lock, which would be written down every time.
+    let (_, are_some) = rolled_up(connection, 0).await?;
+    if !are_some {
+        return Ok(false);
+    }
     let mut transaction = connection.begin().await?;
     sqlx::query(hours::READ_IN_ORDER)
         .execute(&mut *transaction)
         .await?;
-    let rolled_up: Option<i64> = sqlx::query_scalar(hours::TAKE_ROLLED_UP_IN_POSTGRES)
+    let before: Option<i64> = sqlx::query_scalar(hours::TAKE_ROLLED_UP_IN_POSTGRES)
         .fetch_optional(&mut *transaction)
         .await?;
     // In a statement of its own, before: what is over by now is seen by the next ones.
@@ -49,7 +51,7 @@ pub(super) async fn roll_up(connection: &mut PgConnection, limit: u32) -> Result
         .fetch_one(&mut *transaction)
         .await?;
     let row = sqlx::query(hours::NEXT)
-        .bind(rolled_up)
+        .bind(before)
         .bind(first_open)
         .bind(i64::from(limit))
         .fetch_one(&mut *transaction)
@@ -57,7 +59,7 @@ pub(super) async fn roll_up(connection: &mut PgConnection, limit: u32) -> Result
     let next: Option<i64> = row.try_get("change")?;
     if let Some(next) = next {
         sqlx::query(hours::ADD_IN_POSTGRES)
-            .bind(rolled_up)
+            .bind(before)
             .bind(next)
             .execute(&mut *transaction)
             .await?;
@@ -69,4 +71,13 @@ pub(super) async fn roll_up(connection: &mut PgConnection, limit: u32) -> Result
     transaction.commit().await?;
     let jobs: i64 = row.try_get("jobs")?;
     Ok(jobs >= i64::from(limit))
+}
+
+/// Up to which change the totals of hours go, and whether more jobs than that are newer.
+async fn rolled_up(connection: &mut PgConnection, newer: i64) -> Result<(i64, bool), StoreError> {
+    let row = sqlx::query(hours::ROLLED_UP)
+        .bind(newer)
+        .fetch_one(connection)
+        .await?;
+    Ok((row.try_get("change")?, row.try_get("are_more")?))
 }

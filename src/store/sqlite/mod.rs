@@ -173,6 +173,13 @@ impl Store for SqliteStore {
     }
 
     async fn roll_up(&self, limit: u32) -> Result<bool, StoreError> {
+        // Without the lock, for which those who file would wait.
+        let mut reader = self.readers.acquire().await?;
+        let (_, are_some) = rolling_up::rolled_up(&mut reader, 0).await?;
+        if !are_some {
+            return Ok(false);
+        }
+        drop(reader);
         let mut transaction = self.begin().await?;
         let are_more = rolling_up::roll_up(&mut transaction, limit).await?;
         transaction.commit().await?;

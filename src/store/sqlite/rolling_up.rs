@@ -13,14 +13,11 @@ pub(super) async fn timeline(
     parts: &[Part],
 ) -> Result<Option<Vec<Stats>>, StoreError> {
     let mut snapshot = connection.begin().await?;
-    let row = sqlx::query(hours::ROLLED_UP)
-        .bind(hours::NEWER)
-        .fetch_one(&mut *snapshot)
-        .await?;
-    let timeline = if row.try_get("are_many")? {
+    let (rolled_up, are_many) = rolled_up(&mut snapshot, hours::NEWER).await?;
+    let timeline = if are_many {
         None
     } else {
-        let rows = hours::in_sqlite(parts, row.try_get("change")?)
+        let rows = hours::in_sqlite(parts, rolled_up)
             .build()
             .fetch_all(&mut *snapshot)
             .await?;
@@ -35,11 +32,11 @@ pub(super) async fn roll_up(
     connection: &mut SqliteConnection,
     limit: u32,
 ) -> Result<bool, StoreError> {
-    let rolled_up: i64 = sqlx::query_scalar(hours::TAKE_ROLLED_UP_IN_SQLITE)
+    let before: i64 = sqlx::query_scalar(hours::TAKE_ROLLED_UP_IN_SQLITE)
         .fetch_one(&mut *connection)
         .await?;
     let row = sqlx::query(hours::NEXT)
-        .bind(rolled_up)
+        .bind(before)
         .bind(i64::MAX)
         .bind(i64::from(limit))
         .fetch_one(&mut *connection)
@@ -50,7 +47,7 @@ pub(super) async fn roll_up(
             .fetch_one(&mut *connection)
             .await?;
         sqlx::query(hours::ADD_IN_SQLITE)
-            .bind(rolled_up)
+            .bind(before)
             .bind(next)
             .execute(&mut *connection)
             .await?;
@@ -65,4 +62,16 @@ pub(super) async fn roll_up(
     }
     let jobs: i64 = row.try_get("jobs")?;
     Ok(jobs >= i64::from(limit))
+}
+
+/// Up to which change the totals of hours go, and whether more jobs than that are newer.
+pub(super) async fn rolled_up(
+    connection: &mut SqliteConnection,
+    newer: i64,
+) -> Result<(i64, bool), StoreError> {
+    let row = sqlx::query(hours::ROLLED_UP)
+        .bind(newer)
+        .fetch_one(connection)
+        .await?;
+    Ok((row.try_get("change")?, row.try_get("are_more")?))
 }
