@@ -61,6 +61,17 @@ create trigger correct_hour_totals_of_changed_job after update on jobs
 create trigger correct_hour_totals_of_deleted_job after delete on jobs
     for each row execute function correct_hour_totals();
 
+-- No row tells when all are gone at once.
+create function forget_hour_totals() returns trigger language plpgsql as $$
+begin
+    delete from hour_totals;
+    return null;
+end
+$$;
+
+create trigger forget_hour_totals_of_truncated_jobs after truncate on jobs
+    for each statement execute function forget_hour_totals();
+
 -- To have made the triggers locks out whoever changes jobs. What is under way has a number that is not below this one.
 insert into rolled_up (change)
 select base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1 from change_numbers;

@@ -165,7 +165,7 @@ on_both_stores! {
         store.close().await;
         database
             .execute(match backend {
-                Backend::Postgres => "drop function correct_hour_totals cascade",
+                Backend::Postgres => "drop function correct_hour_totals, forget_hour_totals cascade",
                 Backend::Sqlite => "drop trigger correct_hour_totals_of_changed_job; drop trigger correct_hour_totals_of_deleted_job",
             })
             .await;
@@ -177,6 +177,20 @@ on_both_stores! {
         file(&*store, result(1, HOUR, 40)).await;
         assert_eq!(hours(&*store).await, [(0, 0), (3, 60)]);
     }
+}
+
+#[tokio::test]
+async fn jobs_that_are_truncated_count_no_longer() {
+    let database = Backend::Postgres.database().await;
+    let store = database.store().await;
+    file(&*store, result(1, 0, 10)).await;
+    roll_up_all(&*store).await;
+    file(&*store, result(2, 0, 20)).await;
+    database.execute("truncate jobs").await;
+    assert_eq!(hours(&*store).await, [(0, 0)]);
+    file(&*store, result(3, 0, 30)).await;
+    roll_up_all(&*store).await;
+    assert_eq!(hours(&*store).await, [(1, 30)]);
 }
 
 #[tokio::test]
