@@ -41,6 +41,14 @@ pub fn account(mode: Mode) -> Account {
     }
 }
 
+/// That of a configuration with another account's `AppID`.
+pub fn wrong_encryption() -> Encryption {
+    Encryption {
+        app_id: AppId::new("wx00000000000000f1").expect("it is an AppID"),
+        ..encryption()
+    }
+}
+
 pub fn encryption() -> Encryption {
     Encryption {
         app_id: app_id(),

@@ -6,7 +6,7 @@ use aes::cipher::{BlockModeEncrypt, KeyIvInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use qunfa::domain::Reading;
-use qunfa::wechat::{Account, Mode, OpenError, Query, read};
+use qunfa::wechat::{Account, Misfit, Mode, OpenError, Query, read};
 
 use super::accounts::{self, NOW, ORIGINAL_ID, TOLERANCE};
 
@@ -53,16 +53,38 @@ fn check_message(message: &[u8]) {
     let is_foreign = read(message)
         .to_user_name
         .is_some_and(|name| name != ORIGINAL_ID);
+    let opened = open(&ours, &signed(&encrypt), bodies[0].1.as_bytes());
     let expected = if is_foreign {
         Err(OpenError::Foreign)
     } else {
         Ok(message.to_owned())
     };
-    assert_eq!(
-        open(&ours, &signed(&encrypt), bodies[0].1.as_bytes()),
-        expected
-    );
+    assert_eq!(opened, expected);
+    check_sealed(message, &encrypt);
     check_changed(message.len(), &encrypt);
+}
+
+/// What our configuration does not open is sealed, and opens to the same message once it does.
+fn check_sealed(message: &[u8], encrypt: &str) {
+    let wrong = accounts::account(Mode::Safe(accounts::wrong_encryption()));
+    for body in [
+        xml("", encrypt),
+        xml(&String::from_utf8_lossy(message), encrypt),
+    ] {
+        let pushed = wrong.open(
+            &signed(encrypt),
+            body.clone().into_bytes(),
+            accounts::now(),
+            TOLERANCE,
+        );
+        let Ok(sealed) = pushed else {
+            assert_ne!(body, xml("", encrypt));
+            continue;
+        };
+        assert!(matches!(sealed.reading, Reading::Sealed { .. }), "{body}");
+        let opened = safe().open_sealed(&sealed.body);
+        assert_eq!(opened, Ok((message.to_owned(), read(message).reading)));
+    }
 }
 
 /// With one bit another in the ciphertext, the timestamp, the nonce or the signature, nothing opens.
@@ -158,9 +180,17 @@ fn compatible() -> Account {
     accounts::account(Mode::Compatible(accounts::encryption()))
 }
 
-/// Opens a push; it is read as its message is.
+/// Opens a push; it is read as its message is. A sealed one is the error that it was sealed for.
 fn open(account: &Account, query: &Query, body: &[u8]) -> Result<Vec<u8>, OpenError> {
     let opened = account.open(query, body.to_owned(), accounts::now(), TOLERANCE)?;
+    if let Reading::Sealed { error } = opened.reading {
+        let misfit = account.open_sealed(&opened.body).expect_err("it is sealed");
+        assert_eq!(misfit.to_string(), error);
+        return Err(match misfit {
+            Misfit::ToUserName => OpenError::Foreign,
+            _ => OpenError::Decryption,
+        });
+    }
     assert_eq!(opened.reading, read(&opened.body).reading);
     Ok(opened.body)
 }

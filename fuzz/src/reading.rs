@@ -39,6 +39,7 @@ pub fn check(body: &[u8]) -> Push {
         Reading::Unparsed { error, .. } => {
             assert!(!error.is_empty() && error.len() < 200, "{error:?}");
         }
+        Reading::Sealed { .. } => panic!("a message is not an envelope"),
     }
     check_surroundings(body, &push);
     check_cuts(body, &push);
@@ -161,6 +162,6 @@ fn check_cuts(body: &[u8], push: &Push) {
 pub fn malformed(reading: &Reading) -> Option<&str> {
     match reading {
         Reading::Unparsed { error, .. } => error.strip_prefix("the body is no message: "),
-        Reading::Result { .. } | Reading::Other { .. } => None,
+        Reading::Result { .. } | Reading::Other { .. } | Reading::Sealed { .. } => None,
     }
 }

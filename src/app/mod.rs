@@ -168,6 +168,7 @@ impl App {
             results = counts.results,
             duplicates = counts.duplicates,
             unparsed = counts.unparsed,
+            sealed = counts.sealed,
             other_kept = counts.other_kept,
             spooled = counts.spooled,
             events = counts.events,

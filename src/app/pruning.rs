@@ -64,6 +64,7 @@ async fn round(store: &dyn Store, received_before: Time) {
     let what = Prune {
         received_before,
         unparsed: false,
+        sealed: false,
     };
     match prune(store, &what).await {
         Ok(pruned) if pruned == Pruned::default() => {}

@@ -24,6 +24,9 @@ pub(super) struct PruneArgs {
     /// Also those that could not be understood: nothing else tells what they say
     #[arg(long)]
     unparsed: bool,
+    /// Also those that are sealed: `qunfa reprocess` cannot open them any more
+    #[arg(long)]
+    sealed: bool,
     /// Remove them; without it, only tell how many there are
     #[arg(long)]
     yes: bool,
@@ -68,6 +71,7 @@ pub(super) async fn run(settings: &Settings, arguments: PruneArgs) -> Outcome {
             .context("`--older-than` is too long: calendars do not go that far back")
             .map_err(Failure::usage)?,
         unparsed: arguments.unparsed,
+        sealed: arguments.sealed,
     };
     let store = open_store(&config.store.url, migrations(&config))
         .await

@@ -30,6 +30,11 @@ pub enum Reading {
         /// `MsgID`, where readable.
         msg_id: Option<MsgId>,
     },
+    /// An envelope that WeChat has signed, but that the account's configuration does not open.
+    Sealed {
+        /// What does not fit, in words.
+        error: String,
+    },
 }
 
 impl Reading {
@@ -38,6 +43,7 @@ impl Reading {
         match self {
             Self::Result { .. } | Self::Other { .. } => DeliveryState::Stored,
             Self::Unparsed { .. } => DeliveryState::Unparsed,
+            Self::Sealed { .. } => DeliveryState::Sealed,
         }
     }
 
@@ -46,6 +52,7 @@ impl Reading {
         match self {
             Self::Result { event, .. } => Some(event),
             Self::Other { event, .. } | Self::Unparsed { event, .. } => event.as_deref(),
+            Self::Sealed { .. } => None,
         }
     }
 
@@ -54,6 +61,7 @@ impl Reading {
         match self {
             Self::Result { result, .. } => Some(result.msg_id),
             Self::Other { msg_id, .. } | Self::Unparsed { msg_id, .. } => *msg_id,
+            Self::Sealed { .. } => None,
         }
     }
 
@@ -62,7 +70,7 @@ impl Reading {
         match self {
             Self::Result { note, .. } => note.as_deref(),
             Self::Other { .. } => None,
-            Self::Unparsed { error, .. } => Some(error),
+            Self::Unparsed { error, .. } | Self::Sealed { error } => Some(error),
         }
     }
 
@@ -70,7 +78,7 @@ impl Reading {
     pub fn result(&self) -> Option<&MassSendFinished> {
         match self {
             Self::Result { result, .. } => Some(result),
-            Self::Other { .. } | Self::Unparsed { .. } => None,
+            Self::Other { .. } | Self::Unparsed { .. } | Self::Sealed { .. } => None,
         }
     }
 }
@@ -82,14 +90,20 @@ pub enum DeliveryState {
     Stored,
     /// Kept, but not understood; `qunfa reprocess` tries again.
     Unparsed,
+    /// Kept as an envelope that does not open; `qunfa reprocess` opens it once the configuration is right.
+    Sealed,
 }
 
 impl DeliveryState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Stored, Self::Unparsed, Self::Sealed];
+
     /// The word used in columns, JSON and filters.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stored => "stored",
             Self::Unparsed => "unparsed",
+            Self::Sealed => "sealed",
         }
     }
 }
@@ -98,7 +112,7 @@ impl std::str::FromStr for DeliveryState {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {
-        [Self::Stored, Self::Unparsed]
+        Self::ALL
             .into_iter()
             .find(|state| state.as_str() == word)
             .ok_or(())
@@ -110,7 +124,7 @@ impl std::str::FromStr for DeliveryState {
 pub struct NewDelivery {
     /// The account that it was pushed to.
     pub account: AccountName,
-    /// The decrypted body, byte for byte.
+    /// The decrypted body, or the envelope of a sealed one, byte for byte.
     pub body: Vec<u8>,
     /// SHA-256 of `body`: the same bytes again are one more copy of the same delivery.
     pub body_sha256: [u8; 32],
@@ -134,7 +148,7 @@ pub struct Delivery {
     pub event: Option<String>,
     /// `MsgID`, where readable.
     pub msg_id: Option<MsgId>,
-    /// The decrypted body, byte for byte.
+    /// The decrypted body, or the envelope of a sealed one, byte for byte.
     pub body: Vec<u8>,
     /// SHA-256 of `body`.
     pub body_sha256: [u8; 32],

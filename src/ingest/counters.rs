@@ -10,7 +10,7 @@ use prometheus::{
     register_int_gauge_vec_with_registry,
 };
 
-use crate::domain::{AccountName, NewDelivery, Outcome, Reading, Time};
+use crate::domain::{AccountName, DeliveryState, NewDelivery, Outcome, Reading, Time};
 use crate::store::{Recorded, StoreError};
 
 use super::Kept;
@@ -47,6 +47,8 @@ enum Fate {
     Duplicate,
     /// It could not be understood; it is kept raw, in the database or in the spool.
     Unparsed,
+    /// Our configuration does not open it; it is kept sealed, in the database or in the spool.
+    Sealed,
     /// It was understood, and is in the spool.
     Spooled,
     /// It was answered and forgotten.
@@ -56,11 +58,12 @@ enum Fate {
 }
 
 impl Fate {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Kept,
         Self::Revision,
         Self::Duplicate,
         Self::Unparsed,
+        Self::Sealed,
         Self::Spooled,
         Self::NotKept,
         Self::Failed,
@@ -72,6 +75,7 @@ impl Fate {
             Self::Revision => "revision",
             Self::Duplicate => "duplicate",
             Self::Unparsed => "unparsed",
+            Self::Sealed => "sealed",
             Self::Spooled => "spooled",
             Self::NotKept => "not_kept",
             Self::Failed => "failed",
@@ -112,6 +116,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Bodies that could not be understood, kept.
     pub unparsed: u64,
+    /// Envelopes that the configuration does not open, kept sealed.
+    pub sealed: u64,
     /// Other events that an account keeps.
     pub other_kept: u64,
     /// What was understood and put into the spool, of whatever kind.
@@ -190,7 +196,7 @@ impl Counters {
             account: entry.map(|(name, account)| (name, account, account.row(reading))),
             result: reading.result().map(|result| result.status.outcome),
             received_at: delivery.received_at,
-            is_unparsed: matches!(reading, Reading::Unparsed { .. }),
+            state: reading.state(),
         }
     }
 
@@ -225,6 +231,7 @@ impl Counters {
                     (Fate::Kept, _) => &mut counts.other_kept,
                     (Fate::Duplicate, _) => &mut counts.duplicates,
                     (Fate::Unparsed, _) => &mut counts.unparsed,
+                    (Fate::Sealed, _) => &mut counts.sealed,
                     (Fate::Spooled, _) => &mut counts.spooled,
                     (Fate::NotKept, NONE) => &mut counts.messages,
                     (Fate::NotKept, _) => &mut counts.events,
@@ -264,7 +271,7 @@ impl AccountCounters {
         for fate in Fate::ALL {
             let row = match fate {
                 Fate::NotKept => continue,
-                Fate::Unparsed => self.rows.last(),
+                Fate::Unparsed | Fate::Sealed => self.rows.last(),
                 _ => self.rows.first(),
             };
             if let Some(row) = row {
@@ -309,7 +316,7 @@ pub(super) struct Push<'c> {
     /// The outcome of a job result that was understood.
     result: Option<Outcome>,
     received_at: Time,
-    is_unparsed: bool,
+    state: DeliveryState,
 }
 
 impl Push<'_> {
@@ -323,7 +330,8 @@ impl Push<'_> {
         let fate = match outcome {
             Err(_) => Fate::Failed,
             Ok(Kept::Filed(Recorded::Duplicate)) => Fate::Duplicate,
-            Ok(_) if self.is_unparsed => Fate::Unparsed,
+            Ok(_) if self.state == DeliveryState::Unparsed => Fate::Unparsed,
+            Ok(_) if self.state == DeliveryState::Sealed => Fate::Sealed,
             Ok(Kept::Filed(Recorded::New)) => Fate::Kept,
             Ok(Kept::Filed(Recorded::Revision)) => Fate::Revision,
             Ok(Kept::Spooled) => Fate::Spooled,
@@ -377,6 +385,12 @@ mod tests {
         Reading::Unparsed {
             event: event.map(str::to_owned),
             msg_id: None,
+            error: String::new(),
+        }
+    }
+
+    fn sealed() -> Reading {
+        Reading::Sealed {
             error: String::new(),
         }
     }
@@ -458,6 +472,14 @@ mod tests {
             ),
             (
                 unparsed(None),
+                Ok(Kept::Filed(Recorded::Duplicate)),
+                "none",
+                "duplicate",
+            ),
+            (sealed(), new, "none", "sealed"),
+            (sealed(), Ok(Kept::Spooled), "none", "sealed"),
+            (
+                sealed(),
                 Ok(Kept::Filed(Recorded::Duplicate)),
                 "none",
                 "duplicate",

@@ -11,7 +11,7 @@ use tracing::{error, info};
 use super::backup::Backup;
 use super::counters::Counters;
 use super::within;
-use crate::domain::{NewDelivery, Time};
+use crate::domain::{NewDelivery, Reading, Time};
 use crate::store::{Reader, Store, StoreError, Unit};
 
 /// How long the database may take for a unit. One that is given up is still filed once alone: its ticket tells.
@@ -118,7 +118,12 @@ impl Drainer {
             body_sha256: spooled.body_sha256,
             received_at: spooled.received_at,
             filed_at: spooled.received_at.max(now),
-            reading: (self.read)(&spooled.body),
+            reading: match &spooled.sealed {
+                Some(error) => Reading::Sealed {
+                    error: error.clone(),
+                },
+                None => (self.read)(&spooled.body),
+            },
         });
         let deliveries: Vec<_> = deliveries.collect();
         let filing = self.store.record(&deliveries, Some(unit.ticket));

@@ -207,7 +207,7 @@ impl Ingest {
 
     fn is_kept(&self, delivery: &NewDelivery) -> bool {
         match &delivery.reading {
-            Reading::Result { .. } | Reading::Unparsed { .. } => true,
+            Reading::Result { .. } | Reading::Unparsed { .. } | Reading::Sealed { .. } => true,
             Reading::Other { event: None, .. } => false,
             Reading::Other {
                 event: Some(event), ..

@@ -15,6 +15,7 @@ mod prune;
 mod query;
 mod rebuild;
 mod row;
+mod sealed;
 mod spool;
 mod sqlite;
 mod tally;
@@ -37,6 +38,7 @@ pub use inspection::Inspection;
 pub use migrate::Migrations;
 pub use postgres::PostgresStore;
 pub use prune::{Prunable, Prune, Pruned};
+pub use sealed::{MAX_SEALED, MAX_SEALED_BYTES, SealedTotal};
 pub use spool::{Depth, Spool, Spooled, Unit};
 pub use sqlite::{BackupError, SqliteStore};
 
@@ -54,6 +56,9 @@ pub trait Store: Send + Sync {
     /// one first received last, so a late retry of old content never flips it back. Only job results that were
     /// understood count in a job. A copy that was received before the first, but is filed after it, moves the first time
     /// of a job with one content; with more, it does not, lest it change what a tie shows.
+    ///
+    /// Of each account at most [`MAX_SEALED`] deliveries and [`MAX_SEALED_BYTES`] bytes stay sealed: beyond that the oldest
+    /// are deleted.
     ///
     /// With a ticket, a batch that is filed already is not filed again: so one whose answer got lost can be tried again,
     /// even while the first try is still under way.
@@ -85,6 +90,9 @@ pub trait Store: Send + Sync {
 
     /// The last job of each account that has one.
     async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError>;
+
+    /// The accounts in which something is sealed, or was dropped because too much was, by name.
+    async fn sealed(&self) -> Result<Vec<SealedTotal>, StoreError>;
 
     /// Totals over the jobs that match.
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError>;

@@ -9,7 +9,7 @@ use crate::domain::Time;
 pub(super) const PRUNABLE: &str = "select received_at, id, bytes from ( \
          select * from ( \
              select received_at, id, cast(length(body) as bigint) as bytes from other_deliveries \
-             where received_at < $1 and (state = 'stored' or $2) and (received_at, id) > ($3, $4) \
+             where received_at < $1 and (state = 'stored' or state = 'unparsed' and $2 or state = 'sealed' and $6) and (received_at, id) > ($3, $4) \
              order by received_at, id limit $5 \
          ) as others \
          union all \
@@ -29,6 +29,8 @@ pub struct Prune {
     pub received_before: Time,
     /// Whether what could not be understood goes, too: nothing else tells what it said.
     pub unparsed: bool,
+    /// Whether what is sealed goes, too: it may still be opened with another configuration.
+    pub sealed: bool,
 }
 
 /// A delivery that would go.

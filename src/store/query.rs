@@ -271,7 +271,7 @@ where
     let mut query = QueryBuilder::new("select * from (select * from (");
     half_of_deliveries(&mut query, &OTHERS, filter, page);
     query.push(") as others");
-    if filter.state != Some(DeliveryState::Unparsed) {
+    if matches!(filter.state, None | Some(DeliveryState::Stored)) {
         query.push(" union all select * from (");
         half_of_deliveries(&mut query, &SHOWN, filter, page);
         query.push(") as shown");
@@ -295,12 +295,13 @@ fn half_of_deliveries<DB>(
     let (received_at, id) = (half.received_at, half.id);
     query.push(half.select);
     filter_accounts(query, filter.account.as_ref(), &filter.accounts);
-    if filter.state == Some(DeliveryState::Unparsed) {
-        // Literal, so that the planner can use the partial index.
-        query.push(" and state = 'unparsed'");
-    } else if filter.state.is_some() && half.id == OTHERS.id {
-        query.push(" and state = 'stored'");
-    }
+    // What jobs show is stored; the partial indexes need literals.
+    match filter.state {
+        Some(DeliveryState::Stored) if half.id == OTHERS.id => query.push(" and state = 'stored'"),
+        Some(DeliveryState::Unparsed) => query.push(" and state = 'unparsed'"),
+        Some(DeliveryState::Sealed) => query.push(" and state = 'sealed'"),
+        Some(DeliveryState::Stored) | None => query,
+    };
     if let Some(event) = &filter.event {
         query.push(" and lower(").push(half.event).push(") = ");
         query.push_bind(event.to_ascii_lowercase());

@@ -12,12 +12,12 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::sqlite::{BEGIN, open_file};
 use super::{Migrations, OpenStoreError, StoreError, Ticket};
-use crate::domain::{AccountName, NewDelivery, Time};
+use crate::domain::{AccountName, NewDelivery, Reading, Time};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/spool");
 
-const PUT: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at, refusal) \
-     values ($1, $2, $3, $4, $5, $6, $7)";
+const PUT: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at, refusal, sealed) \
+     values ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// The id that the next row will have; ids only rise, also after rows were deleted.
 const NEXT_ID: &str =
@@ -38,8 +38,8 @@ const OLDEST: &str = "select * from spooled where refusal is null and (writer, n
 
 const DELETE: &str = "delete from spooled where id = $1";
 
-const RENAME: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at) \
-     select $2, $3, account, body, body_sha256, received_at from spooled where id = $1 and refusal is null";
+const RENAME: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at, sealed) \
+     select $2, $3, account, body, body_sha256, received_at, sealed from spooled where id = $1 and refusal is null";
 
 const REFUSE: &str = "update spooled set refusal = $2 where id = $1";
 
@@ -76,8 +76,10 @@ pub struct Spooled {
     pub id: i64,
     /// The account that it was pushed to.
     pub account: AccountName,
-    /// The decrypted body, byte for byte.
+    /// The decrypted body, or the envelope of a sealed one, byte for byte.
     pub body: Vec<u8>,
+    /// Why it is sealed; `None` where it is not.
+    pub sealed: Option<String>,
     /// SHA-256 of `body`.
     pub body_sha256: [u8; 32],
     /// When it came.
@@ -149,6 +151,7 @@ impl Spool {
                 .bind(&delivery.body_sha256[..])
                 .bind(delivery.received_at)
                 .bind(refusal)
+                .bind(sealed(&delivery.reading))
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -312,6 +315,14 @@ impl Spool {
     }
 }
 
+/// Why it is sealed. Any other reading is found again in the body.
+fn sealed(reading: &Reading) -> Option<&str> {
+    match reading {
+        Reading::Sealed { error } => Some(error),
+        _ => None,
+    }
+}
+
 fn spooled(row: &sqlx::sqlite::SqliteRow) -> Result<Spooled, sqlx::Error> {
     let account: String = row.try_get("account")?;
     let body_sha256: Vec<u8> = row.try_get("body_sha256")?;
@@ -319,6 +330,7 @@ fn spooled(row: &sqlx::sqlite::SqliteRow) -> Result<Spooled, sqlx::Error> {
         id: row.try_get("id")?,
         account: required(account.parse().ok())?,
         body: row.try_get("body")?,
+        sealed: row.try_get("sealed")?,
         body_sha256: required(body_sha256.try_into().ok())?,
         received_at: row.try_get("received_at")?,
         refusal: row.try_get("refusal")?,
@@ -332,7 +344,6 @@ fn required<T>(value: Option<T>) -> Result<T, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Reading;
 
     async fn spool() -> (tempfile::TempDir, Spool) {
         let directory = tempfile::tempdir().unwrap();

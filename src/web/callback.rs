@@ -124,7 +124,7 @@ async fn accept(state: &State, delivery: NewDelivery) -> Response {
     let account = delivery.account.clone();
     let told = Told::of(&delivery.reading);
     match state.0.ingest.accept(delivery).await {
-        Ok(Accepted::Kept(kept)) => told.log(&account, kept),
+        Ok(Accepted::Kept(kept)) => told.log(state, &account, kept),
         Ok(Accepted::NotKept) => debug!(%account, "a push that is not kept"),
         Err(error) => {
             if error == IngestError::Full && state.0.warnings.is_due(Subject::Full, None) {
@@ -145,6 +145,7 @@ enum Told {
     Result(MsgId, &'static str, Option<String>),
     Other,
     Unparsed(String),
+    Sealed(String),
 }
 
 impl Told {
@@ -155,10 +156,11 @@ impl Told {
             }
             Reading::Other { .. } => Self::Other,
             Reading::Unparsed { error, .. } => Self::Unparsed(error.clone()),
+            Reading::Sealed { error } => Self::Sealed(error.clone()),
         }
     }
 
-    fn log(&self, account: &AccountName, kept: Kept) {
+    fn log(&self, state: &State, account: &AccountName, kept: Kept) {
         let is_copy = (kept != Kept::Spooled).then_some(kept == Kept::Filed(Recorded::Duplicate));
         let is_spooled = (kept == Kept::Spooled).then_some(true);
         match self {
@@ -168,6 +170,12 @@ impl Told {
             Self::Other => info!(%account, is_copy, is_spooled, "an event is kept"),
             Self::Unparsed(error) => {
                 warn!(%account, is_copy, is_spooled, error, "a push could not be understood; it is kept raw");
+            }
+            Self::Sealed(error) if state.0.warnings.is_due(Subject::Sealed, Some(account)) => {
+                warn!(%account, is_copy, is_spooled, error, "a push does not open with the configuration of its account and is kept sealed");
+            }
+            Self::Sealed(error) => {
+                debug!(%account, is_copy, is_spooled, error, "a push is kept sealed");
             }
         }
     }

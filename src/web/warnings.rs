@@ -14,6 +14,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 pub(super) enum Subject {
     /// A request was refused.
     Refused,
+    /// A push does not open with our configuration.
+    Sealed,
     /// An address is over the limit of refusals.
     Flood,
     /// A body could not be taken in.

@@ -1,10 +1,15 @@
 //! An account as WeChat's console knows it, and the opening of what is pushed to it: verify, decrypt, read.
 
-use super::envelope::{AppId, EncodingAesKey};
+use super::envelope::{AppId, EncodingAesKey, EnvelopeError, is_ciphertext};
 use super::event::{self, Push};
 use super::query::Query;
+use super::sealed::{self, Misfit};
 use super::signature::{self, Signature, Token};
 use crate::domain::{AccountName, Reading, Time, whole_number};
+
+/// How far, in seconds, the timestamp of a push that does not open may be from our clock. What is signed is joined before it
+/// is hashed, so a part of a captured `Encrypt` can be passed off as the timestamp; hardly as one of today's.
+const SEALED_TOLERANCE: u64 = 24 * 60 * 60;
 
 /// An account's secrets and settings.
 #[derive(Clone, Debug)]
@@ -17,7 +22,7 @@ pub struct Account {
     pub token: Token,
     /// The token before a change, still taken.
     pub previous_token: Option<Token>,
-    /// Its original id, `gh_…`; a push that names another account is then refused.
+    /// Its original id, `gh_…`; a push that names another account is then not opened.
     pub original_id: Option<String>,
 }
 
@@ -46,7 +51,7 @@ pub struct Encryption {
 /// An authentic push.
 #[derive(Debug)]
 pub struct Opened {
-    /// The body; in the encrypted modes, decrypted.
+    /// The body; in the encrypted modes decrypted, unless it is sealed.
     pub body: Vec<u8>,
     /// How it was read.
     pub reading: Reading,
@@ -81,13 +86,15 @@ pub enum OpenError {
     /// Encrypted modes: no `msg_signature`, or no document with just one `Encrypt`.
     #[error("the push is not encrypted, but the account is in compatible or safe mode")]
     Envelope,
-    /// Encrypted modes: neither key opens it, or it is for another `AppID`.
-    #[error("the message does not open with the EncodingAESKey and AppID")]
+    /// Encrypted modes: it does not open, and cannot be kept sealed.
+    #[error(
+        "the message does not open with the EncodingAESKey and AppID, and its Encrypt is not a ciphertext or its timestamp is over a day from this clock"
+    )]
     Decryption,
     /// Plain mode: only the envelope came.
     #[error("the body is encrypted, but the account is in plain mode")]
     Encrypted,
-    /// `ToUserName` is not the account's original id.
+    /// `ToUserName` is not the account's original id, and the push cannot be kept sealed.
     #[error("ToUserName is another account")]
     Foreign,
 }
@@ -126,6 +133,21 @@ impl Mode {
     }
 }
 
+impl Encryption {
+    /// Decrypts with the key, or else with the previous one.
+    pub(super) fn open(&self, encrypt: &str) -> Result<Vec<u8>, Misfit> {
+        let mut misfit = Misfit::Key;
+        for key in std::iter::once(&self.key).chain(&self.previous_key) {
+            match key.open(encrypt, &self.app_id) {
+                Ok(message) => return Ok(message),
+                Err(EnvelopeError::AppId) => misfit = Misfit::AppId,
+                Err(_) => {}
+            }
+        }
+        Err(misfit)
+    }
+}
+
 impl Account {
     /// Checks a `GET` of the URL: in every mode it carries `signature`, and `echostr` in the clear. Its timestamp may be
     /// as old as it likes.
@@ -149,6 +171,8 @@ impl Account {
     /// `tolerance` is how far, in seconds, a timestamp may be from `now` in plain mode. In the encrypted modes the
     /// signature covers the body and acceptance can be repeated, so a wrong clock must not cost an event.
     ///
+    /// What WeChat has signed but our configuration does not open is [`Reading::Sealed`], its envelope the body.
+    ///
     /// # Errors
     /// [`OpenError`] when it is not authentic. A body that is authentic but cannot be understood is no error.
     pub fn open(
@@ -159,34 +183,62 @@ impl Account {
         tolerance: u64,
     ) -> Result<Opened, OpenError> {
         let skew = timestamp_seconds(query).map(|seconds| seconds.abs_diff(now.seconds()));
-        let (body, unbound_signature) = if let Some(encryption) = self.mode.encryption() {
-            (self.decrypt(encryption, query, &body)?, None)
-        } else {
-            let signature = self.verify_query(query)?;
-            if skew.is_none_or(|skew| skew > tolerance) {
-                return Err(OpenError::Timestamp);
-            }
-            (body, Some(signature))
+        let Some(encryption) = self.mode.encryption() else {
+            return self.open_plain(query, body, skew, tolerance);
         };
+        let encrypt = self.verify_message(query, &body)?;
+        let (body, reading) = match self.unseal(encryption, &encrypt) {
+            Ok(opened) => opened,
+            Err(misfit)
+                if is_ciphertext(&encrypt) && skew.is_some_and(|skew| skew <= SEALED_TOLERANCE) =>
+            {
+                let error = misfit.to_string();
+                (sealed::envelope(body, &encrypt), Reading::Sealed { error })
+            }
+            Err(Misfit::ToUserName) => return Err(OpenError::Foreign),
+            Err(_) => return Err(OpenError::Decryption),
+        };
+        Ok(Opened {
+            body,
+            reading,
+            unbound_signature: None,
+            skew,
+        })
+    }
+
+    fn open_plain(
+        &self,
+        query: &Query,
+        body: Vec<u8>,
+        skew: Option<u64>,
+        tolerance: u64,
+    ) -> Result<Opened, OpenError> {
+        let signature = self.verify_query(query)?;
+        if skew.is_none_or(|skew| skew > tolerance) {
+            return Err(OpenError::Timestamp);
+        }
         let Push {
             reading,
             to_user_name,
         } = event::read(&body);
-        if unbound_signature.is_some()
-            && matches!(reading, Reading::Unparsed { .. })
-            && event::is_bare_envelope(&body)
-        {
+        if matches!(reading, Reading::Unparsed { .. }) && event::is_bare_envelope(&body) {
             return Err(OpenError::Encrypted);
         }
-        match (&self.original_id, to_user_name) {
-            (Some(ours), Some(theirs)) if *ours != theirs => Err(OpenError::Foreign),
-            _ => Ok(Opened {
-                body,
-                reading,
-                unbound_signature,
-                skew,
-            }),
+        if self.is_for_another(to_user_name.as_deref()) {
+            return Err(OpenError::Foreign);
         }
+        Ok(Opened {
+            body,
+            reading,
+            unbound_signature: Some(signature),
+            skew,
+        })
+    }
+
+    /// Whether that `ToUserName` is not the account's original id, where this is known.
+    pub(super) fn is_for_another(&self, to_user_name: Option<&str>) -> bool {
+        let ours = self.original_id.as_deref();
+        matches!((ours, to_user_name), (Some(ours), Some(theirs)) if ours != theirs)
     }
 
     /// Checks `signature`.
@@ -203,13 +255,8 @@ impl Account {
         signature::matching(claimed, &expected).ok_or(OpenError::Signature)
     }
 
-    /// Checks `msg_signature`, then decrypts.
-    fn decrypt(
-        &self,
-        encryption: &Encryption,
-        query: &Query,
-        body: &[u8],
-    ) -> Result<Vec<u8>, OpenError> {
+    /// Checks `msg_signature`; the `Encrypt` that it covers.
+    fn verify_message(&self, query: &Query, body: &[u8]) -> Result<String, OpenError> {
         let (Some(claimed), Some(timestamp), Some(nonce)) =
             (&query.msg_signature, &query.timestamp, &query.nonce)
         else {
@@ -225,10 +272,7 @@ impl Account {
             .map(|token| token.sign_message(timestamp, nonce, encrypt.as_bytes()))
             .collect();
         signature::matching(claimed, &expected).ok_or(OpenError::Signature)?;
-        std::iter::once(&encryption.key)
-            .chain(&encryption.previous_key)
-            .find_map(|key| key.open(&encrypt, &encryption.app_id).ok())
-            .ok_or(OpenError::Decryption)
+        Ok(encrypt)
     }
 
     fn tokens(&self) -> impl Iterator<Item = &Token> {

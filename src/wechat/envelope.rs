@@ -161,6 +161,13 @@ impl fmt::Debug for EncodingAesKey {
     }
 }
 
+/// Whether an `Encrypt` text is base64 of whole AES blocks, enough of them for an empty message.
+pub(super) fn is_ciphertext(encrypt: &str) -> bool {
+    let blocks = BASE64.decode(encrypt);
+    blocks
+        .is_ok_and(|blocks| blocks.len() >= PADDING_BLOCK && blocks.len().is_multiple_of(AES_BLOCK))
+}
+
 fn unpadded_length(frame: &[u8]) -> Result<usize, EnvelopeError> {
     let &last = frame.last().ok_or(EnvelopeError::Padding)?;
     let padding = usize::from(last);

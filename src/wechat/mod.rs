@@ -9,6 +9,7 @@ mod event;
 mod json;
 mod mass_send;
 mod query;
+mod sealed;
 mod signature;
 mod xml;
 
@@ -16,4 +17,5 @@ pub use account::{Account, Echo, Encryption, Mode, OpenError, Opened};
 pub use envelope::{AppId, EncodingAesKey, EnvelopeError, InvalidAesKey, InvalidAppId};
 pub use event::{MASS_SEND_FINISHED, Push, read};
 pub use query::Query;
+pub use sealed::Misfit;
 pub use signature::{InvalidToken, Signature, Token};

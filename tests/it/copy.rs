@@ -62,6 +62,7 @@ async fn fill(database: &Database) {
     let what = Prune {
         received_before: at(150),
         unparsed: false,
+        sealed: false,
     };
     store.prune(&what, 2).await.unwrap();
     let many: Vec<NewDelivery> = (1000..2200)

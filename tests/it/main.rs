@@ -46,6 +46,8 @@
 //! - `readable`: what is less than perfect is a job with nulls and a note.
 //! - `fuzzing`: what is read from outside is fed anything, and keeps its promises.
 //! - `logs`: one JSON object a line, with the request that it belongs to.
+//! - `sealed`: what is signed and does not open is kept sealed, told, and opened once the configuration is right.
+//! - `store_sealed`: what a store promises about sealed deliveries, held by both.
 //! - `secrets`: nothing secret or private is logged, answered or stored.
 //! - `command_line`: help, usage and exit codes of every command; keys, the health check, migrations.
 //! - `configuration`: where the configuration comes from, what wins, and what is shown of it.
@@ -115,6 +117,7 @@ mod readable;
 mod refusals;
 mod replay;
 mod reprocess;
+mod sealed;
 mod secrets;
 mod seed;
 mod simulate;
@@ -129,6 +132,7 @@ mod store_contract;
 mod store_hours;
 mod store_lists;
 mod store_opening;
+mod store_sealed;
 mod store_totals;
 mod stream;
 mod support;

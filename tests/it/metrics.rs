@@ -163,7 +163,7 @@ async fn the_stop_tells_the_same_counts_in_the_log() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().await.code(), Some(0));
     let log = server.log();
-    let counts = "results=1 duplicates=1 unparsed=1 other_kept=0 spooled=0 events=1 messages=0 failed=0 refused=1";
+    let counts = "results=1 duplicates=1 unparsed=1 sealed=0 other_kept=0 spooled=0 events=1 messages=0 failed=0 refused=1";
     assert!(log.contains(counts), "{log}");
 }
 

@@ -16,6 +16,7 @@ fn old(unparsed: bool) -> Prune {
     Prune {
         received_before: at(1000),
         unparsed,
+        sealed: false,
     }
 }
 

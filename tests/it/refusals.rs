@@ -171,11 +171,6 @@ fn ciphertexts(account: &Account) -> Vec<(&'static str, String, String)> {
         ..*account
     }
     .encrypt(&message);
-    let foreign_key = Account {
-        aes_key: PLAIN.aes_key,
-        ..*account
-    }
-    .encrypt(&message);
     let sixteen = "A".repeat(22) + "==";
     vec![
         ("a plain body", good.clone(), message.clone()),
@@ -190,8 +185,6 @@ fn ciphertexts(account: &Account) -> Vec<(&'static str, String, String)> {
             String::new(),
             message.clone(),
         ),
-        ("a foreign AppID", foreign_app.clone(), one(&foreign_app)),
-        ("a foreign key", foreign_key.clone(), one(&foreign_key)),
         ("bad padding", sixteen.clone(), one(&sixteen)),
         ("half a block", "AAAA".to_owned(), one("AAAA")),
         ("no base64", "*".to_owned(), one("*")),
@@ -254,14 +247,7 @@ fn encrypted_attempts(account: &Account) -> Vec<Attempt> {
             attempt(what, account, &query, Some(body))
         })
         .collect();
-    let foreign = BOUND.sign(event(1).replace("gh_0a1b2c3d4e5f", "gh_other"));
-    let body = String::from_utf8(foreign.body).unwrap();
-    attempts.push(attempt(
-        "a foreign ToUserName",
-        &BOUND,
-        &foreign.query,
-        Some(&body),
-    ));
+    attempts.extend(unsealable(account));
     let mut bytes = attempt(
         "bytes",
         account,
@@ -271,6 +257,43 @@ fn encrypted_attempts(account: &Account) -> Vec<Attempt> {
     bytes.body = Some(vec![0xff, 0x00, b'<']);
     attempts.push(bytes);
     attempts
+}
+
+/// What does not open would be kept sealed, did it come in today.
+fn unsealable(account: &Account) -> Vec<Attempt> {
+    const DAY: i64 = 24 * 3600;
+    let wrong = Account {
+        aes_key: PLAIN.aes_key,
+        ..*account
+    }
+    .encrypt(event(1));
+    let foreign = BOUND.encrypt(event(1).replace("gh_0a1b2c3d4e5f", "gh_other"));
+    let now = Time::now().seconds();
+    // With room on either side, for a slow machine.
+    [
+        (now - DAY - 1).to_string(),
+        (now + DAY + 600).to_string(),
+        "0".to_owned(),
+        format!("{now}a"),
+        format!("-{now}"),
+        String::new(),
+    ]
+    .iter()
+    .flat_map(|timestamp| {
+        [
+            ("a foreign key", account, &wrong),
+            ("a foreign ToUserName", &BOUND, &foreign),
+        ]
+        .map(|(what, account, encrypt)| {
+            attempt(
+                &format!("{what} at {timestamp}"),
+                account,
+                &account.sign_encrypt(encrypt, timestamp, "5"),
+                Some(&format!("<xml><Encrypt>{encrypt}</Encrypt></xml>")),
+            )
+        })
+    })
+    .collect()
 }
 
 /// The answer as it comes over the wire, without its date and request id.

@@ -3,10 +3,11 @@
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Row};
 
-use crate::domain::{AccountName, Delivery, Job, MassSendFinished, MsgId, Time};
+use crate::domain::{AccountName, Delivery, Job, MassSendFinished, MsgId, NewDelivery, Time};
 use crate::store::batch::{Bundle, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
 use crate::store::row::{self, Showing, Standing, Updated};
+use crate::store::sealed;
 use crate::store::tally::Tally;
 use crate::store::{Filed, StoreError, Ticket};
 
@@ -117,6 +118,7 @@ pub(super) async fn file_plain(
 /// Files a batch of any kind in a transaction.
 pub(super) async fn file_any(
     connection: &mut PgConnection,
+    batch: &[NewDelivery],
     mut sorted: Sorted<'_>,
     ticket: Option<Ticket>,
 ) -> Result<Filed, StoreError> {
@@ -144,6 +146,7 @@ pub(super) async fn file_any(
     for bundle in file_others(&mut transaction, &sorted.others).await? {
         sorted.note_new(&bundle);
     }
+    sealed::limit_on_postgres(&mut transaction, batch).await?;
     transaction.commit().await?;
     Ok(Filed::Now(sorted.into_recorded()))
 }

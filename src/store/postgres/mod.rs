@@ -22,8 +22,9 @@ use super::copy::{CopySide, Side};
 use super::hours::Part;
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
-    JobKey, Migrations, OpenStoreError, Page, Prunable, Prune, Pruned, Reader, Reread, Store,
-    StoreError, Ticket, changes, client_uses, hours, inspection, prune, query, row, totals,
+    JobKey, Migrations, OpenStoreError, Page, Prunable, Prune, Pruned, Reader, Reread, SealedTotal,
+    Store, StoreError, Ticket, changes, client_uses, hours, inspection, prune, query, row, sealed,
+    totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
@@ -44,7 +45,7 @@ const PRUNE_SHOWN: &str = "with old as materialized ( \
      update jobs set shown_body = null from old where jobs.account = old.account and jobs.msg_id = old.msg_id";
 
 const PRUNE_OTHERS: &str = "with old as materialized ( \
-         select id from other_deliveries where received_at < $1 and (state = 'stored' or $3) \
+         select id from other_deliveries where received_at < $1 and (state = 'stored' or state = 'unparsed' and $3 or state = 'sealed' and $4) \
          order by received_at, id limit $2 for update skip locked \
      ) \
      delete from other_deliveries using old where other_deliveries.id = old.id";
@@ -160,6 +161,13 @@ impl Store for PostgresStore {
             .fetch_all(self.pool().await?)
             .await?;
         Ok(rows.iter().map(row::last_job).collect::<Result<_, _>>()?)
+    }
+
+    async fn sealed(&self) -> Result<Vec<SealedTotal>, StoreError> {
+        let rows = sqlx::query(sealed::TOTALS)
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(rows.iter().map(sealed::total).collect::<Result<_, _>>()?)
     }
 
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
@@ -279,6 +287,7 @@ impl Store for PostgresStore {
             .bind(time)
             .bind(id)
             .bind(i64::from(page.limit))
+            .bind(prune.sealed)
             .fetch_all(self.pool().await?)
             .await?;
         Ok(rows.iter().map(prune::prunable).collect::<Result<_, _>>()?)
@@ -294,6 +303,7 @@ impl Store for PostgresStore {
             .bind(prune.received_before)
             .bind(i64::from(limit))
             .bind(prune.unparsed)
+            .bind(prune.sealed)
             .execute(self.pool().await?)
             .await?;
         Ok(Pruned {
@@ -438,6 +448,6 @@ async fn file(
     match file_plain(connection, &mut sorted, ticket).await? {
         Some(true) => Ok(Filed::Now(sorted.into_recorded())),
         Some(false) => Ok(Filed::Before),
-        None => file_any(connection, sorted, ticket).await,
+        None => file_any(connection, batch, sorted, ticket).await,
     }
 }

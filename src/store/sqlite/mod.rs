@@ -20,8 +20,8 @@ use super::copy::{CopySide, Side};
 use super::hours::Part;
 use super::{
     Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
-    JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, Store, StoreError, Ticket, changes,
-    client_uses, hours, inspection, prune, query, row, totals,
+    JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, SealedTotal, Store, StoreError, Ticket,
+    changes, client_uses, hours, inspection, prune, query, row, sealed, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
@@ -36,7 +36,7 @@ const PRUNE_SHOWN: &str = "update jobs set shown_body = null where rowid in ( \
          order by shown_received_at, shown_id limit $2)";
 
 const PRUNE_OTHERS: &str = "delete from other_deliveries where id in ( \
-         select id from other_deliveries where received_at < $1 and (state = 'stored' or $3) \
+         select id from other_deliveries where received_at < $1 and (state = 'stored' or state = 'unparsed' and $3 or state = 'sealed' and $4) \
          order by received_at, id limit $2)";
 
 const LATEST_CHANGE: &str = "select last from delivery_ids";
@@ -78,6 +78,9 @@ impl Store for SqliteStore {
     ) -> Result<Filed, StoreError> {
         let mut transaction = self.begin().await?;
         let filed = filing::file(&mut transaction, Sorted::new(batch), ticket).await?;
+        if filed != Filed::Before {
+            sealed::limit_on_sqlite(&mut transaction, batch).await?;
+        }
         transaction.commit().await?;
         Ok(filed)
     }
@@ -144,6 +147,11 @@ impl Store for SqliteStore {
             .fetch_all(&self.readers)
             .await?;
         Ok(rows.iter().map(row::last_job).collect::<Result<_, _>>()?)
+    }
+
+    async fn sealed(&self) -> Result<Vec<SealedTotal>, StoreError> {
+        let rows = sqlx::query(sealed::TOTALS).fetch_all(&self.readers).await?;
+        Ok(rows.iter().map(sealed::total).collect::<Result<_, _>>()?)
     }
 
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
@@ -267,6 +275,7 @@ impl Store for SqliteStore {
             .bind(time)
             .bind(id)
             .bind(i64::from(page.limit))
+            .bind(prune.sealed)
             .fetch_all(&self.readers)
             .await?;
         Ok(rows.iter().map(prune::prunable).collect::<Result<_, _>>()?)
@@ -282,6 +291,7 @@ impl Store for SqliteStore {
             .bind(prune.received_before)
             .bind(i64::from(limit))
             .bind(prune.unparsed)
+            .bind(prune.sealed)
             .execute(&self.writer)
             .await?;
         Ok(Pruned {

@@ -39,7 +39,7 @@ const ACCOUNT: &str = "1 to 64 of a-z, 0-9, `_` and `-`, without `__`";
 const OUTCOME: &str = "one of sent, failed, rejected, unknown";
 const CODE: &str = "a number from 0 to 2147483647";
 const CHECK_STATE: &str = "an integer";
-const STATE: &str = "stored or unparsed";
+const STATE: &str = "stored, unparsed or sealed";
 const EVENT: &str = "the name of an event";
 const MSG_ID: &str = "a number from 1 to 9223372036854775807";
 const LIMIT: &str = "a number from 1 to 500";
@@ -160,7 +160,8 @@ pub(super) async fn job_deliveries(
 
 /// Everything that is kept, the latest first
 ///
-/// Descending by (`received_at`, `id`). A delivery that could not be understood is `unparsed`.
+/// Descending by (`received_at`, `id`). A delivery that could not be understood is `unparsed`, one that the account's key,
+/// `AppID` or original id does not open is `sealed`.
 #[utoipa::path(
     get,
     path = "/api/v1/deliveries",

@@ -133,7 +133,7 @@ pub(in crate::web) struct DeliveryOut {
     /// `MsgID`; null where unreadable. That of a delivery that is no job result is no job's id.
     #[schema(pattern = "^[1-9][0-9]{0,18}$")]
     msg_id: Option<String>,
-    /// The message, in the encrypted modes decrypted; null when it is not UTF-8.
+    /// The message, in the encrypted modes decrypted, or the envelope where it is `sealed`; null when it is not UTF-8.
     body: Option<String>,
     /// The same in Base64, when it is not UTF-8.
     #[schema(content_encoding = "base64")]
@@ -143,7 +143,7 @@ pub(in crate::web) struct DeliveryOut {
     body_sha256: String,
     #[schema(schema_with = delivery_state)]
     state: &'static str,
-    /// What could not be read, in words.
+    /// What could not be read, or why it is sealed, in words.
     error: Option<String>,
     /// When it first came.
     received_at: TimeOut,
@@ -211,8 +211,11 @@ pub(in crate::web) fn outcome() -> Object {
 
 /// The word for the state of a delivery.
 pub(in crate::web) fn delivery_state() -> Object {
-    let words = [DeliveryState::Stored, DeliveryState::Unparsed].map(DeliveryState::as_str);
-    one_of(words, "Whether it was understood: `stored` or `unparsed`.")
+    let words = DeliveryState::ALL.map(DeliveryState::as_str);
+    one_of(
+        words,
+        "Whether it was understood: `stored`, `unparsed`, or `sealed` where the account's configuration does not open it.",
+    )
 }
 
 fn one_of<const N: usize>(words: [&'static str; N], meaning: &str) -> Object {
