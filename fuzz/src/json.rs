@@ -3,7 +3,7 @@
 use qunfa::domain::{MassSendFinished, Reading, whole_number};
 use serde_json::Value;
 
-use super::reading::{self, MAX_DEPTH, MAX_ELEMENTS, malformed};
+use super::reading::{self, MAX_DEPTH, MAX_ELEMENTS, document};
 
 /// Panics unless all that holds for JSON bodies holds for this one.
 pub fn check(body: &[u8]) {
@@ -13,18 +13,20 @@ pub fn check(body: &[u8]) {
         return;
     }
     match (
-        malformed(&push.reading),
+        document(&push.reading),
         serde_json::from_slice::<Value>(body),
     ) {
-        (Some("not well-formed JSON" | "not UTF-8"), Ok(_)) => panic!("it is well-formed"),
-        (None, Err(error)) => panic!("it is not well-formed: {error}"),
-        (None, Ok(value)) => {
+        (Some(Err("not well-formed JSON" | "not UTF-8")), Ok(_)) => panic!("it is well-formed"),
+        // The other reader limits numbers, which JSON does not.
+        (Some(Ok(())), Err(error)) if error.to_string().starts_with("number out of range") => {}
+        (Some(Ok(())), Err(error)) => panic!("it is not well-formed: {error}"),
+        (Some(Ok(())), Ok(value)) => {
             check_limits(&value);
             if let Reading::Result { result, .. } = &push.reading {
                 check_agreement(result, &value);
             }
         }
-        (Some(_), _) => {}
+        (Some(Err(_)) | None, _) => {}
     }
 }
 
@@ -70,7 +72,7 @@ fn check_agreement(result: &MassSendFinished, object: &Value) {
     if let Value::String(status) = &object["Status"] {
         assert_eq!(
             result.status.text.as_deref().unwrap_or_default(),
-            status.trim()
+            status.replace('\0', "\u{fffd}").trim()
         );
     }
 }

@@ -3,9 +3,14 @@
 use qunfa::domain::{Article, Copyright, MassSendFinished};
 use serde_json::{Value, json};
 
-/// As XML, without what is none.
-pub fn xml(event: &str, result: &MassSendFinished) -> String {
-    element("xml", &fields(event, result))
+/// As XML, without what is none; none where a text has characters that XML has not.
+pub fn xml(event: &str, result: &MassSendFinished) -> Option<String> {
+    let is_white = |character| matches!(character, '\t' | '\n' | '\r');
+    let is_foreign = |character| {
+        (character < ' ' && !is_white(character)) || matches!(character, '\u{fffe}' | '\u{ffff}')
+    };
+    let xml = element("xml", &fields(event, result));
+    (!xml.contains(is_foreign)).then_some(xml)
 }
 
 /// As JSON, with the same names.
@@ -21,7 +26,10 @@ fn element(name: &str, value: &Value) -> String {
             .iter()
             .map(|(name, value)| element(name, value))
             .collect(),
-        Value::String(text) => format!("<![CDATA[{}]]>", text.replace("]]>", "]]]]><![CDATA[>")),
+        Value::String(text) => {
+            let text = text.replace("]]>", "]]]]><![CDATA[>");
+            format!("<![CDATA[{}]]>", text.replace('\r', "]]>&#13;<![CDATA["))
+        }
         Value::Bool(flag) => u8::from(*flag).to_string(),
         Value::Number(number) => number.to_string(),
     };

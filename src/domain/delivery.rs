@@ -2,6 +2,9 @@
 
 use super::{AccountName, MassSendFinished, MsgId, Time};
 
+/// The name of the event that reports a job's result. Names of events are compared without case.
+pub const MASS_SEND_FINISHED: &str = "MASSSENDJOBFINISH";
+
 /// What reading the body of an authentic push found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -14,18 +17,20 @@ pub enum Reading {
         /// What of it could not be read, in words; the values concerned are `None`.
         note: Option<String>,
     },
-    /// A user's message or another event.
+    /// A user's message, well-formed or not, or another event.
     Other {
         /// `Event` as received; none for a message.
         event: Option<String>,
         /// `MsgID` or `MsgId`, where there is a readable one. It is no id of a job.
         msg_id: Option<MsgId>,
     },
-    /// A body that cannot be understood.
+    /// A ticket or a change of authorisation, sent to a third-party platform. It can hold secrets.
+    Platform,
+    /// A body that cannot be understood, and is not known to be a user's message.
     Unparsed {
         /// Why, in words.
         error: String,
-        /// `Event`, where readable.
+        /// `Event`, where readable. Given twice, it is given here only if the first is not that of a job result.
         event: Option<String>,
         /// `MsgID`, where readable.
         msg_id: Option<MsgId>,
@@ -38,10 +43,26 @@ pub enum Reading {
 }
 
 impl Reading {
+    /// Whether a push with this body is kept. `keep_events` names the events that its account keeps beside job results.
+    ///
+    /// A body that could be a job result is kept even if it cannot be understood; a user's message never is.
+    pub fn is_kept(&self, keep_events: &[String]) -> bool {
+        match self {
+            Self::Result { .. } | Self::Unparsed { event: None, .. } | Self::Sealed { .. } => true,
+            Self::Other { event: None, .. } | Self::Platform => false,
+            Self::Other {
+                event: Some(event), ..
+            } => contains(keep_events, event),
+            Self::Unparsed {
+                event: Some(event), ..
+            } => event.eq_ignore_ascii_case(MASS_SEND_FINISHED) || contains(keep_events, event),
+        }
+    }
+
     /// Whether the body was understood.
     pub fn state(&self) -> DeliveryState {
         match self {
-            Self::Result { .. } | Self::Other { .. } => DeliveryState::Stored,
+            Self::Result { .. } | Self::Other { .. } | Self::Platform => DeliveryState::Stored,
             Self::Unparsed { .. } => DeliveryState::Unparsed,
             Self::Sealed { .. } => DeliveryState::Sealed,
         }
@@ -52,7 +73,7 @@ impl Reading {
         match self {
             Self::Result { event, .. } => Some(event),
             Self::Other { event, .. } | Self::Unparsed { event, .. } => event.as_deref(),
-            Self::Sealed { .. } => None,
+            Self::Platform | Self::Sealed { .. } => None,
         }
     }
 
@@ -61,7 +82,7 @@ impl Reading {
         match self {
             Self::Result { result, .. } => Some(result.msg_id),
             Self::Other { msg_id, .. } | Self::Unparsed { msg_id, .. } => *msg_id,
-            Self::Sealed { .. } => None,
+            Self::Platform | Self::Sealed { .. } => None,
         }
     }
 
@@ -69,7 +90,7 @@ impl Reading {
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::Result { note, .. } => note.as_deref(),
-            Self::Other { .. } => None,
+            Self::Other { .. } | Self::Platform => None,
             Self::Unparsed { error, .. } | Self::Sealed { error } => Some(error),
         }
     }
@@ -78,9 +99,15 @@ impl Reading {
     pub fn result(&self) -> Option<&MassSendFinished> {
         match self {
             Self::Result { result, .. } => Some(result),
-            Self::Other { .. } | Self::Unparsed { .. } | Self::Sealed { .. } => None,
+            Self::Other { .. } | Self::Platform | Self::Unparsed { .. } | Self::Sealed { .. } => {
+                None
+            }
         }
     }
+}
+
+fn contains(names: &[String], event: &str) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(event))
 }
 
 /// Whether a kept body was understood.
@@ -162,4 +189,39 @@ pub struct Delivery {
     pub last_received_at: Time,
     /// How many times it came.
     pub times: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_a_job_result_is_kept_and_other_events_on_request() {
+        let other = |event: Option<&str>| Reading::Other {
+            event: event.map(str::to_owned),
+            msg_id: None,
+        };
+        let unparsed = |event: Option<&str>| Reading::Unparsed {
+            error: String::new(),
+            event: event.map(str::to_owned),
+            msg_id: None,
+        };
+        for (reading, by_default, on_request) in [
+            (other(None), false, false),
+            (other(Some("scan")), false, true),
+            (other(Some("VIEW")), false, false),
+            (unparsed(None), true, true),
+            (unparsed(Some("MassSendJobFinish")), true, true),
+            (unparsed(Some("scan")), false, true),
+            (unparsed(Some("VIEW")), false, false),
+            (Reading::Platform, false, false),
+        ] {
+            assert_eq!(reading.is_kept(&[]), by_default, "{reading:?}");
+            assert_eq!(
+                reading.is_kept(&["SCAN".to_owned()]),
+                on_request,
+                "{reading:?}"
+            );
+        }
+    }
 }

@@ -10,7 +10,9 @@ use prometheus::{
     register_int_gauge_vec_with_registry,
 };
 
-use crate::domain::{AccountName, DeliveryState, NewDelivery, Outcome, Reading, Time};
+use crate::domain::{
+    AccountName, DeliveryState, MASS_SEND_FINISHED, NewDelivery, Outcome, Reading, Time,
+};
 use crate::store::{Recorded, StoreError};
 
 use super::Kept;
@@ -19,7 +21,7 @@ use super::queue;
 /// Events of WeChat's that are counted by name in every account; job results come first. Names come from outside, so that
 /// any other is [`OTHER`], unless the account keeps it.
 const EVENTS: [&str; 9] = [
-    "MASSSENDJOBFINISH",
+    MASS_SEND_FINISHED,
     "PUBLISHJOBFINISH",
     "TEMPLATESENDJOBFINISH",
     "subscribe",
@@ -29,8 +31,10 @@ const EVENTS: [&str; 9] = [
     "CLICK",
     "VIEW",
 ];
+/// Of tickets and changes of authorisation, which a third-party platform gets.
+const PLATFORM: &str = "platform";
 const OTHER: &str = "other";
-/// Of a user's message, and of what could not be understood and does not call itself a job result.
+/// Of a user's message, and of what is kept although it could not be understood and does not call itself a job result.
 const NONE: &str = "none";
 
 /// The most deliveries of a batch that each bucket holds.
@@ -94,7 +98,7 @@ pub(super) struct Counters {
 
 /// Handles that are found without their labels.
 struct AccountCounters {
-    /// By event: job results first, then the others that are counted by name, [`OTHER`] and [`NONE`].
+    /// By event: job results first, then the others that are counted by name, [`PLATFORM`], [`OTHER`] and [`NONE`].
     rows: Vec<Row>,
     /// Results of jobs that are new, by outcome.
     outcomes: [IntCounter; Outcome::ALL.len()],
@@ -187,13 +191,21 @@ impl Counters {
         }
     }
 
-    /// A push that has come in. Those to accounts that the counters were not made for are not counted.
+    /// Counts a push that is answered and forgotten.
+    pub(super) fn not_kept(&self, delivery: &NewDelivery) {
+        if let Some((name, account)) = self.accounts.get_key_value(&delivery.account) {
+            let row = account.row(&delivery.reading);
+            row.counter(name, Fate::NotKept, &self.pushes).inc();
+        }
+    }
+
+    /// A push that is to be kept. Those to accounts that the counters were not made for are not counted.
     pub(super) fn push<'c>(&'c self, delivery: &NewDelivery) -> Push<'c> {
         let entry = self.accounts.get_key_value(&delivery.account);
         let reading = &delivery.reading;
         Push {
             counters: self,
-            account: entry.map(|(name, account)| (name, account, account.row(reading))),
+            account: entry.map(|(name, account)| (name, account, account.row_if_kept(reading))),
             result: reading.result().map(|result| result.status.outcome),
             received_at: delivery.received_at,
             state: reading.state(),
@@ -249,11 +261,12 @@ impl AccountCounters {
         let mut events: Vec<String> = EVENTS.map(str::to_owned).to_vec();
         for kept in keep_events {
             let is = |event: &str| event.eq_ignore_ascii_case(kept);
-            if !is(OTHER) && !is(NONE) && !events.iter().any(|event| is(event)) {
+            let is_taken = [PLATFORM, OTHER, NONE].into_iter().any(is);
+            if !is_taken && !events.iter().any(|event| is(event)) {
                 events.push(kept.clone());
             }
         }
-        events.extend([OTHER, NONE].map(str::to_owned));
+        events.extend([PLATFORM, OTHER, NONE].map(str::to_owned));
         let row = |event| Row {
             event,
             cells: Default::default(),
@@ -283,20 +296,28 @@ impl AccountCounters {
         }
     }
 
+    /// The row of a push by its event.
     fn row(&self, reading: &Reading) -> &Row {
-        let [named @ .., other, none] = &self.rows[..] else {
-            unreachable!("there are always rows for other events and for none");
+        let [named @ .., platform, other, none] = &self.rows[..] else {
+            unreachable!("these rows are always there");
         };
-        let Some(event) = reading.event() else {
-            return none;
-        };
-        let found = named
-            .iter()
-            .find(|row| row.event.eq_ignore_ascii_case(event));
-        match (reading, found) {
-            (Reading::Unparsed { .. }, Some(row)) if row.event == EVENTS[0] => row,
-            (Reading::Unparsed { .. }, _) => none,
-            (_, found) => found.unwrap_or(other),
+        match (reading, reading.event()) {
+            (Reading::Platform, _) => platform,
+            (_, Some(event)) => named
+                .iter()
+                .find(|row| row.event.eq_ignore_ascii_case(event))
+                .unwrap_or(other),
+            (_, None) => none,
+        }
+    }
+
+    /// The row of a push that is kept. What cannot be understood is counted in rows that are there from the start, so that
+    /// the first one is seen as an increase.
+    fn row_if_kept(&self, reading: &Reading) -> &Row {
+        let row = self.row(reading);
+        match (reading, self.rows.last()) {
+            (Reading::Unparsed { .. }, Some(none)) if row.event != MASS_SEND_FINISHED => none,
+            _ => row,
         }
     }
 }
@@ -320,11 +341,6 @@ pub(super) struct Push<'c> {
 }
 
 impl Push<'_> {
-    /// Counts it as answered and forgotten.
-    pub(super) fn is_not_kept(&self) {
-        self.count(Fate::NotKept);
-    }
-
     /// Counts it by what the queue says of it.
     pub(super) fn ends(&self, outcome: queue::Outcome) {
         let fate = match outcome {
@@ -434,12 +450,14 @@ mod tests {
             (&["None", "view"], other(Some("none")), "other"),
             (&["card_pass"], other(Some("CARD_PASS")), "card_pass"),
             (&[], other(None), "none"),
+            (&[], unparsed(Some("scan")), "SCAN"),
+            (&[], unparsed(Some("hostile")), "other"),
+            (&["platform"], other(Some("platform")), "other"),
+            (&[], Reading::Platform, "platform"),
         ] {
             let (counters, seen) = counters(keep_events);
-            counters
-                .push(&delivery("main", reading.clone()))
-                .is_not_kept();
-            counters.push(&delivery("foreign", reading)).is_not_kept();
+            counters.not_kept(&delivery("main", reading.clone()));
+            counters.not_kept(&delivery("foreign", reading));
             assert_eq!(seen(), [(event.to_owned(), "not_kept".to_owned(), 1)]);
         }
     }

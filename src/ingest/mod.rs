@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{AccountName, NewDelivery, Reading, Time};
+use crate::domain::{AccountName, NewDelivery, Time};
 use crate::store::{Depth, Reader, Recorded, Spool, Store, StoreError, Ticket};
 
 use backup::{Backup, Gate};
@@ -58,7 +58,7 @@ pub struct SpoolSettings {
 pub enum Accepted {
     /// It is on disk.
     Kept(Kept),
-    /// A user's message or an event that nobody asked to keep: counted, and forgotten.
+    /// A user's message, an event that nobody asked to keep or a push to a third-party platform: counted, and forgotten.
     NotKept,
 }
 
@@ -159,11 +159,11 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`] when it could not be kept: then WeChat must try again.
     pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, IngestError> {
-        let push = self.counters.push(&delivery);
         if !self.is_kept(&delivery) {
-            push.is_not_kept();
+            self.counters.not_kept(&delivery);
             return Ok(Accepted::NotKept);
         }
+        let push = self.counters.push(&delivery);
         let outcome = match self.queue.push(delivery) {
             // What takes longer may still be kept, and is then a copy when WeChat tries again.
             Ok(answer) => match tokio::time::timeout(self.patience, answer).await {
@@ -206,16 +206,10 @@ impl Ingest {
     }
 
     fn is_kept(&self, delivery: &NewDelivery) -> bool {
-        match &delivery.reading {
-            Reading::Result { .. } | Reading::Unparsed { .. } | Reading::Sealed { .. } => true,
-            Reading::Other { event: None, .. } => false,
-            Reading::Other {
-                event: Some(event), ..
-            } => self
-                .keep_events
-                .get(&delivery.account)
-                .is_some_and(|names| names.iter().any(|name| name.eq_ignore_ascii_case(event))),
-        }
+        let keep_events = self.keep_events.get(&delivery.account);
+        delivery
+            .reading
+            .is_kept(keep_events.map_or(&[], Vec::as_slice))
     }
 }
 

@@ -154,7 +154,7 @@ impl Told {
             Reading::Result { result, note, .. } => {
                 Self::Result(result.msg_id, result.status.outcome.as_str(), note.clone())
             }
-            Reading::Other { .. } => Self::Other,
+            Reading::Other { .. } | Reading::Platform => Self::Other,
             Reading::Unparsed { error, .. } => Self::Unparsed(error.clone()),
             Reading::Sealed { error } => Self::Sealed(error.clone()),
         }

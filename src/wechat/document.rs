@@ -24,6 +24,7 @@ pub(super) struct Document<'a> {
     elements: Vec<Element<'a>>,
     /// The latest element and those around it, outermost first.
     path: Vec<usize>,
+    had_nul: bool,
 }
 
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl<'a> Document<'a> {
         Self {
             elements: Vec::with_capacity(elements.min(MAX_ELEMENTS)),
             path: Vec::with_capacity(MAX_DEPTH),
+            had_nul: false,
         }
     }
 
@@ -71,14 +73,19 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Notes that a NUL was read as U+FFFD.
+    pub(super) fn note_nul(&mut self) {
+        self.had_nul = true;
+    }
+
+    /// Whether a NUL was read as U+FFFD.
+    pub(super) fn had_nul(&self) -> bool {
+        self.had_nul
+    }
+
     /// Takes an element's text back.
     pub(super) fn clear_text(&mut self, index: usize) {
         self.elements[index].text = Cow::Borrowed("");
-    }
-
-    /// The text of the latest element.
-    pub(super) fn last_text(&self) -> &str {
-        self.elements.last().map_or("", |element| &element.text)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -131,6 +138,11 @@ impl<'d> Node<'d> {
         self.children().filter(move |child| child.name() == name)
     }
 
+    /// The text of the first child of that name, if it has any.
+    pub(super) fn first(self, name: &'static str) -> Option<&'d str> {
+        self.named(name).next().and_then(Node::value)
+    }
+
     /// The one child of that name, if there is any.
     ///
     /// # Errors
@@ -176,7 +188,7 @@ impl<'d> Node<'d> {
     }
 }
 
-/// Where the first character stands that is not allowed.
+/// Where the first character is that XML does not allow.
 pub(super) fn first_forbidden(text: &str) -> Option<usize> {
     // Looking at bytes takes a fraction of the time, and settles nearly every text. U+FFFE and U+FFFF begin with 0xef.
     let suspicious = |byte| matches!(byte, 0..=8 | 0xb | 0xc | 0xe..=0x1f | 0xef);
@@ -187,7 +199,7 @@ pub(super) fn first_forbidden(text: &str) -> Option<usize> {
     }
 }
 
-/// Whether XML allows the character; JSON texts are held to the same, because databases are.
+/// Whether XML allows the character.
 pub(super) fn is_allowed(character: char) -> bool {
     !matches!(character,
         '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')

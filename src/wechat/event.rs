@@ -6,10 +6,7 @@ use serde::Deserialize;
 
 use super::document::{Document, Malformed, Node};
 use super::{json, mass_send, xml};
-use crate::domain::{MsgId, Reading};
-
-/// The name of the event that reports a job's result. Names of events are compared without case.
-pub const MASS_SEND_FINISHED: &str = "MASSSENDJOBFINISH";
+use crate::domain::{MASS_SEND_FINISHED, MsgId, Reading};
 
 /// What a body says, and whom it says it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +19,10 @@ pub struct Push {
 
 /// Reads the decrypted body of an authentic push. It never fails: what cannot be understood is [`Reading::Unparsed`].
 ///
+/// A fault in a body does not make a user's message a secret to us: WeChat writes `MsgType` and `Event` before anything
+/// that a user wrote, so that what they say before the fault decides whether the body could be a job result.
+/// [`Reading::is_kept`] says what is kept of it all.
+///
 /// XML and JSON are told apart by the first character, as the headers of pushes are not documented.
 pub fn read(body: &[u8]) -> Push {
     let text = valid_start(body);
@@ -31,19 +32,53 @@ pub fn read(body: &[u8]) -> Push {
     }
     let Some(root) = document.root() else {
         let fault = outcome.err().unwrap_or(Malformed("empty"));
-        return unparsed(format!("the body is no message: {}", fault.0), None, None);
+        return Push {
+            reading: Reading::Unparsed {
+                error: no_message(fault),
+                event: None,
+                msg_id: None,
+            },
+            to_user_name: None,
+        };
     };
-    match outcome {
-        Err(fault) => {
-            let error = format!("the body is no message: {}", fault.0);
-            unparsed(error, event_name(root), any_msg_id(root))
-        }
-        Ok(()) => Push {
-            reading: understand(root).unwrap_or_else(|error| {
-                unparsed(error, event_name(root), any_msg_id(root)).reading
+    let to_user_name = match outcome {
+        Ok(()) => sole_text(root, "ToUserName"),
+        Err(_) => None,
+    };
+    let reading = match no_result(root) {
+        Some(reading) => reading,
+        None => outcome
+            .map_err(no_message)
+            .and_then(|()| event(&document, root))
+            .unwrap_or_else(|error| Reading::Unparsed {
+                error,
+                event: event_name(root),
+                msg_id: any_msg_id(root),
             }),
-            to_user_name: sole_text(root, "ToUserName"),
-        },
+    };
+    Push {
+        reading,
+        to_user_name,
+    }
+}
+
+fn no_message(fault: Malformed) -> String {
+    format!("the body is no message: {}", fault.0)
+}
+
+/// What a body is that cannot be a job result, nor any other event, whatever else is in it.
+///
+/// The first of two elements decides, since a user's text may hold the second.
+fn no_result(root: Node<'_>) -> Option<Reading> {
+    match root.first("MsgType") {
+        Some(msg_type) if !msg_type.eq_ignore_ascii_case("event") => Some(Reading::Other {
+            event: None,
+            msg_id: any_msg_id(root),
+        }),
+        None if root.first("Event").is_none() && root.first("InfoType").is_some() => {
+            Some(Reading::Platform)
+        }
+        _ => None,
     }
 }
 
@@ -156,30 +191,13 @@ fn document(text: &str) -> (Document<'_>, Result<(), Malformed>) {
     }
 }
 
-fn unparsed(error: String, event: Option<String>, msg_id: Option<MsgId>) -> Push {
-    Push {
-        reading: Reading::Unparsed {
-            error,
-            event,
-            msg_id,
-        },
-        to_user_name: None,
-    }
-}
-
-fn understand(root: Node<'_>) -> Result<Reading, String> {
+fn event(document: &Document<'_>, root: Node<'_>) -> Result<Reading, String> {
     for name in ["ToUserName", "FromUserName", "CreateTime"] {
         root.sole(name)?;
     }
-    let msg_type = root.required("MsgType")?;
-    let event = root.sole("Event")?.and_then(Node::value).map(str::to_owned);
-    if !msg_type.eq_ignore_ascii_case("event") {
-        return Ok(Reading::Other {
-            event: None,
-            msg_id: any_msg_id(root),
-        });
-    }
-    let event = event.ok_or("the event has no `Event`")?;
+    root.required("MsgType")?;
+    let event = root.sole("Event")?.and_then(Node::value);
+    let event = event.ok_or("the event has no `Event`")?.to_owned();
     if !event.eq_ignore_ascii_case(MASS_SEND_FINISHED) {
         return Ok(Reading::Other {
             event: Some(event),
@@ -187,10 +205,14 @@ fn understand(root: Node<'_>) -> Result<Reading, String> {
         });
     }
     let (result, note) = mass_send::read(root)?;
+    let nul = document
+        .had_nul()
+        .then(|| "the character U+0000 is read as U+FFFD".to_owned());
+    let notes: Vec<_> = note.into_iter().chain(nul).collect();
     Ok(Reading::Result {
         event,
         result: Box::new(result),
-        note,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
     })
 }
 
@@ -199,8 +221,11 @@ fn sole_text(root: Node<'_>, name: &'static str) -> Option<String> {
     node.value().map(str::to_owned)
 }
 
+/// The name of the event. Given twice, the first decides if it is not that of a job result; else it is in doubt.
 fn event_name(root: Node<'_>) -> Option<String> {
-    sole_text(root, "Event")
+    let first = root.first("Event")?;
+    let is_result = first.eq_ignore_ascii_case(MASS_SEND_FINISHED);
+    (!is_result || root.sole("Event").is_ok()).then(|| first.to_owned())
 }
 
 /// The id of whatever the body is about: `MsgID` in events, `MsgId` in messages.
@@ -280,7 +305,7 @@ mod tests {
                 "the event has no `Event`",
             ),
             (
-                "<xml><MsgType>a</MsgType><MsgType>a</MsgType></xml>",
+                "<xml><MsgType>event</MsgType><MsgType>text</MsgType></xml>",
                 "`MsgType` stands twice",
             ),
         ] {
@@ -316,6 +341,196 @@ mod tests {
         let reading = read(body.as_bytes()).reading;
         assert_eq!(reading.event(), Some("MASSSENDJOBFINISH"));
         assert_eq!(reading.msg_id(), MsgId::new(7));
+    }
+
+    /// Faults in XML, and in JSON, that come before the end of a body.
+    const FAULTS: [(&str, &str); 12] = [
+        ("<C>\u{2}</C></xml>", "\"C\":\"\u{2}\"}"),
+        ("<C>]]></C></xml>", "\"C\":]}"),
+        ("<C>&nbsp;</C></xml>", "\"C\":nbsp}"),
+        ("<C>&#2;</C></xml>", "\"C\":\"\\ud83d\"}"),
+        ("<C><![CDATA[a]]>b]]></C></xml>", "\"C\":\"a\"b\"}"),
+        ("<C></D></xml>", "\"C\":{]}"),
+        ("<C", "\"C"),
+        ("</xml><xml></xml>", "\"C\":1}{}"),
+        ("<!DOCTYPE xml></xml>", "\"C\":1}<"),
+        ("<?pi?></xml>", "\"C\":1,}"),
+        ("<MsgType>event</MsgType></xml>", "\"MsgType\":\"event\"}"),
+        (
+            "<MsgType>event</MsgType><Event>MASSSENDJOBFINISH</Event><MsgID>1</MsgID><CreateTime>1</CreateTime></xml>",
+            "\"MsgType\":\"event\",\"Event\":\"MASSSENDJOBFINISH\",\"MsgID\":1,\"CreateTime\":1}",
+        ),
+    ];
+
+    /// Readings of bodies that begin with these elements and then have each of the faults.
+    fn with_faults(xml: &str, json: &str) -> Vec<Reading> {
+        let mut bodies: Vec<_> = FAULTS
+            .iter()
+            .flat_map(|(in_xml, in_json)| {
+                [format!("<xml>{xml}{in_xml}"), format!("{{{json},{in_json}")]
+            })
+            .map(String::into_bytes)
+            .collect();
+        let deep = "<a>".repeat(16) + &"</a>".repeat(16);
+        let many = "<a/>".repeat(2000);
+        bodies.push(format!("<xml>{xml}{deep}</xml>").into_bytes());
+        bodies.push(format!("<xml>{xml}{many}</xml>").into_bytes());
+        let deep = "[".repeat(16) + &"]".repeat(16);
+        let many = vec!["0"; 2000].join(",");
+        bodies.push(format!("{{{json},\"a\":{deep}}}").into_bytes());
+        bodies.push(format!("{{{json},\"a\":[{many}]}}").into_bytes());
+        let cut_in_two = &"发".as_bytes()[..2];
+        bodies.push(
+            [
+                format!("<xml>{xml}<C>").as_bytes(),
+                cut_in_two,
+                b"</C></xml>",
+            ]
+            .concat(),
+        );
+        bodies.push([format!("{{{json},\"C\":\"").as_bytes(), cut_in_two, b"\"}"].concat());
+        bodies.iter().map(|body| read(body).reading).collect()
+    }
+
+    #[test]
+    fn a_users_message_is_known_by_what_comes_before_a_fault() {
+        for reading in with_faults(
+            "<FromUserName>o</FromUserName><MsgType><![CDATA[text]]></MsgType>",
+            "\"FromUserName\":\"o\",\"MsgType\":\"text\"",
+        ) {
+            let message = Reading::Other {
+                event: None,
+                msg_id: None,
+            };
+            let is_message = matches!(reading, Reading::Other { event: None, .. });
+            assert!(is_message, "{reading:?} is not like {message:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_with_a_fault_is_known_by_its_name_and_makes_no_job() {
+        for (xml, json) in [
+            (
+                "<MsgType>event</MsgType><Event>SCAN</Event>",
+                "\"MsgType\":\"event\",\"Event\":\"SCAN\"",
+            ),
+            (
+                "<Event>SCAN</Event><MsgType>event</MsgType>",
+                "\"Event\":\"SCAN\",\"MsgType\":\"event\"",
+            ),
+            ("<Event>SCAN</Event>", "\"Event\":\"SCAN\""),
+        ] {
+            for reading in with_faults(xml, json) {
+                assert!(reading.result().is_none(), "{reading:?}");
+                assert_eq!(reading.event(), Some("SCAN"), "{xml}: {reading:?}");
+            }
+        }
+        let without_type = read(b"<xml><Event>SCAN</Event></xml>").reading;
+        assert_eq!(without_type.event(), Some("SCAN"));
+        assert!(!without_type.is_kept(&[]) && without_type.is_kept(&["scan".to_owned()]));
+    }
+
+    #[test]
+    fn what_could_be_a_job_result_is_kept_whatever_the_fault() {
+        for (xml, json) in [
+            (
+                HEAD,
+                "\"MsgType\":\"event\",\"Event\":\"MASSSENDJOBFINISH\"",
+            ),
+            ("<MsgType>event</MsgType>", "\"MsgType\":\"event\""),
+            ("<MsgType/>", "\"MsgType\":null"),
+            ("<Content>text</Content>", "\"Content\":\"text\""),
+            (
+                "<InfoType/><Event>MassSendJobFinish</Event>",
+                "\"InfoType\":{},\"Event\":\"MassSendJobFinish\"",
+            ),
+        ] {
+            // The last faults end with an honest result, so that some of these bodies are one.
+            let kept = with_faults(xml, json);
+            assert!(
+                kept.iter().all(|reading| reading.is_kept(&[])),
+                "{xml}: {kept:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_elements_decides() {
+        let kept = |body: &str| {
+            let reading = read(body.as_bytes()).reading;
+            assert!(reading.result().is_none(), "{body}");
+            reading.is_kept(&[])
+        };
+        let result = "<MsgID>1</MsgID><CreateTime>1</CreateTime>";
+        for (elements, expected) in [
+            (
+                "<MsgType>text</MsgType><MsgType>event</MsgType><Event>MASSSENDJOBFINISH</Event>",
+                false,
+            ),
+            (
+                "<MsgType>event</MsgType><Event>MASSSENDJOBFINISH</Event><MsgType>text</MsgType>",
+                true,
+            ),
+            (
+                "<MsgType>event</MsgType><Event>SCAN</Event><Event>MASSSENDJOBFINISH</Event>",
+                false,
+            ),
+            (
+                "<MsgType>event</MsgType><Event>MASSSENDJOBFINISH</Event><Event>SCAN</Event>",
+                true,
+            ),
+            ("<MsgType>event</MsgType><Event/><Event>SCAN</Event>", true),
+        ] {
+            assert_eq!(
+                kept(&format!("<xml>{elements}{result}</xml>")),
+                expected,
+                "{elements}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_push_to_a_third_party_platform_is_told_by_its_info_type() {
+        let ticket = "<AppId>wx1</AppId><CreateTime>1</CreateTime><InfoType><![CDATA[component_verify_ticket]]></InfoType>";
+        for body in [
+            format!("<xml>{ticket}<ComponentVerifyTicket>ticket@@@1</ComponentVerifyTicket></xml>"),
+            format!("<xml>{ticket}<ComponentVerifyTicket>\u{2}</ComponentVerifyTicket></xml>"),
+            format!("<xml>{ticket}{ticket}</xml>"),
+            r#"{"AppId":"wx1","InfoType":"authorized","AuthorizationCode":"1"}"#.to_owned(),
+        ] {
+            assert_eq!(read(body.as_bytes()).reading, Reading::Platform, "{body}");
+        }
+        let result = format!(
+            "<xml><InfoType>x</InfoType>{HEAD}<MsgID>1</MsgID><CreateTime>1</CreateTime></xml>"
+        );
+        assert!(read(result.as_bytes()).reading.result().is_some());
+    }
+
+    #[test]
+    fn a_control_character_in_json_is_no_fault_and_a_nul_is_noted() {
+        let result = |status: &str| {
+            let body = format!(
+                r#"{{"MsgType":"event","Event":"MASSSENDJOBFINISH","MsgID":1,"CreateTime":1,"Status":"{status}"}}"#
+            );
+            let reading = read(body.as_bytes()).reading;
+            let note = reading.error().map(str::to_owned);
+            let status = reading
+                .result()
+                .expect("it is a job result")
+                .status
+                .text
+                .clone();
+            (status.expect("it has a status"), note)
+        };
+        assert_eq!(
+            result("send\\u001bsuccess"),
+            ("send\u{1b}success".to_owned(), None)
+        );
+        let note = "the character U+0000 is read as U+FFFD".to_owned();
+        assert_eq!(
+            result("send\\u0000"),
+            ("send\u{fffd}".to_owned(), Some(note))
+        );
     }
 
     #[test]

@@ -1,164 +1,193 @@
 //! JSON into a [`Document`]: field names equal the XML element names.
 //!
-//! An array is an element that repeats, as WeChat's own converter has it; a doubled key is one too, so that it is
-//! found out and not overwritten.
+//! An array is read as an element that repeats, as WeChat's own converter does; a key given twice as one too, so that
+//! it is found out and not overwritten. Numbers stay as they are written: JSON does not limit them.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 
-use super::document::{
-    CONTROL_CHARACTER, Document, MAX_DEPTH, MAX_ELEMENTS, Malformed, TOO_DEEP, TOO_MANY,
-    first_forbidden,
-};
+use super::document::{Document, MAX_DEPTH, MAX_ELEMENTS, Malformed, TOO_DEEP, TOO_MANY};
 
 const NOT_WELL_FORMED: Malformed = Malformed("not well-formed JSON");
 
 /// Reads a body without its byte-order mark. After a fault, the document holds what stood before it.
 pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
-    let mut builder = Builder::default();
-    let mut source = serde_json::Deserializer::from_str(text);
-    let root = Value {
-        builder: &mut builder,
-        name: Cow::Borrowed(""),
-        depth: 1,
-        nesting: 1,
+    let mut reader = Reader {
+        text,
+        at: 0,
+        document: Document::default(),
+        values: 0,
     };
-    let read = root.deserialize(&mut source).and_then(|()| source.end());
-    let Builder {
-        mut document,
-        fault,
-        ..
-    } = builder;
-    let last = document.last_text();
-    if !last.is_empty()
-        && text.ends_with(last)
-        && read.as_ref().is_err_and(serde_json::Error::is_eof)
-    {
-        // The body ends within a number, which may have had more digits.
-        document.clear_text(document.len() - 1);
-    }
-    let outcome = read.map_err(|_| fault.unwrap_or(NOT_WELL_FORMED));
-    (document, outcome)
+    let outcome = reader.root();
+    (reader.document, outcome)
 }
 
-#[derive(Default)]
-struct Builder<'a> {
+struct Reader<'a> {
+    text: &'a str,
+    /// How many bytes are read.
+    at: usize,
     document: Document<'a>,
     /// Values seen, arrays included.
     values: usize,
-    /// Why we, and not the JSON parser, stopped.
-    fault: Option<Malformed>,
 }
 
-impl Builder<'_> {
-    fn stop<E: Error>(&mut self, fault: Malformed) -> E {
-        self.fault = Some(fault);
-        E::custom(fault.0)
-    }
-}
-
-/// One value on its way into the document.
-struct Value<'b, 'a> {
-    builder: &'b mut Builder<'a>,
-    name: Cow<'a, str>,
-    /// Where its element stands in the document; arrays add nothing here.
+/// Where a value is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The depth of its element in the document, to which arrays add nothing.
     depth: usize,
     /// How deep the value is nested; arrays count.
     nesting: usize,
 }
 
-impl<'a> Value<'_, 'a> {
-    fn scalar<E: Error>(self, text: Cow<'a, str>) -> Result<(), E> {
-        if first_forbidden(&text).is_some() {
-            return Err(self.builder.stop(CONTROL_CHARACTER));
+impl<'a> Reader<'a> {
+    fn root(&mut self) -> Result<(), Malformed> {
+        let place = Place {
+            depth: 1,
+            nesting: 1,
+        };
+        self.value(Cow::Borrowed(""), place)?;
+        match self.next() {
+            None => Ok(()),
+            Some(_) => Err(NOT_WELL_FORMED),
         }
-        let index = self.builder.document.push(self.depth, self.name);
-        self.builder.document.push_text(index, text);
-        Ok(())
     }
-}
 
-impl<'a> DeserializeSeed<'a> for Value<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, source: D) -> Result<(), D::Error> {
-        if self.nesting > MAX_DEPTH {
-            return Err(self.builder.stop(TOO_DEEP));
+    fn value(&mut self, name: Cow<'a, str>, place: Place) -> Result<(), Malformed> {
+        if place.nesting > MAX_DEPTH {
+            return Err(TOO_DEEP);
         }
-        if self.builder.values == MAX_ELEMENTS {
-            return Err(self.builder.stop(TOO_MANY));
+        if self.values == MAX_ELEMENTS {
+            return Err(TOO_MANY);
         }
-        self.builder.values += 1;
-        source.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Value<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.scalar(Cow::Borrowed(""))
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.scalar(Cow::Borrowed(if value { "true" } else { "false" }))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.scalar(value.to_string().into())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.scalar(value.to_string().into())
-    }
-
-    /// A fraction, an exponent or a number beyond 64 bits: it keeps a mark that no reader of integers takes.
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.scalar(format!("{value:?}").into())
+        self.values += 1;
+        match self.next() {
+            Some(b'{') => self.object(name, place),
+            Some(b'[') => {
+                self.at += 1;
+                if self.take(b']') {
+                    return Ok(());
+                }
+                let place = Place {
+                    nesting: place.nesting + 1,
+                    ..place
+                };
+                loop {
+                    self.value(name.clone(), place)?;
+                    if self.take(b']') {
+                        return Ok(());
+                    }
+                    if !self.take(b',') {
+                        return Err(NOT_WELL_FORMED);
+                    }
+                }
+            }
+            Some(b'"') => {
+                let text = self.string()?;
+                self.element(name, place, text);
+                Ok(())
+            }
+            _ => self.number_or_word(name, place),
+        }
     }
 
-    fn visit_borrowed_str<E: Error>(self, value: &'a str) -> Result<(), E> {
-        self.scalar(Cow::Borrowed(value))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
-        self.scalar(Cow::Owned(value.to_owned()))
-    }
-
-    fn visit_seq<S: SeqAccess<'a>>(self, mut items: S) -> Result<(), S::Error> {
+    fn object(&mut self, name: Cow<'a, str>, place: Place) -> Result<(), Malformed> {
+        self.document.push(place.depth, name);
+        self.at += 1;
+        if self.take(b'}') {
+            return Ok(());
+        }
         loop {
-            let item = Value {
-                builder: &mut *self.builder,
-                name: self.name.clone(),
-                depth: self.depth,
-                nesting: self.nesting + 1,
+            if self.next() != Some(b'"') {
+                return Err(NOT_WELL_FORMED);
+            }
+            let name = self.string()?;
+            if !self.take(b':') {
+                return Err(NOT_WELL_FORMED);
+            }
+            let place = Place {
+                depth: place.depth + 1,
+                nesting: place.nesting + 1,
             };
-            if items.next_element_seed(item)?.is_none() {
+            self.value(name, place)?;
+            if self.take(b'}') {
                 return Ok(());
             }
+            if !self.take(b',') {
+                return Err(NOT_WELL_FORMED);
+            }
         }
     }
 
-    fn visit_map<M: MapAccess<'a>>(self, mut fields: M) -> Result<(), M::Error> {
-        self.builder.document.push(self.depth, self.name);
-        while let Some(name) = fields.next_key::<Cow<'a, str>>()? {
-            if first_forbidden(&name).is_some() {
-                return Err(self.builder.stop(CONTROL_CHARACTER));
+    /// Reads a string from its first quote on.
+    fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
+        let start = self.at;
+        let mut end = start + 1;
+        let mut has_escapes = false;
+        loop {
+            match self.text.as_bytes().get(end) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    has_escapes = true;
+                    end += 2;
+                }
+                Some(b' '..) => end += 1,
+                Some(_) | None => return Err(NOT_WELL_FORMED),
             }
-            fields.next_value_seed(Value {
-                builder: &mut *self.builder,
-                name,
-                depth: self.depth + 1,
-                nesting: self.nesting + 1,
-            })?;
         }
+        self.at = end + 1;
+        if !has_escapes {
+            return Ok(Cow::Borrowed(&self.text[start + 1..end]));
+        }
+        let mut text: String =
+            serde_json::from_str(&self.text[start..=end]).map_err(|_| NOT_WELL_FORMED)?;
+        if text.contains('\0') {
+            // PostgreSQL stores every character but this one.
+            text = text.replace('\0', "\u{fffd}");
+            self.document.note_nul();
+        }
+        Ok(Cow::Owned(text))
+    }
+
+    fn number_or_word(&mut self, name: Cow<'a, str>, place: Place) -> Result<(), Malformed> {
+        let rest = &self.text[self.at..];
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        let length = rest.bytes().position(|byte| !is_part(byte));
+        let Some(length) = length else {
+            // A number that is cut off may have had more digits.
+            self.element(name, place, Cow::Borrowed(""));
+            return Err(NOT_WELL_FORMED);
+        };
+        let word = &rest[..length];
+        if serde_json::from_str::<IgnoredAny>(word).is_err() {
+            return Err(NOT_WELL_FORMED);
+        }
+        self.at += length;
+        let text = if word == "null" { "" } else { word };
+        self.element(name, place, Cow::Borrowed(text));
         Ok(())
+    }
+
+    fn element(&mut self, name: Cow<'a, str>, place: Place, text: Cow<'a, str>) {
+        let index = self.document.push(place.depth, name);
+        self.document.push_text(index, text);
+    }
+
+    /// Reads past the byte if it is the next one after white space.
+    fn take(&mut self, byte: u8) -> bool {
+        let is_next = self.next() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    /// Reads past white space, and returns the byte after it.
+    fn next(&mut self) -> Option<u8> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let spaces = rest.iter().take_while(|byte| is_space(byte)).count();
+        self.at += spaces;
+        rest.get(spaces).copied()
     }
 }
 
@@ -210,7 +239,7 @@ mod tests {
             (r#"{"a":1,"b":"2""#, &["1", "2"]),
             (r#"{"a":1,"b":2"#, &["1", ""]),
             (r#"{"a":1,"b":"2"#, &["1"]),
-            (r#"{"a":1,"b":"2\u0000"}"#, &["1"]),
+            ("{\"a\":1,\"b\":\"2\0\"}", &["1"]),
         ] {
             let (document, outcome) = read(text);
             assert!(outcome.is_err(), "{text}");
@@ -237,13 +266,35 @@ mod tests {
             "{\"a\":01}",
             "{\"a\":NaN}",
             "{\"a\":\"\u{1}\"}",
-            r#"{"a":"\u0000"}"#,
-            r#"{"a":"\u001f"}"#,
-            r#"{"\u0000":1}"#,
+            "{\"\0\":1}",
             r#"{"a":"\ud800"}"#,
+            r#"{"a":"\"#,
+            r#"{"a":"\q"}"#,
+            "{\"a\":1\u{a0}}",
+            r#"{"a":+1}"#,
+            r#"{"a":1e}"#,
+            r#"{"a":nul}"#,
+            r#"{"a":truefalse}"#,
+            r#"{"a" 1}"#,
+            r#"{"a":1 "b":2}"#,
+            "{,}",
+            r#"{"a":[1,]}"#,
         ] {
             assert!(outcome(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn numbers_and_texts_are_what_json_says() {
+        let text = r#"{"a":1e400,"b":-0.5E+7,"c":"\ud83d\ude00\/","d":"\u0001","e":"x\u0000y","\u0000":2}"#;
+        let (document, outcome) = read(text);
+        assert_eq!(outcome, Ok(()));
+        assert!(document.had_nul());
+        let root = document.root().expect("it has a root");
+        let texts: Vec<_> = root.children().filter_map(Node::value).collect();
+        let expected = ["1e400", "-0.5E+7", "\u{1f600}/", "\u{1}", "x\u{fffd}y", "2"];
+        assert_eq!(texts, expected);
+        assert!(!read(r#"{"a":"\u0001"}"#).0.had_nul());
     }
 
     #[test]

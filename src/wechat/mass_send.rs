@@ -120,12 +120,14 @@ fn copyright_of(item: Node<'_>, notes: &mut Notes) -> Result<Copyright, Reason> 
 }
 
 /// The entries of a group's `ResultList`. XML wraps each in `item`; JSON's layout is not documented, so a list of
-/// bare entries is taken too. An empty list, or one that holds only text, has none.
+/// bare entries is taken too. An empty list, or one that holds only text, has none; nor is an empty `item` an entry.
 fn items(group: Node<'_>) -> impl Iterator<Item = Node<'_>> {
     group.named("ResultList").flat_map(|list| {
         let wrapped = list.named("item").next().is_some();
         let bare = !wrapped && list.children().next().is_some();
-        list.named("item").chain(bare.then_some(list))
+        list.named("item")
+            .filter(|item| item.text() != Text::Empty)
+            .chain(bare.then_some(list))
     })
 }
 
@@ -271,6 +273,34 @@ mod tests {
             assert_eq!(note.as_deref(), Some(expected), "{elements}");
             assert_eq!(result.counts, Counts::default());
         }
+    }
+
+    #[test]
+    fn an_empty_entry_of_a_list_is_none() {
+        for list in [
+            "null",
+            "\"\"",
+            "{}",
+            "[]",
+            "[null]",
+            "[{},{}]",
+            r#"{"item":null}"#,
+            r#"{"item":[]}"#,
+            r#"{"item":{}}"#,
+            r#"{"item":[null,""]}"#,
+        ] {
+            let body = format!(
+                r#"{{"MsgType":"event","Event":"MASSSENDJOBFINISH","CreateTime":1,"MsgID":7,"Status":"send success","Unknown":1e400,
+                "ArticleUrlResult":{{"Count":0,"ResultList":{list}}}}}"#
+            );
+            let reading = wechat::read(body.as_bytes()).reading;
+            assert_eq!(reading.error(), None, "{list}");
+            assert!(reading.result().unwrap().articles.is_empty(), "{list}");
+        }
+        let (result, note) = result(
+            "<Status>s</Status><ArticleUrlResult><ResultList><item/><item> </item></ResultList></ArticleUrlResult>",
+        );
+        assert_eq!((result.articles.len(), note), (0, None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod xml;
 
 pub use account::{Account, Echo, Encryption, Mode, OpenError, Opened};
 pub use envelope::{AppId, EncodingAesKey, EnvelopeError, InvalidAesKey, InvalidAppId};
-pub use event::{MASS_SEND_FINISHED, Push, read};
+pub use event::{Push, read};
 pub use query::Query;
 pub use sealed::Misfit;
 pub use signature::{InvalidToken, Signature, Token};

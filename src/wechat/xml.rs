@@ -27,6 +27,7 @@ pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
         // An element has some 30 bytes.
         document: Document::with_capacity(text.len() / 32),
         open: Vec::with_capacity(MAX_DEPTH),
+        has_returns: text.contains('\r'),
     };
     let outcome = match first_forbidden(text) {
         None => builder.read(text),
@@ -36,7 +37,9 @@ pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
             Err(CONTROL_CHARACTER)
         }
     };
-    let Builder { mut document, open } = builder;
+    let Builder {
+        mut document, open, ..
+    } = builder;
     for index in open {
         // The fault stands inside: what came before it is no whole value.
         document.clear_text(index);
@@ -48,6 +51,8 @@ struct Builder<'a> {
     document: Document<'a>,
     /// The elements that are open, outermost first.
     open: Vec<usize>,
+    /// Whether the text has carriage returns.
+    has_returns: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -74,9 +79,13 @@ impl<'a> Builder<'a> {
                     if piece.contains('>') && piece.contains("]]>") {
                         return Err(NOT_WELL_FORMED);
                     }
+                    let piece = self.with_line_feeds(piece);
                     self.text(piece)?;
                 }
-                Event::CData(piece) => self.inside()?.push_piece(piece.into_inner()),
+                Event::CData(piece) => {
+                    let piece = self.with_line_feeds(piece.into_inner());
+                    self.inside()?.push_piece(piece);
+                }
                 Event::GeneralRef(reference) => {
                     let piece = resolve(&reference)?;
                     self.inside()?.push_piece(piece);
@@ -126,6 +135,15 @@ impl<'a> Builder<'a> {
             None => return Err(NOT_WELL_FORMED),
         }
         Ok(())
+    }
+
+    /// Line ends as XML 1.0 has them read (section 2.11). A reference to a carriage return stays one.
+    fn with_line_feeds(&self, piece: Cow<'a, str>) -> Cow<'a, str> {
+        if self.has_returns && piece.contains('\r') {
+            Cow::Owned(piece.replace("\r\n", "\n").replace('\r', "\n"))
+        } else {
+            piece
+        }
     }
 
     fn inside(&mut self) -> Result<Inside<'_, 'a>, Malformed> {
@@ -257,6 +275,16 @@ mod tests {
         let root = document.root().expect("it has a root");
         let texts: Vec<_> = root.named("S").map(Node::text).collect();
         assert_eq!(texts, [Text::Value("send suc<ces&")]);
+    }
+
+    #[test]
+    fn line_ends_are_line_feeds_and_a_reference_to_a_return_is_one() {
+        let text = "<xml>\r\n<S>a\r\nb\rc</S><S><![CDATA[a\r\n\rb]]></S>\r<S>a&#13;\r\nb&#xD;&#xA;c</S></xml>";
+        let (document, outcome) = read(text);
+        assert_eq!(outcome, Ok(()));
+        let root = document.root().expect("it has a root");
+        let texts: Vec<_> = root.named("S").filter_map(Node::value).collect();
+        assert_eq!(texts, ["a\nb\nc", "a\n\nb", "a\r\nb\r\nc"]);
     }
 
     #[test]

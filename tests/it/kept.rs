@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::support::{Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, event, on_both_stores};
+use crate::support::{
+    Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, event, fixture, on_both_stores,
+};
 
 fn other_event(name: &str, extra: &str) -> String {
     format!(
@@ -38,6 +40,72 @@ fn not_kept() -> Vec<String> {
     ]
 }
 
+/// Users' messages and other events with something that makes them no well-formed document, or with a job result in a
+/// user's text.
+fn not_kept_with_faults() -> Vec<Vec<u8>> {
+    let xml = |content: &str| {
+        format!(
+            "<xml><ToUserName>gh_0a1b2c3d4e5f</ToUserName><FromUserName>oPrivate</FromUserName>\
+             <CreateTime>1767225600</CreateTime><MsgType>text</MsgType><Content><![CDATA[{content}]]></Content>\
+             <MsgId>22</MsgId></xml>"
+        )
+    };
+    let json = |content: &str| {
+        format!(
+            "{{\"FromUserName\":\"oPrivate\",\"CreateTime\":1767225600,\"MsgType\":\"text\",\"Content\":\"{content}\",\"MsgId\":22}}"
+        )
+    };
+    let forged = event(22);
+    let forged = forged.strip_prefix("<xml>").unwrap();
+    let forged_json =
+        r#"x","MsgType":"event","Event":"MASSSENDJOBFINISH","MsgID":22,"Status":"send success"#;
+    let mut bodies: Vec<_> = [
+        xml("Private \u{2}"),
+        xml("\u{10}"),
+        xml("a]]>b"),
+        xml("]]></Content><b>Private</Content>"),
+        xml(&format!("]]></Content></xml><xml>{forged}")),
+        xml(&format!(
+            "]]></Content>{}",
+            forged.replace("</xml>", "<Content><![CDATA[")
+        )),
+        xml("]]></Content></xml><!--"),
+        xml("]]>&nbsp;<![CDATA["),
+        xml(&format!("]]>{}<![CDATA[", "<a>".repeat(20))),
+        xml(&format!(
+            "]]></Content>{}<Content><![CDATA[",
+            "<a/>".repeat(2000)
+        )),
+        json("Private \\u0002"),
+        json("Private \\u0000"),
+        json("Private \u{2}"),
+        json("Private \"quoted\""),
+        json("\\ud83d"),
+        json(forged_json),
+        json(&format!("x\"}}{}", r#"{"MsgType":"event"#)),
+        other_event("SCAN", "<EventKey>\u{1d}</EventKey>"),
+        other_event("VIEW", "<EventKey>http://example.com/?a=1&b=2</EventKey>"),
+        other_event("SCAN", "<Event>MASSSENDJOBFINISH</Event><MsgID>22</MsgID>"),
+        other_event("SCAN", "").replace("<MsgType>event</MsgType>", ""),
+        r#"{"MsgType":"event","Event":"SCAN","EventKey":"\u0007","EventKey":"#.to_owned(),
+    ]
+    .into_iter()
+    .map(String::into_bytes)
+    .collect();
+    let halves = xml("Private ?").into_bytes();
+    let at = halves.iter().position(|byte| *byte == b'?').unwrap();
+    bodies.push([&halves[..at], &"发".as_bytes()[..2], &halves[at + 1..]].concat());
+    for case in [
+        "chat-control-1d",
+        "chat-forged-result",
+        "event-control",
+        "ticket",
+    ] {
+        bodies.push(fixture(&format!("cases/{case}.xml")));
+    }
+    bodies
+}
+
 fn with_keep_events() -> Setup {
     let keep = |account: &crate::support::Account| {
         account.toml() + "keep_events = [\"PUBLISHJOBFINISH\", \"templateSendJobFinish\"]\n"
@@ -57,6 +125,47 @@ on_both_stores! {
         }
         assert!(server.items("/api/v1/deliveries").await.is_empty());
         assert!(server.items("/api/v1/jobs").await.is_empty());
+    }
+
+    async fn what_shows_that_it_is_no_job_result_is_forgotten_whatever_its_faults(backend: Backend) {
+        let server = Setup::default().with_metrics().start(backend).await;
+        let messages = not_kept_with_faults();
+        for account in [PLAIN, COMPATIBLE, SAFE] {
+            for message in &messages {
+                let (status, _) = server.push(&account, message).await;
+                assert_eq!(status, 200, "{}: {}", account.name, String::from_utf8_lossy(message));
+            }
+        }
+        let deliveries = server.items("/api/v1/deliveries").await;
+        assert!(deliveries.is_empty(), "{deliveries:?}");
+        assert!(server.items("/api/v1/jobs").await.is_empty());
+        let log = server.log();
+        for private in ["could not be understood", "Private", "oField", "ticket@@@"] {
+            assert!(!log.contains(private), "{log}");
+        }
+        let metrics = server.metrics().await;
+        let has = |account: &str, event: &str, count: usize| {
+            let line = format!(
+                "qunfa_pushes_total{{account=\"{account}\",event=\"{event}\",result=\"not_kept\"}} {count}\n"
+            );
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        };
+        for account in [PLAIN, COMPATIBLE, SAFE] {
+            has(account.name, "none", messages.len() - 7);
+            has(account.name, "SCAN", 5);
+            has(account.name, "VIEW", 1);
+            has(account.name, "platform", 1);
+        }
+    }
+
+    async fn an_event_on_the_list_with_a_fault_is_kept_as_not_understood(backend: Backend) {
+        let server = with_keep_events().start(backend).await;
+        let kept = other_event("publishJobFinish", "<a>\u{2}</a>");
+        server.accepts(&SAFE, &kept).await;
+        server.accepts(&SAFE, other_event("SCAN", "<a>\u{2}</a>")).await;
+        let deliveries = server.items("/api/v1/deliveries").await;
+        assert_eq!(deliveries.len(), 1);
+        assert_eq!((&deliveries[0]["body"], &deliveries[0]["state"]), (&kept.into(), &"unparsed".into()));
     }
 
     async fn the_event_of_a_job_result_is_compared_without_case(backend: Backend) {

@@ -260,11 +260,27 @@ on_both_stores! {
             (format!(r#","ResultList":{{"item":[{one}]}}"#), &first),
             (format!(r#","ResultList":{{"item":[{one},{two}]}}"#), &both),
             (r#","ResultList":{"item":[]}"#.into(), &none),
+            (r#","ResultList":{"item":null}"#.into(), &none),
+            (r#","ResultList":{"item":[null]}"#.into(), &none),
         ]) {
             let fields = format!(r#""Status":"send success","ArticleUrlResult":{{"Count":"2"{list}}}"#);
             let expected = json!({ "article_url_count": 2, "articles": articles });
             gives(&server, msg_id, &json(msg_id, &fields), &expected, false).await;
         }
+    }
+
+    async fn texts_and_numbers_are_what_the_formats_say(backend: Backend) {
+        let server = Server::start(backend).await;
+        let status = |status: &str| json!({ "outcome": "unknown", "status": status });
+        let sent = json!({ "outcome": "sent" });
+        let body = xml(1, "<Status>a\r\nb\rc&#13;d</Status>").replace("\n<", "\r\n<");
+        gives(&server, 1, &body, &status("a\nb\nc\rd"), false).await;
+        gives(&server, 2, &json(2, r#""Status":"send success","New":1e400"#), &sent, false).await;
+        gives(&server, 3, &json(3, r#""Status":"send success","New":"\u001b""#), &sent, false).await;
+        gives(&server, 4, &json(4, r#""Status":"send success","New":"\u0000""#), &sent, true).await;
+        gives(&server, 5, &json(5, r#""Status":"send success","\u0000":1"#), &sent, true).await;
+        gives(&server, 6, &json(6, r#""Status":"a\u0000b""#), &status("a\u{fffd}b"), true).await;
+        assert!(server.items("/api/v1/deliveries?state=unparsed").await.is_empty());
     }
 
     async fn what_has_been_seen_in_the_wild_is_read(backend: Backend) {
