@@ -99,7 +99,7 @@ impl App {
             registry
         )?;
         let stop_feed = CancellationToken::new();
-        let feed = Feed::start(&store, ingest.filed(), stop_feed.clone());
+        let feed = Feed::start(&store, ingest.recorded(), stop_feed.clone());
         let foundation = Foundation {
             ingest: Arc::clone(&ingest),
             store: Arc::clone(&store),
@@ -126,6 +126,10 @@ impl App {
         if let Some(age) = self.retention {
             tokio::spawn(pruning::retain(self.store.clone(), age, shutdown.clone()));
         }
+        tokio::spawn(pruning::forget_batches(
+            self.store.clone(),
+            shutdown.clone(),
+        ));
         tokio::spawn(rolling_up::roll_up(self.store.clone(), shutdown.clone()));
         let serve = async |listener, router, max_connections, name: &str| {
             let open = self.open_connections.with_label_values(&[name]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::domain::Time;
 use crate::store::{Prune, Pruned, Store, StoreError};
@@ -17,8 +17,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the server looks for what has become too old.
 const ROUND: Duration = Duration::from_hours(1);
-/// A writer that is silent for that long has stopped for good: no batch of its comes again.
-const WRITERS_AGE: Duration = Duration::from_hours(366 * 24);
+/// For how long the id of a batch is kept. A batch that is still in a spool, and comes again after that, counts twice.
+const BATCH_ID_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// Removes raw deliveries until none is left that should go.
 ///
@@ -35,9 +35,6 @@ pub async fn prune(store: &dyn Store, what: &Prune) -> Result<Pruned, StoreError
         sum.others += pruned.others;
         tokio::time::sleep(PAUSE).await;
     }
-    if let Some(before) = Time::now().checked_sub(WRITERS_AGE) {
-        within(store.forget_writers(before)).await?;
-    }
     Ok(sum)
 }
 
@@ -45,6 +42,27 @@ async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<
     tokio::time::timeout(PATIENCE, call)
         .await
         .unwrap_or(Err(StoreError::TimedOut))
+}
+
+/// Forgets old ids of batches, now and once an hour, until `shutdown`. Any number of servers may do so.
+pub(super) async fn forget_batches(store: Arc<dyn Store>, shutdown: CancellationToken) {
+    let rounds = async {
+        loop {
+            if let Err(error) = forget_old_batches(&*store).await {
+                // Other messages tell of a database that is away, and an id that stays does no harm.
+                debug!(%error, "old ids of batches were not removed");
+            }
+            tokio::time::sleep(ROUND).await;
+        }
+    };
+    shutdown.run_until_cancelled(rounds).await;
+}
+
+async fn forget_old_batches(store: &dyn Store) -> Result<(), StoreError> {
+    while within(store.forget_batches(BATCH_ID_AGE, BATCH)).await? == u64::from(BATCH) {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Removes raw deliveries that are older than that, now and once an hour, until `shutdown`. Any number of servers may do so.

@@ -1,5 +1,5 @@
-//! A committer: takes whatever waits and files it together. While one batch is filed the next one gathers, so that batches grow
-//! with the load, and a delivery that comes alone waits for nobody.
+//! The committer: takes whatever waits and records it together. While one batch is recorded the next one gathers, so that
+//! batches grow with the load, and a delivery that comes alone waits for nobody.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -8,31 +8,29 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::error;
 
-use super::backup::Backup;
 use super::counters::Counters;
+use super::fallback::Fallback;
 use super::queue::{Entry, Outcome, Queue};
-use super::{IngestError, Kept, within};
+use super::{IngestError, Kept, TAKEN_ID, within};
 use crate::domain::NewDelivery;
-use crate::store::{Filed, Recorded, Store, StoreError, Ticket};
+use crate::store::{BatchId, BatchOutcome, Recorded, Store, StoreError};
 
 /// How long the spool may take.
-pub(super) const SPOOL_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const SPOOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Takes from the queue until it is closed.
 pub(super) struct Committer {
     pub(super) queue: Arc<Queue>,
     pub(super) store: Arc<dyn Store>,
-    pub(super) filed: Arc<Notify>,
-    pub(super) backup: Option<Arc<Backup>>,
+    pub(super) recorded: Arc<Notify>,
+    pub(super) fallback: Option<Arc<Fallback>>,
     pub(super) counters: Arc<Counters>,
     /// How long a delivery may wait for the database, from its arrival on.
     pub(super) budget: Duration,
-    /// That of the batch before.
-    pub(super) ticket: Ticket,
 }
 
 impl Committer {
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
         let _guard = EndsWithProcess;
         while let Some(batch) = self.queue.take().await {
             self.keep(batch).await;
@@ -40,7 +38,7 @@ impl Committer {
     }
 
     /// Keeps a batch and answers for each of it.
-    async fn keep(&mut self, batch: Vec<Entry>) {
+    async fn keep(&self, batch: Vec<Entry>) {
         self.counters.batch(batch.len());
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());
@@ -50,11 +48,11 @@ impl Committer {
             deliveries.push(entry.delivery);
             answers.push(entry.answer);
         }
-        let outcomes = match &self.backup {
-            Some(backup) if backup.gate.is_shut() => {
-                spooled(&deliveries, backup.put(&deliveries, None)).await
+        let outcomes = match &self.fallback {
+            Some(fallback) if fallback.gate.is_shut() => {
+                spooled(&deliveries, fallback.put(&deliveries, None)).await
             }
-            _ => self.file(&deliveries, since + self.budget).await,
+            _ => self.record(&deliveries, since + self.budget).await,
         };
         for ((answer, outcome), delivery) in answers.into_iter().zip(outcomes).zip(&deliveries) {
             if answer.send(outcome).is_err() {
@@ -64,65 +62,89 @@ impl Committer {
         }
     }
 
-    async fn file(&mut self, batch: &[NewDelivery], deadline: Instant) -> Vec<Outcome> {
-        match self.file_together(batch, deadline).await {
+    async fn record(&self, batch: &[NewDelivery], deadline: Instant) -> Vec<Outcome> {
+        let mut id = BatchId::random();
+        match self.record_together(batch, &mut id, deadline).await {
+            Ok(outcomes) => outcomes,
             // One of them spoils it for all.
             Err(error) if error.lies_in_content() && batch.len() > 1 => {
                 let mut outcomes = Vec::with_capacity(batch.len());
                 for alone in batch.chunks(1) {
-                    outcomes.extend(match self.file_together(alone, deadline).await {
-                        Ok(outcome) => outcome,
-                        Err(error) => self.settle(alone, error).await,
-                    });
+                    outcomes.extend(Box::pin(self.record(alone, deadline)).await);
                 }
                 outcomes
             }
-            Err(error) => self.settle(batch, error).await,
-            Ok(outcomes) => outcomes,
+            Err(error) => self.fall_back(batch, id, error).await,
         }
     }
 
-    async fn file_together(
-        &mut self,
+    /// Records a batch under an id that was just drawn. It may be another one in the end.
+    async fn record_together(
+        &self,
         batch: &[NewDelivery],
+        id: &mut BatchId,
         deadline: Instant,
     ) -> Result<Vec<Outcome>, StoreError> {
-        self.ticket.number += 1;
-        // Where there is no spool, nothing is tried again.
-        let ticket = self.backup.as_ref().map(|_| self.ticket);
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let filing = self.store.record(batch, ticket);
-        let filed = within(patience, filing)
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let recorded = within(timeout, self.send(batch, id))
             .await
             .inspect_err(|error| self.counters.store_failed(error))?;
-        Ok(match filed {
-            Filed::Now(recorded) => {
-                self.filed.notify_one();
-                let kept = |recorded| Ok(Kept::Filed(recorded));
-                recorded.into_iter().map(kept).collect()
+        self.recorded.notify_one();
+        let kept = |recorded| Ok(Kept::Filed(recorded));
+        Ok(recorded.into_iter().map(kept).collect())
+    }
+
+    async fn send(
+        &self,
+        batch: &[NewDelivery],
+        id: &mut BatchId,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let mut is_in_doubt = false;
+        loop {
+            // Without a spool nothing is retried later, and no id is needed.
+            let sent = self.fallback.as_ref().map(|_| *id);
+            match self.store.record(batch, sent).await {
+                // The connection may have been idle for too long. The id makes it safe to try another one.
+                Err(StoreError::Unavailable(_)) if sent.is_some() && !is_in_doubt => {
+                    is_in_doubt = true;
+                }
+                // By the first attempt, whose answer got lost.
+                Ok(BatchOutcome::RecordedBefore) if is_in_doubt => {
+                    return Ok(vec![Recorded::New; batch.len()]);
+                }
+                Ok(BatchOutcome::RecordedBefore | BatchOutcome::Cancelled) => {
+                    error!("{TAKEN_ID}");
+                    *id = BatchId::random();
+                }
+                Ok(BatchOutcome::Recorded(recorded)) => return Ok(recorded),
+                Err(error) => return Err(error),
             }
-            // The store has tried twice, and the first answer got lost.
-            Filed::Before => each(batch, Ok(Kept::Filed(Recorded::New))),
-        })
+        }
     }
 
     /// Finds another place for what the database did not take, or says that there is none.
-    async fn settle(&mut self, batch: &[NewDelivery], error: StoreError) -> Vec<Outcome> {
-        let Some(backup) = self.backup.clone() else {
+    async fn fall_back(
+        &self,
+        batch: &[NewDelivery],
+        id: BatchId,
+        error: StoreError,
+    ) -> Vec<Outcome> {
+        let Some(fallback) = &self.fallback else {
             return not_kept(batch, &error);
         };
-        if error.lies_in_content() {
+        if let [delivery] = batch
+            && error.lies_in_content()
+        {
             let refusal = error.source().map(ToString::to_string).unwrap_or_default();
             error!(
                 refusal,
                 "the database refuses a delivery; it is set aside in the spool"
             );
-            return spooled(batch, backup.set_aside(batch, &refusal)).await;
+            return spooled(batch, fallback.spool.put_refused(delivery, &refusal)).await;
         }
-        backup.note_failure(&error);
-        // Whether it is filed is not known: its ticket will tell, as long as no other batch of this writer comes after it.
-        let ticket = std::mem::replace(&mut self.ticket, Ticket::new_writer());
-        spooled(batch, backup.put(batch, Some(ticket))).await
+        fallback.note_failure(&error);
+        // Its id will tell whether it was recorded.
+        spooled(batch, fallback.put(batch, Some(id))).await
     }
 }
 
@@ -143,7 +165,7 @@ async fn spooled(
     batch: &[NewDelivery],
     put: impl Future<Output = Result<(), StoreError>>,
 ) -> Vec<Outcome> {
-    match within(SPOOL_PATIENCE, put).await {
+    match within(SPOOL_TIMEOUT, put).await {
         Ok(()) => each(batch, Ok(Kept::Spooled)),
         Err(error) => not_kept(batch, &error),
     }

@@ -1,12 +1,12 @@
 //! Durable acceptance: an authentic push is acknowledged only after what must be kept is on disk.
 //!
-//! [`Ingest::accept`] puts it into a queue; a committer files what waits there together, one transaction for all. While
+//! [`Ingest::accept`] puts it into a queue; a committer records what waits there together, one transaction for all. While
 //! PostgreSQL is away it puts it into the spool instead, from where a drainer moves it when the database is back.
 
-mod backup;
 mod committer;
 mod counters;
 mod drainer;
+mod fallback;
 mod queue;
 
 use std::collections::HashMap;
@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{AccountName, NewDelivery, Time};
-use crate::store::{Depth, Reader, Recorded, Spool, Store, StoreError, Ticket};
+use crate::store::{Depth, Reader, Recorded, Spool, Store, StoreError};
 
-use backup::{Backup, Gate};
 use committer::Committer;
 use counters::Counters;
 use drainer::Drainer;
+use fallback::{Fallback, Gate};
 use queue::Queue;
 
 pub use counters::Counts;
@@ -32,10 +32,10 @@ pub use counters::Counts;
 /// Decides what is kept, and keeps it.
 pub struct Ingest {
     queue: Arc<Queue>,
-    backup: Option<Arc<Backup>>,
-    filed: Arc<Notify>,
-    /// How long a push may take, be it because much waits before it.
-    patience: Duration,
+    fallback: Option<Arc<Fallback>>,
+    recorded: Arc<Notify>,
+    /// How long a push may take in all, the wait in the queue included.
+    timeout: Duration,
     /// Per account, the events that are kept raw beside job results; compared without case.
     keep_events: HashMap<AccountName, Vec<String>>,
     counters: Arc<Counters>,
@@ -94,39 +94,38 @@ impl Ingest {
     ) -> Self {
         let counters = Arc::new(Counters::new(&keep_events, registry));
         let queue = Arc::new(Queue::default());
-        let filed = Arc::new(Notify::new());
+        let recorded = Arc::new(Notify::new());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let backup = spool.map(|settings| {
-            let backup = Arc::new(Backup::new(settings.spool, Gate::new(settings.is_away)));
+        let fallback = spool.map(|settings| {
+            let fallback = Arc::new(Fallback::new(settings.spool, Gate::new(settings.is_away)));
             let drainer = Drainer {
                 store: Arc::clone(store),
-                backup: Arc::clone(&backup),
-                filed: Arc::clone(&filed),
+                fallback: Arc::clone(&fallback),
+                recorded: Arc::clone(&recorded),
                 counters: Arc::clone(&counters),
                 read: settings.read,
                 stop: stop.clone(),
             };
             tasks.spawn(drainer.run());
-            backup
+            fallback
         });
-        // One alone: with more, batches are smaller, and fewer deliveries are filed in all (docs/PERFORMANCE.md).
+        // One alone: with more, batches are smaller, and fewer deliveries are recorded in all (docs/PERFORMANCE.md).
         let committer = Committer {
             queue: Arc::clone(&queue),
             store: Arc::clone(store),
-            filed: Arc::clone(&filed),
-            backup: backup.clone(),
+            recorded: Arc::clone(&recorded),
+            fallback: fallback.clone(),
             counters: Arc::clone(&counters),
             budget,
-            ticket: Ticket::new_writer(),
         };
         tasks.spawn(committer.run());
         tasks.close();
         Self {
             queue,
-            backup,
-            filed,
-            patience: budget + committer::SPOOL_PATIENCE,
+            fallback,
+            recorded,
+            timeout: budget + committer::SPOOL_TIMEOUT,
             keep_events,
             counters,
             tasks,
@@ -134,9 +133,9 @@ impl Ingest {
         }
     }
 
-    /// Told whenever something was filed.
-    pub fn filed(&self) -> Arc<Notify> {
-        Arc::clone(&self.filed)
+    /// Notified whenever something was recorded.
+    pub fn recorded(&self) -> Arc<Notify> {
+        Arc::clone(&self.recorded)
     }
 
     /// What has come in since the start.
@@ -166,7 +165,7 @@ impl Ingest {
         let push = self.counters.push(&delivery);
         let outcome = match self.queue.push(delivery) {
             // What takes longer may still be kept, and is then a copy when WeChat tries again.
-            Ok(answer) => match tokio::time::timeout(self.patience, answer).await {
+            Ok(answer) => match tokio::time::timeout(self.timeout, answer).await {
                 Ok(Ok(outcome)) => outcome,
                 // The sender is dropped without a word only while the program stops.
                 Ok(Err(_)) | Err(_) => Err(IngestError::NotKept),
@@ -179,9 +178,9 @@ impl Ingest {
 
     /// Whether the database is known to be away, so that deliveries go to the spool.
     pub fn is_away(&self) -> bool {
-        self.backup
+        self.fallback
             .as_ref()
-            .is_some_and(|backup| backup.gate.is_shut())
+            .is_some_and(|fallback| fallback.gate.is_shut())
     }
 
     /// How much is in the spool; none where there is no spool.
@@ -189,8 +188,8 @@ impl Ingest {
     /// # Errors
     /// [`StoreError`] when it cannot be read, so that nothing can be put in either.
     pub async fn depth(&self) -> Result<Option<Depth>, StoreError> {
-        match &self.backup {
-            Some(backup) => backup.spool.depth().await.map(Some),
+        match &self.fallback {
+            Some(fallback) => fallback.spool.depth().await.map(Some),
             None => Ok(None),
         }
     }
@@ -200,8 +199,8 @@ impl Ingest {
         self.queue.close();
         self.stop.cancel();
         self.tasks.wait().await;
-        if let Some(backup) = &self.backup {
-            backup.spool.close().await;
+        if let Some(fallback) = &self.fallback {
+            fallback.spool.close().await;
         }
     }
 
@@ -213,12 +212,16 @@ impl Ingest {
     }
 }
 
+/// What the log says when random numbers come twice, as after a virtual machine was put back to an earlier state.
+const TAKEN_ID: &str =
+    "the database has a batch under an id that was just drawn; this batch gets another";
+
 /// The outcome of a call, or [`StoreError::TimedOut`].
 async fn within<T>(
-    patience: Duration,
+    timeout: Duration,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout(patience, call)
+    tokio::time::timeout(timeout, call)
         .await
         .unwrap_or(Err(StoreError::TimedOut))
 }

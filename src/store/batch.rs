@@ -1,4 +1,4 @@
-//! A batch in the order in which it is filed, copies of the same bytes put together.
+//! A batch in the order in which it is recorded, copies of the same bytes put together.
 
 use crate::domain::{Delivery, MassSendFinished, NewDelivery, Time};
 
@@ -16,7 +16,7 @@ pub(super) struct Bundle<'b> {
     place: usize,
 }
 
-/// A batch, sorted by key: replicas that file at the same moment wait for each other in one order, and never in a circle.
+/// A batch, sorted by key: replicas that record at the same moment wait for each other in one order, and never in a circle.
 #[derive(Debug)]
 pub(super) struct Sorted<'b> {
     /// One content for each job.
@@ -70,7 +70,7 @@ impl<'b> Bundle<'b> {
     }
 
     /// Whether it can be counted here. A job result that came before the first copy by the clock moves times that depend on
-    /// what its job has by then: it is filed by itself.
+    /// what its job has by then: it is recorded by itself.
     fn is_copy(&self, delivery: &'b NewDelivery) -> bool {
         self.key() == Self::starts(0, delivery).key()
             && (self.result().is_none() || self.delivery.received_at <= delivery.received_at)
@@ -133,14 +133,7 @@ impl<'b> Sorted<'b> {
         i64::try_from(bundles).unwrap_or(i64::MAX)
     }
 
-    /// When the latest of it goes to the database.
-    pub(super) fn filed_at(&self) -> Time {
-        let bundles = self.contents.iter().chain(&self.others);
-        let times = bundles.map(|bundle| bundle.filed_at);
-        times.max().unwrap_or(Time::EPOCH)
-    }
-
-    /// Whether one statement can file it: it has one content for each job, and nothing else.
+    /// Whether one statement can record it: it has one content for each job, and nothing else.
     pub(super) fn is_plain(&self) -> bool {
         self.further.is_empty() && self.others.is_empty()
     }

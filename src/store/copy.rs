@@ -91,7 +91,7 @@ enum Value {
     Articles(Option<Json<Vec<Article>>>),
 }
 
-/// What is copied. Who wrote last, in `writers`, is of no use elsewhere.
+/// What is copied. The ids in `batches` are left out: they matter only while an answer is missing.
 const TABLES: [Table; 2] = [
     Table {
         name: "jobs",

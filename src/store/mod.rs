@@ -23,6 +23,7 @@ mod time;
 mod totals;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -48,25 +49,33 @@ pub use sqlite::{BackupError, SqliteStore};
 /// call is one transaction: it happens whole or not at all.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Keeps deliveries; when this returns, all of them are on disk, as if they had come one by one. On an error, none is,
-    /// unless the database could not tell.
+    /// Records a batch; when this returns, all of it is on disk, as if its deliveries had come one by one. On an error none
+    /// of it is, unless the database could not tell.
     ///
     /// The same bytes again are one more copy: `times`, `deliveries` and `last_received_at` move, nothing else. Other
     /// bytes for the same job are a new revision. The job shows the content with the latest `CreateTime`; on a tie, the
     /// one first received last, so a late retry of old content never flips it back. Only job results that were
-    /// understood count in a job. A copy that was received before the first, but is filed after it, moves the first time
+    /// understood count in a job. A copy that was received before the first, but is recorded after it, moves the first time
     /// of a job with one content; with more, it does not, lest it change what a tie shows.
     ///
     /// Of each account at most [`MAX_SEALED`] deliveries and [`MAX_SEALED_BYTES`] bytes stay sealed: beyond that the oldest
     /// are deleted.
     ///
-    /// With a ticket, a batch that is filed already is not filed again: so one whose answer got lost can be tried again,
-    /// even while the first try is still under way.
+    /// With an id, a batch that was recorded before is not recorded again. So one whose answer got lost can be retried,
+    /// even while the first attempt is still under way.
     async fn record(
         &self,
         batch: &[NewDelivery],
-        ticket: Option<Ticket>,
-    ) -> Result<Filed, StoreError>;
+        id: Option<BatchId>,
+    ) -> Result<BatchOutcome, StoreError>;
+
+    /// Makes sure that a batch whose answer got lost will not be recorded any more under that id, not even by an attempt
+    /// that is still under way. False if it was recorded before.
+    async fn cancel(&self, id: BatchId) -> Result<bool, StoreError>;
+
+    /// Forgets the ids of batches that were recorded longer ago than that, by the database's clock: at most `limit`; how
+    /// many. Any number of callers may do so at once.
+    async fn forget_batches(&self, age: Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// Jobs in descending order of (`finished_at`, account, `msg_id` as a number), those after `page.after`.
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError>;
@@ -148,10 +157,6 @@ pub trait Store: Send + Sync {
     /// may do so at once; what another one is at is left to that one.
     async fn prune(&self, prune: &Prune, limit: u32) -> Result<Pruned, StoreError>;
 
-    /// Forgets the last tickets of writers that have filed nothing since `before`; how many writers. A batch of theirs
-    /// that came again after that would be filed twice.
-    async fn forget_writers(&self, before: Time) -> Result<u64, StoreError>;
-
     /// A snapshot of everything, to copy from.
     async fn copy_source(&self) -> Result<CopySide, StoreError>;
 
@@ -189,32 +194,28 @@ pub trait Store: Send + Sync {
 /// Turns the body of a kept delivery into what it says.
 pub type Reader = fn(&[u8]) -> Reading;
 
-/// Whose batch it is, and which: each writer files its batches one after the other, with rising numbers. A batch that may or may
-/// not be filed is the last of its writer.
+/// Idempotency key of a batch: random, drawn when the batch is first sent. It stands for the same bytes for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// A random id.
-    pub writer: [u8; 16],
-    /// From 1; 0 before the first.
-    pub number: i64,
-}
+pub struct BatchId([u8; 16]);
 
-impl Ticket {
-    /// A writer that has filed nothing yet.
-    pub fn new_writer() -> Self {
-        let mut writer = [0; 16];
-        getrandom::fill(&mut writer).expect("the system gives random bytes once it has started");
-        Self { writer, number: 0 }
+impl BatchId {
+    /// An id that no other batch has.
+    pub fn random() -> Self {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).expect("the system gives random bytes once it has started");
+        Self(id)
     }
 }
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Filed {
-    /// It is filed; what became of each delivery, in the order of the batch.
-    Now(Vec<Recorded>),
-    /// Its ticket, or a later one of the same writer, was used before.
-    Before,
+pub enum BatchOutcome {
+    /// It is recorded: what became of each delivery, in the order of the batch.
+    Recorded(Vec<Recorded>),
+    /// It was recorded before, under the same id.
+    RecordedBefore,
+    /// Its id was cancelled: it is not recorded.
+    Cancelled,
 }
 
 /// What became of a delivery.

@@ -20,8 +20,6 @@ pub(super) const PRUNABLE: &str = "select received_at, id, bytes from ( \
          ) as shown \
      ) as prunable order by received_at, id limit $5";
 
-pub(super) const FORGET_WRITERS: &str = "delete from writers where wrote_at < $1";
-
 /// What goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prune {

@@ -1,8 +1,8 @@
 //! The spool: a SQLite file of our own that keeps what PostgreSQL cannot take, until it can.
 //!
-//! It is taken out in units, each with one [`Ticket`]. A unit is filed whole and once, however often it is tried: PostgreSQL
-//! remembers the ticket in the same transaction. What was sent there before it was put in is a unit already; what was not
-//! becomes a part of one just before it is sent, so that small batches are not filed as small as they came.
+//! It is emptied in batches, each with a [`BatchId`] that is stored with it before it is first sent. So a batch is recorded
+//! whole and once, however often it is sent. What PostgreSQL may have recorded before it was put in comes with its id; the
+//! rest is gathered into batches just before it is sent, so that these are larger than what came in at a time.
 
 use std::path::Path;
 
@@ -11,37 +11,38 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::sqlite::{BEGIN, open_file};
-use super::{Migrations, OpenStoreError, StoreError, Ticket};
+use super::{BatchId, Migrations, OpenStoreError, StoreError};
 use crate::domain::{AccountName, NewDelivery, Reading, Time};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/spool");
 
-const PUT: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at, refusal, sealed) \
-     values ($1, $2, $3, $4, $5, $6, $7, $8)";
+const PUT: &str = "insert into spooled (batch, account, body, body_sha256, received_at, refusal, sealed) \
+     values ($1, $2, $3, $4, $5, $6, $7)";
 
-/// The id that the next row will have; ids only rise, also after rows were deleted.
-const NEXT_ID: &str =
-    "select coalesce((select seq from sqlite_sequence where name = 'spooled'), 0) + 1";
+/// What has failed less often goes first.
+const NEXT: &str =
+    "select batch, failures from spooled where refusal is null order by failures, id limit 1";
 
-const WRITER: &str = "select writer from spool";
+const UNSENT: &str = "select id, length(body) as length from spooled \
+     where refusal is null and batch is null and failures = $1 order by id limit $2";
 
-const FIRST: &str = "select number from spooled where refusal is null order by id limit 1";
+const GATHER: &str = "update spooled set batch = $1 \
+     where refusal is null and batch is null and failures = $2 and id <= $3";
 
-const HEADS: &str = "select id, number is null as is_loose, length(body) as length from spooled \
-     where refusal is null order by id limit $1";
+const BATCH: &str = "select * from spooled where refusal is null and batch = $1 order by id";
 
-const GATHER: &str =
-    "update spooled set writer = $1, number = $2 where id between $2 and $3 and refusal is null";
+const REMOVE: &str = "delete from spooled where refusal is null and batch = $1";
 
-const OLDEST: &str = "select * from spooled where refusal is null and (writer, number) = \
-     (select writer, number from spooled where refusal is null order by id limit 1) order by id";
+const FAIL: &str =
+    "update spooled set failures = failures + 1 where refusal is null and batch = $1";
 
-const DELETE: &str = "delete from spooled where id = $1";
+const SPLIT: &str = "update spooled set batch = $1, failures = failures + 1 \
+     where id = $2 and refusal is null and batch = $3";
 
-const RENAME: &str = "insert into spooled (writer, number, account, body, body_sha256, received_at, sealed) \
-     select $2, $3, account, body, body_sha256, received_at, sealed from spooled where id = $1 and refusal is null";
+const REFUSE: &str = "update spooled set refusal = $2 where refusal is null and batch = $1";
 
-const REFUSE: &str = "update spooled set refusal = $2 where id = $1";
+const RETRY_REFUSED: &str =
+    "update spooled set refusal = null, failures = 0 where refusal is not null";
 
 const DEPTH: &str = "select (select count(*) from spooled where refusal is null) as waiting, \
      (select min(received_at) from spooled where refusal is null) as oldest, \
@@ -49,22 +50,25 @@ const DEPTH: &str = "select (select count(*) from spooled where refusal is null)
 
 const REFUSED: &str = "select * from spooled where refusal is not null order by id";
 
-/// How many deliveries, and how many bytes of bodies, are gathered to a unit.
-const MAX_UNIT: usize = 256;
-const MAX_UNIT_BYTES: i64 = 1024 * 1024;
+/// How many deliveries, and how many bytes of bodies, are gathered into a batch.
+const MAX_BATCH: usize = 256;
+const MAX_BATCH_BYTES: i64 = 1024 * 1024;
 
 /// Keeps deliveries on this machine's disk; when a call returns, what it did is there.
 #[derive(Debug)]
 pub struct Spool {
     file: SqlitePool,
-    writer: [u8; 16],
 }
 
-/// Deliveries that are filed together.
+/// Deliveries that are recorded together.
 #[derive(Clone, Debug)]
 pub struct Unit {
-    /// To be filed with this.
-    pub ticket: Ticket,
+    /// Its id. It stands for these deliveries, and no others, for ever.
+    pub id: BatchId,
+    /// It was gathered just now, so nobody has sent it.
+    pub is_unsent: bool,
+    /// How often it, or a batch that it was a part of, has failed though the database worked.
+    pub failures: u32,
     /// Oldest first.
     pub deliveries: Vec<Spooled>,
 }
@@ -106,23 +110,12 @@ impl Spool {
     /// [`OpenStoreError`] when the file cannot be made or opened, or its schema is not ours.
     pub async fn open(path: &Path) -> Result<Self, OpenStoreError> {
         let (file, _) = open_file(path, &MIGRATOR, Migrations::Apply).await?;
-        let writer: Vec<u8> = sqlx::query_scalar(WRITER)
-            .fetch_one(&file)
-            .await
-            .map_err(OpenStoreError::Unreachable)?;
-        let writer = writer.try_into().map_err(|_| {
-            OpenStoreError::Unreachable(sqlx::Error::Decode("the spool has no writer".into()))
-        })?;
-        Ok(Self { file, writer })
+        Ok(Self { file })
     }
 
-    /// Puts a batch in. `ticket`: the one that it was sent with before, if it was.
-    pub async fn put(
-        &self,
-        batch: &[NewDelivery],
-        ticket: Option<Ticket>,
-    ) -> Result<(), StoreError> {
-        self.insert(batch, ticket, None).await
+    /// Puts a batch in. `id`: the one that it was sent under, if PostgreSQL may have recorded it.
+    pub async fn put(&self, batch: &[NewDelivery], id: Option<BatchId>) -> Result<(), StoreError> {
+        self.insert(batch, id, None).await
     }
 
     /// Puts in what PostgreSQL refuses for ever.
@@ -138,14 +131,13 @@ impl Spool {
     async fn insert(
         &self,
         batch: &[NewDelivery],
-        ticket: Option<Ticket>,
+        id: Option<BatchId>,
         refusal: Option<&str>,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         for delivery in batch {
             sqlx::query(PUT)
-                .bind(ticket.as_ref().map(|ticket| &ticket.writer[..]))
-                .bind(ticket.map(|ticket| ticket.number))
+                .bind(id.as_ref().map(|id| &id.0[..]))
                 .bind(delivery.account.as_str())
                 .bind(&delivery.body[..])
                 .bind(&delivery.body_sha256[..])
@@ -159,90 +151,76 @@ impl Spool {
         Ok(())
     }
 
-    /// The unit to file next. It stays as it is until it is removed, split or refused, whatever is put in meanwhile.
-    pub async fn oldest(&self) -> Result<Option<Unit>, StoreError> {
-        let first: Option<Option<i64>> =
-            sqlx::query_scalar(FIRST).fetch_optional(&self.file).await?;
-        if first == Some(None) {
-            self.gather().await?;
-        }
-        let rows = sqlx::query(OLDEST).fetch_all(&self.file).await?;
-        let Some(first) = rows.first() else {
+    /// The batch to record next: of those that failed least often, the oldest. It stays as it is until it is removed, split
+    /// or refused, whatever is put in meanwhile.
+    pub async fn next(&self) -> Result<Option<Unit>, StoreError> {
+        // Another process may gather at the same time.
+        let mut transaction = self.begin().await?;
+        let Some(next) = sqlx::query(NEXT).fetch_optional(&mut *transaction).await? else {
             return Ok(None);
         };
-        let writer: Vec<u8> = first.try_get("writer")?;
-        let ticket = Ticket {
-            writer: required(writer.try_into().ok())?,
-            number: first.try_get("number")?,
+        let failures: u32 = next.try_get("failures")?;
+        let batch: Option<Vec<u8>> = next.try_get("batch")?;
+        let is_unsent = batch.is_none();
+        let id = match batch {
+            Some(id) => BatchId(required(id.try_into().ok())?),
+            None => gather(&mut transaction, failures).await?,
         };
-        let deliveries = rows.iter().map(spooled).collect::<Result<_, _>>()?;
-        Ok(Some(Unit { ticket, deliveries }))
-    }
-
-    /// Makes a unit of the oldest that are in none.
-    async fn gather(&self) -> Result<(), StoreError> {
-        // What another process has put into a unit in the meantime must not grow.
-        let mut transaction = self.begin().await?;
-        let heads = sqlx::query_as::<_, (i64, bool, i64)>(HEADS)
-            .bind(i64::try_from(MAX_UNIT).unwrap_or(i64::MAX))
+        let rows = sqlx::query(BATCH)
+            .bind(&id.0[..])
             .fetch_all(&mut *transaction)
             .await?;
-        let mut bytes = 0;
-        let unit = heads.iter().take_while(|(_, is_loose, length)| {
-            let is_first = bytes == 0;
-            bytes += length;
-            *is_loose && (is_first || bytes <= MAX_UNIT_BYTES)
-        });
-        let ids: Vec<i64> = unit.map(|(id, ..)| *id).collect();
-        if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
-            sqlx::query(GATHER)
-                .bind(&self.writer[..])
-                .bind(first)
-                .bind(last)
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
-        }
-        Ok(())
+        transaction.commit().await?;
+        Ok(Some(Unit {
+            id,
+            is_unsent,
+            failures,
+            deliveries: rows.iter().map(spooled).collect::<Result<_, _>>()?,
+        }))
     }
 
-    /// Takes out a unit that is filed.
+    /// Takes out a batch that is recorded.
     pub async fn remove(&self, unit: &Unit) -> Result<(), StoreError> {
+        self.update(REMOVE, unit).await
+    }
+
+    /// Lets others go before a batch that has failed.
+    pub async fn put_off(&self, unit: &Unit) -> Result<(), StoreError> {
+        self.update(FAIL, unit).await
+    }
+
+    async fn update(&self, statement: &'static str, unit: &Unit) -> Result<(), StoreError> {
+        sqlx::query(statement)
+            .bind(&unit.id.0[..])
+            .execute(&self.file)
+            .await?;
+        Ok(())
+    }
+
+    /// Makes two batches of the first `count` deliveries and the rest, or one under another id. Only for a batch that is not
+    /// recorded and never will be under its own: else it would count twice.
+    pub async fn split(&self, unit: &Unit, count: usize) -> Result<(), StoreError> {
+        let (first, rest) = unit.deliveries.split_at(count);
         let mut transaction = self.begin().await?;
-        for delivery in &unit.deliveries {
-            sqlx::query(DELETE)
-                .bind(delivery.id)
-                .execute(&mut *transaction)
-                .await?;
+        for part in [first, rest] {
+            let id = BatchId::random();
+            for delivery in part {
+                sqlx::query(SPLIT)
+                    .bind(&id.0[..])
+                    .bind(delivery.id)
+                    .bind(&unit.id.0[..])
+                    .execute(&mut *transaction)
+                    .await?;
+            }
         }
         transaction.commit().await?;
         Ok(())
     }
 
-    /// Makes a unit of each delivery of one that was refused as a whole, at the end of the queue.
-    pub async fn split(&self, unit: &Unit) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        for delivery in &unit.deliveries {
-            let ticket = self.ticket(&mut transaction).await?;
-            sqlx::query(RENAME)
-                .bind(delivery.id)
-                .bind(&ticket.writer[..])
-                .bind(ticket.number)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query(DELETE)
-                .bind(delivery.id)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    /// Sets a delivery aside that PostgreSQL refuses for ever, so that it blocks no other.
-    pub async fn refuse(&self, delivery: &Spooled, refusal: &str) -> Result<(), StoreError> {
+    /// Sets a batch of one aside that PostgreSQL refuses for ever, so that it blocks no other.
+    pub async fn refuse(&self, unit: &Unit, refusal: &str) -> Result<(), StoreError> {
         sqlx::query(REFUSE)
-            .bind(delivery.id)
+            .bind(&unit.id.0[..])
             .bind(refusal)
             .execute(&self.file)
             .await?;
@@ -256,29 +234,9 @@ impl Spool {
     }
 
     /// Lets everything that was refused be tried again; how many.
-    pub async fn retry_refused(&self) -> Result<usize, StoreError> {
-        let refused = self.refused().await?;
-        let mut transaction = self.begin().await?;
-        for delivery in &refused {
-            let ticket = self.ticket(&mut transaction).await?;
-            sqlx::query(REFUSE)
-                .bind(delivery.id)
-                .bind(None::<&str>)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query(RENAME)
-                .bind(delivery.id)
-                .bind(&ticket.writer[..])
-                .bind(ticket.number)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query(DELETE)
-                .bind(delivery.id)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(refused.len())
+    pub async fn retry_refused(&self) -> Result<u64, StoreError> {
+        let done = sqlx::query(RETRY_REFUSED).execute(&self.file).await?;
+        Ok(done.rows_affected())
     }
 
     /// How much there is.
@@ -299,20 +257,33 @@ impl Spool {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.file.begin_with(BEGIN).await?)
     }
+}
 
-    /// A ticket for a unit that starts with the next row.
-    async fn ticket(
-        &self,
-        transaction: &mut Transaction<'static, Sqlite>,
-    ) -> Result<Ticket, StoreError> {
-        let number = sqlx::query_scalar(NEXT_ID)
-            .fetch_one(&mut **transaction)
-            .await?;
-        Ok(Ticket {
-            writer: self.writer,
-            number,
-        })
-    }
+/// Makes a batch of the oldest that are in none.
+async fn gather(
+    transaction: &mut Transaction<'static, Sqlite>,
+    failures: u32,
+) -> Result<BatchId, StoreError> {
+    let unsent = sqlx::query_as::<_, (i64, i64)>(UNSENT)
+        .bind(failures)
+        .bind(i64::try_from(MAX_BATCH).unwrap_or(i64::MAX))
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut bytes = 0;
+    let batch = unsent.iter().take_while(|(_, length)| {
+        let is_first = bytes == 0;
+        bytes += length;
+        is_first || bytes <= MAX_BATCH_BYTES
+    });
+    let last = batch.last().map(|(id, _)| *id);
+    let id = BatchId::random();
+    sqlx::query(GATHER)
+        .bind(&id.0[..])
+        .bind(failures)
+        .bind(last)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(id)
 }
 
 /// Why it is sealed. Any other reading is found again in the body.
@@ -367,13 +338,14 @@ mod tests {
         lengths.into_iter().map(delivery).collect()
     }
 
-    /// Takes out the next unit: its ticket, and the lengths of what is in it.
-    async fn take(spool: &Spool) -> Option<(Ticket, Vec<usize>)> {
-        let unit = spool.oldest().await.unwrap()?;
-        let again = spool.oldest().await.unwrap().unwrap();
-        assert_eq!(lengths(&again), lengths(&unit));
+    /// Takes out the next batch: its id, and the lengths of what is in it.
+    async fn take(spool: &Spool) -> Option<(BatchId, Vec<usize>)> {
+        let unit = spool.next().await.unwrap()?;
+        let again = spool.next().await.unwrap().unwrap();
+        assert!(!again.is_unsent);
+        assert_eq!((again.id, lengths(&again)), (unit.id, lengths(&unit)));
         spool.remove(&unit).await.unwrap();
-        Some((unit.ticket, lengths(&unit)))
+        Some((unit.id, lengths(&unit)))
     }
 
     fn lengths(unit: &Unit) -> Vec<usize> {
@@ -390,39 +362,37 @@ mod tests {
         assert_eq!(lengths, (1..=256).collect::<Vec<_>>());
         let (second, lengths) = take(&spool).await.unwrap();
         assert_eq!(lengths, (257..=300).collect::<Vec<_>>());
-        assert_eq!(first.writer, second.writer);
-        assert!(first.number < second.number);
+        assert_ne!(first, second);
         assert!(take(&spool).await.is_none());
     }
 
     #[tokio::test]
-    async fn what_is_put_in_later_joins_no_unit_that_may_have_been_sent() {
+    async fn what_is_put_in_later_joins_no_batch_that_may_have_been_sent() {
         let (_directory, spool) = spool().await;
         spool.put(&batch([1, 2]), None).await.unwrap();
-        let sent = spool.oldest().await.unwrap().unwrap();
+        let sent = spool.next().await.unwrap().unwrap();
+        assert!(sent.is_unsent);
         spool.put(&batch([3]), None).await.unwrap();
-        let (ticket, lengths) = take(&spool).await.unwrap();
-        assert_eq!(ticket, sent.ticket);
-        assert_eq!(lengths, [1, 2]);
+        assert_eq!(take(&spool).await.unwrap(), (sent.id, vec![1, 2]));
         let (later, lengths) = take(&spool).await.unwrap();
-        assert!(later.number > ticket.number);
+        assert_ne!(later, sent.id);
         assert_eq!(lengths, [3]);
     }
 
     #[tokio::test]
-    async fn a_batch_that_was_sent_before_stays_a_unit_of_its_own() {
+    async fn a_batch_that_was_sent_before_stays_a_batch_of_its_own() {
         let (_directory, spool) = spool().await;
-        let sent = Ticket::new_writer();
+        let sent = BatchId::random();
         spool.put(&batch([1]), None).await.unwrap();
         spool.put(&batch([2, 3]), Some(sent)).await.unwrap();
         spool.put(&batch([4]), None).await.unwrap();
-        assert_eq!(take(&spool).await.unwrap().1, [1]);
+        assert_eq!(take(&spool).await.unwrap().1, [1, 4]);
         assert_eq!(take(&spool).await.unwrap(), (sent, vec![2, 3]));
-        assert_eq!(take(&spool).await.unwrap().1, [4]);
+        assert!(take(&spool).await.is_none());
     }
 
     #[tokio::test]
-    async fn a_unit_is_bounded_in_bytes_but_never_empty() {
+    async fn a_batch_is_bounded_in_bytes_but_never_empty() {
         let (_directory, spool) = spool().await;
         let mebibyte = 1024 * 1024;
         let lengths = [mebibyte + 1, mebibyte - 1, 1, 1];
@@ -433,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_refused_is_left_out_of_a_unit() {
+    async fn what_is_refused_is_left_out_of_a_batch() {
         let (_directory, spool) = spool().await;
         spool.put(&batch([1]), None).await.unwrap();
         spool.put_refused(&batch([2])[0], "no").await.unwrap();
@@ -442,5 +412,22 @@ mod tests {
         assert!(take(&spool).await.is_none());
         assert_eq!(spool.retry_refused().await.unwrap(), 1);
         assert_eq!(take(&spool).await.unwrap().1, [2]);
+    }
+
+    #[tokio::test]
+    async fn others_go_before_a_batch_that_fails_and_its_parts() {
+        let (_directory, spool) = spool().await;
+        spool.put(&batch([1, 2, 3]), None).await.unwrap();
+        let whole = spool.next().await.unwrap().unwrap();
+        spool.split(&whole, 2).await.unwrap();
+        spool.put(&batch([4]), None).await.unwrap();
+        assert_eq!(take(&spool).await.unwrap().1, [4]);
+        let first = spool.next().await.unwrap().unwrap();
+        assert_eq!((first.failures, lengths(&first)), (1, vec![1, 2]));
+        assert_ne!(first.id, whole.id);
+        spool.put_off(&first).await.unwrap();
+        assert_eq!(take(&spool).await.unwrap().1, [3]);
+        assert_eq!(take(&spool).await.unwrap(), (first.id, vec![1, 2]));
+        assert!(take(&spool).await.is_none());
     }
 }

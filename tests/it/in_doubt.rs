@@ -92,7 +92,7 @@ async fn silence_after_the_server_has_done_it() {
 async fn what_is_in_doubt_when_the_server_is_killed_counts_once() {
     let (mut server, proxy) = server_behind_a_proxy().await;
     server.accepts(&PLAIN, Event::new(1, 10).xml()).await;
-    // Done, unheard of, in the spool with its ticket; and the database is gone.
+    // Done, unheard of, in the spool with its id; and the database is gone.
     let cut = Cut {
         text: BATCH,
         moment: Moment::Answering,

@@ -7,6 +7,7 @@
 //! - `api_stats`: what jobs add up to, by the clocks of a zone.
 //! - `api`: every route of the API, its shapes, filters and pages.
 //! - `backup`: a whole copy of the SQLite file, made while the server writes.
+//! - `batch_ids`: a spool that is cloned, put back or upgraded, and ids that come twice.
 //! - `callback`: what makes a push authentic, by the account's mode.
 //! - `dashboards`: what Grafana and Prometheus are given asks for what there is.
 //! - `database_tls`: TLS to PostgreSQL, and which `sslmode` checks what.
@@ -80,6 +81,7 @@ mod api_docs;
 mod api_errors;
 mod api_stats;
 mod backup;
+mod batch_ids;
 mod callback;
 mod clocks;
 mod command_line;

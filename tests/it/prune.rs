@@ -1,8 +1,11 @@
 //! Old raw deliveries go, on command or by configuration; jobs stay as they are.
 
+use std::time::Duration;
+
 use qunfa::domain::{DeliveryState, Job, NewDelivery, Time};
 use qunfa::store::{
-    DeliveryFilter, DeliveryKey, Filed, JobFilter, Page, Prune, Pruned, Recorded, Store, Ticket,
+    BatchId, BatchOutcome, DeliveryFilter, DeliveryKey, JobFilter, Page, Prune, Pruned, Recorded,
+    Store,
 };
 
 use crate::support::events::{self, arrival, at, understood};
@@ -196,19 +199,32 @@ on_both_stores! {
         store.close().await;
     }
 
-    async fn a_writer_that_is_forgotten_can_start_again(backend: Backend) {
+    async fn old_batch_ids_are_forgotten_little_by_little(backend: Backend) {
         let database = backend.database().await;
         let store = &*database.store().await;
-        let ticket = Ticket { number: 5, ..Ticket::new_writer() };
-        let file = async |millisecond| {
-            let batch = [arrival("plain", event(1, 10), millisecond)];
-            store.record(&batch, Some(ticket)).await.unwrap()
+        let ids = [0; 3].map(|_| BatchId::random());
+        let record = async |id| {
+            let batch = [arrival("plain", event(1, 10), 100)];
+            store.record(&batch, Some(id)).await.unwrap()
         };
-        assert_eq!(file(100).await, Filed::Now(vec![Recorded::New]));
-        assert_eq!(store.forget_writers(at(100)).await.unwrap(), 0);
-        assert_eq!(file(100).await, Filed::Before);
-        assert_eq!(store.forget_writers(at(101)).await.unwrap(), 1);
-        assert_eq!(file(100).await, Filed::Now(vec![Recorded::Duplicate]));
+        for id in ids {
+            assert!(matches!(record(id).await, BatchOutcome::Recorded(_)));
+        }
+        let day = Duration::from_hours(24);
+        assert_eq!(store.forget_batches(day, 100).await.unwrap(), 0);
+        assert_eq!(record(ids[0]).await, BatchOutcome::RecordedBefore);
+        if backend == Backend::Sqlite {
+            database.execute("update batches set filed_at = filed_at - 90000000").await;
+        } else {
+            database.execute("update batches set filed_at = filed_at - interval '25 hours'").await;
+        }
+        let new = BatchId::random();
+        assert_eq!(record(new).await, BatchOutcome::Recorded(vec![Recorded::Duplicate]));
+        for gone in [2, 1, 0] {
+            assert_eq!(store.forget_batches(day, 2).await.unwrap(), gone);
+        }
+        assert_eq!(record(new).await, BatchOutcome::RecordedBefore);
+        assert_eq!(record(ids[0]).await, BatchOutcome::Recorded(vec![Recorded::Duplicate]));
         store.close().await;
     }
 

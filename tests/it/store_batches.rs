@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use qunfa::domain::{MsgId, NewDelivery};
 use qunfa::store::{
-    DeliveryFilter, Filed, JobFilter, Page, PostgresStore, Recorded, Store, Ticket,
+    BatchId, BatchOutcome, DeliveryFilter, JobFilter, Page, PostgresStore, Recorded, Store,
 };
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -73,7 +73,6 @@ async fn come_out_alike(
     accounts: [String; 2],
     batches: Vec<Vec<((usize, String), i64)>>,
 ) {
-    let mut ticket = Ticket::new_writer();
     let mut now = 1000;
     for batch in batches {
         let batch: Vec<NewDelivery> = batch
@@ -83,15 +82,15 @@ async fn come_out_alike(
                 arrival(&accounts[account], body, now)
             })
             .collect();
-        ticket.number += 1;
-        let filed = together.record(&batch, Some(ticket)).await.unwrap();
+        let id = BatchId::random();
+        let outcome = together.record(&batch, Some(id)).await.unwrap();
         let mut expected = Vec::new();
         for delivery in batch.clone() {
             expected.push(record(alone, delivery).await.unwrap());
         }
-        assert_eq!(filed, Filed::Now(expected));
-        let again = together.record(&batch, Some(ticket)).await.unwrap();
-        assert_eq!(again, Filed::Before);
+        assert_eq!(outcome, BatchOutcome::Recorded(expected));
+        let again = together.record(&batch, Some(id)).await.unwrap();
+        assert_eq!(again, BatchOutcome::RecordedBefore);
         for account in &accounts {
             assert_eq!(
                 everything(together, account).await,
@@ -152,26 +151,39 @@ async fn deliveries(store: &dyn Store, msg_id: i64) -> Option<i64> {
 }
 
 on_both_stores! {
-    async fn a_ticket_admits_one_batch_and_none_that_came_before(backend: Backend) {
+    async fn an_id_admits_one_batch(backend: Backend) {
         let database = backend.database().await;
         let store = database.store().await;
-        let writer = Ticket::new_writer();
-        let file = async |number, ids: std::ops::RangeInclusive<i64>| {
-            let ticket = Ticket { number, ..writer };
-            store.record(&batch(ids, 10), Some(ticket)).await.unwrap()
+        let record = async |id, ids: std::ops::RangeInclusive<i64>| {
+            store.record(&batch(ids, 10), Some(id)).await.unwrap()
         };
-        assert_eq!(file(2, 1..=2).await, Filed::Now(vec![Recorded::New; 2]));
-        for number in [1, 2] {
-            assert_eq!(file(number, 1..=3).await, Filed::Before);
-        }
+        let (first, second) = (BatchId::random(), BatchId::random());
+        let new = BatchOutcome::Recorded(vec![Recorded::New; 2]);
+        assert_eq!(record(first, 1..=2).await, new);
+        assert_eq!(record(first, 1..=3).await, BatchOutcome::RecordedBefore);
         assert_eq!(deliveries(&*store, 1).await, Some(1));
         assert_eq!(deliveries(&*store, 3).await, None);
-        let mixed = Filed::Now(vec![Recorded::Duplicate, Recorded::Duplicate, Recorded::New]);
-        assert_eq!(file(4, 1..=3).await, mixed);
-        // Others have numbers of their own.
-        let other = Some(Ticket { number: 1, ..Ticket::new_writer() });
-        let filed = store.record(&batch(4..=4, 10), other).await.unwrap();
-        assert_eq!(filed, Filed::Now(vec![Recorded::New]));
+        let mixed = vec![Recorded::Duplicate, Recorded::Duplicate, Recorded::New];
+        assert_eq!(record(second, 1..=3).await, BatchOutcome::Recorded(mixed));
+        assert!(!store.cancel(first).await.unwrap());
+        assert_eq!(record(first, 4..=4).await, BatchOutcome::RecordedBefore);
+    }
+
+    async fn a_cancelled_id_admits_none(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let id = BatchId::random();
+        for _ in 0..2 {
+            assert!(store.cancel(id).await.unwrap());
+        }
+        // In one statement, and in several.
+        let mut mixed = batch(1..=2, 10);
+        mixed.push(arrival("a", "<xml>", 1000));
+        for batch in [batch(1..=2, 10), mixed] {
+            let outcome = store.record(&batch, Some(id)).await.unwrap();
+            assert_eq!(outcome, BatchOutcome::Cancelled);
+        }
+        assert_eq!(deliveries(&*store, 1).await, None);
     }
 
     async fn a_batch_of_every_kind_counts_once_however_often_it_comes(backend: Backend) {
@@ -180,15 +192,15 @@ on_both_stores! {
         let mut all = batch(1..=3, 10);
         all.extend(batch(2..=4, 20));
         all.push(arrival("a", "<xml>", 1000));
-        let ticket = Some(Ticket { number: 1, ..Ticket::new_writer() });
-        let tries = (0..6).map(|_| {
+        let id = BatchId::random();
+        let attempts = (0..6).map(|_| {
             let (store, all) = (Arc::clone(&store), all.clone());
-            async move { store.record(&all, ticket).await.unwrap() }
+            async move { store.record(&all, Some(id)).await.unwrap() }
         });
-        let tries: tokio::task::JoinSet<_> = tries.collect();
-        let filed = tries.join_all().await;
-        let now = filed.iter().filter(|filed| matches!(filed, Filed::Now(_)));
-        assert_eq!(now.count(), 1, "{filed:?}");
+        let attempts: tokio::task::JoinSet<_> = attempts.collect();
+        let outcomes = attempts.join_all().await;
+        let recorded = outcomes.iter().filter(|one| matches!(one, BatchOutcome::Recorded(_)));
+        assert_eq!(recorded.count(), 1, "{outcomes:?}");
         for (msg_id, expected) in [(1, 1), (2, 2), (3, 2), (4, 1)] {
             assert_eq!(deliveries(&*store, msg_id).await, Some(expected));
         }
@@ -205,13 +217,10 @@ async fn a_second_try_waits_for_the_first(all: Vec<NewDelivery>) {
         .execute("begin; select from jobs for update")
         .await
         .unwrap();
-    let ticket = Some(Ticket {
-        number: 1,
-        ..Ticket::new_writer()
-    });
+    let id = Some(BatchId::random());
     let attempt = || {
         let (store, all) = (Arc::clone(&store), all.clone());
-        tokio::spawn(async move { store.record(&all, ticket).await.unwrap() })
+        tokio::spawn(async move { store.record(&all, id).await.unwrap() })
     };
     let first = attempt();
     let mut watch = PgConnection::connect(&database.url).await.unwrap();
@@ -231,8 +240,8 @@ async fn a_second_try_waits_for_the_first(all: Vec<NewDelivery>) {
     let second = attempt();
     waiting(2).await;
     holder.execute("commit").await.unwrap();
-    assert!(matches!(first.await.unwrap(), Filed::Now(_)));
-    assert_eq!(second.await.unwrap(), Filed::Before);
+    assert!(matches!(first.await.unwrap(), BatchOutcome::Recorded(_)));
+    assert_eq!(second.await.unwrap(), BatchOutcome::RecordedBefore);
     assert_eq!(deliveries(&*store, 1).await, Some(2));
 }
 
@@ -255,13 +264,10 @@ async fn a_try_that_was_given_up_half_way_does_not_stand_in_the_way_of_the_next(
         .execute("begin; select from jobs for update")
         .await
         .unwrap();
-    let ticket = Some(Ticket {
-        number: 1,
-        ..Ticket::new_writer()
-    });
+    let id = Some(BatchId::random());
     let first = tokio::spawn({
         let (store, all) = (Arc::clone(&store), batch(1..=2, 10));
-        async move { store.record(&all, ticket).await }
+        async move { store.record(&all, id).await }
     });
     let mut watch = PgConnection::connect(&database.url).await.unwrap();
     eventually("it waits", async || {
@@ -277,7 +283,7 @@ async fn a_try_that_was_given_up_half_way_does_not_stand_in_the_way_of_the_next(
     assert!(first.await.unwrap_err().is_cancelled());
     holder.execute("commit").await.unwrap();
     // Whichever of the two it is that PostgreSQL does, it does one.
-    store.record(&batch(1..=2, 10), ticket).await.unwrap();
+    store.record(&batch(1..=2, 10), id).await.unwrap();
     assert_eq!(deliveries(&*store, 1).await, Some(2));
     assert_eq!(deliveries(&*store, 2).await, Some(1));
 }
@@ -295,7 +301,6 @@ async fn replicas_whose_batches_cross_neither_lock_each_other_out_nor_miscount()
     for (index, store) in stores.iter().enumerate() {
         let store = Arc::clone(store);
         replicas.spawn(async move {
-            let mut ticket = Ticket::new_writer();
             for round in 0..ROUNDS {
                 // The same jobs in opposite orders; copies, revisions, and what is no job result.
                 let mut all = batch(1..=50, 10);
@@ -307,8 +312,7 @@ async fn replicas_whose_batches_cross_neither_lock_each_other_out_nor_miscount()
                 if index == 1 {
                     all.reverse();
                 }
-                ticket.number += 1;
-                store.record(&all, Some(ticket)).await.unwrap();
+                store.record(&all, Some(BatchId::random())).await.unwrap();
             }
         });
     }

@@ -1,7 +1,8 @@
-//! The steps of a transaction that files a batch.
+//! Recording a batch: in one statement, or in a transaction of several where it has a revision.
 
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection, Row};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, Postgres, Row};
 
 use crate::domain::{AccountName, Delivery, Job, MassSendFinished, MsgId, NewDelivery, Time};
 use crate::store::batch::{Bundle, Sorted};
@@ -9,18 +10,25 @@ use crate::store::query::{self, job_columns, shown_columns};
 use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::sealed;
 use crate::store::tally::Tally;
-use crate::store::{Filed, StoreError, Ticket};
+use crate::store::{BatchId, BatchOutcome, StoreError};
 
-/// Files one content for each job, all or, where `$4` says so, none: unless each is new or a copy of what its job shows,
-/// the statement then fails. `$1` to `$3` are the ticket; where that was used before, nothing is done.
-const FILE: &str = concat!(
-    "with admitted as ( \
-         insert into writers (id, last_batch, wrote_at) select $1, $2, $3 where $1::bytea is not null \
-         on conflict (id) do update set last_batch = excluded.last_batch, wrote_at = excluded.wrote_at \
-             where writers.last_batch < excluded.last_batch \
-         returning id \
+/// Records one content for each job. `$25` is the id of the batch: where it is there already, nothing is done. With `$26`
+/// it is all or nothing: unless each content is new or what its job shows, nothing is done. That is seen beforehand; if
+/// another transaction adds a content to a job at this very moment, the statement fails.
+const RECORD: &str = concat!(
+    "with checked as materialized ( \
+         select $26 and exists (select from unnest($1::text[], $2::bigint[], $23::bytea[]) as new (account, msg_id, sha256) \
+             where (select shown_sha256 from jobs where jobs.msg_id = new.msg_id and jobs.account = new.account) \
+                 <> new.sha256) as has_revision \
      ), \
-     filed as ( \
+     admitted as ( \
+         insert into batches (id) select $25 from checked where $25::bytea is not null and not has_revision \
+         on conflict (id) do nothing returning id \
+     ), \
+     batch as materialized ( \
+         select has_revision, $25::bytea is null or exists (select from admitted) as is_new from checked \
+     ), \
+     recorded as ( \
          insert into jobs (",
     job_columns!(),
     ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
@@ -30,14 +38,14 @@ const FILE: &str = concat!(
              new.articles::jsonb, new.to_user_name, new.from_user_name, new.finished_at, new.received_at, \
              new.last_received_at, new.filed_at, new.times, 1, nextval('delivery_ids'), new.event, new.error, new.body, \
              new.sha256, new.received_at, new.last_received_at, new.times, (select next_change()) \
-         from unnest($5::text[], $6::bigint[], $7::text[], $8::text[], $9::integer[], $10::bigint[], $11::bigint[], \
-             $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], \
-             $19::text[], $20::timestamptz[], $21::timestamptz[], $22::timestamptz[], $23::bigint[], $24::text[], \
-             $25::text[], $26::bytea[], $27::bytea[], $28::timestamptz[]) \
+         from batch, unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::bigint[], $7::bigint[], \
+             $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[], \
+             $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::bigint[], $20::text[], $21::text[], \
+             $22::bytea[], $23::bytea[], $24::timestamptz[]) \
              as new (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, \
                  check_state, copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
                  received_at, last_received_at, times, event, error, body, sha256, filed_at) \
-         where $1::bytea is null or exists (select from admitted) \
+         where batch.is_new and not batch.has_revision \
          on conflict (account, msg_id) do update set \
              deliveries = jobs.deliveries + excluded.deliveries, \
              shown_times = jobs.shown_times + excluded.shown_times, \
@@ -50,21 +58,19 @@ const FILE: &str = concat!(
          where jobs.shown_sha256 = excluded.shown_sha256 \
          returning account, msg_id, shown_times \
      ) \
-     select $1::bytea is null or exists (select from admitted) as is_admitted, \
-         case when $4 and count(*) < cardinality($5) and ($1::bytea is null or exists (select from admitted)) \
-             then ('qunfa files this batch again, one by one, as it has a revision; not new are all but ' || count(*))::integer \
+     select (select has_revision from batch) as has_revision, (select is_new from batch) as is_new, \
+         case when $26 and count(*) < cardinality($1) and (select is_new and not has_revision from batch) \
+             then ('another transaction has added a content to a job of this batch; retried in several statements, not new are all but ' || count(*))::integer \
          end as failure, \
-         array_agg(account) filter (where not $4 or shown_times > 1) as accounts, \
-         array_agg(msg_id) filter (where not $4 or shown_times > 1) as msg_ids, \
-         array_agg(shown_times) filter (where not $4 or shown_times > 1) as times \
-     from filed"
+         array_agg(account) filter (where not $26 or shown_times > 1) as accounts, \
+         array_agg(msg_id) filter (where not $26 or shown_times > 1) as msg_ids, \
+         array_agg(shown_times) filter (where not $26 or shown_times > 1) as times \
+     from recorded"
 );
 
-const ADMIT: &str = "insert into writers (id, last_batch, wrote_at) values ($1, $2, $3) \
-     on conflict (id) do update set last_batch = excluded.last_batch, wrote_at = excluded.wrote_at \
-         where writers.last_batch < excluded.last_batch";
+const IS_CANCELLED: &str = "select is_cancelled from batches where id = $1";
 
-const FILE_OTHERS: &str = "insert into other_deliveries \
+const RECORD_OTHERS: &str = "insert into other_deliveries \
          (account, body_sha256, body, state, event, msg_id, error, received_at, last_received_at, times) \
      select * from unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::text[], \
          $8::timestamptz[], $9::timestamptz[], $10::bigint[]) \
@@ -89,52 +95,51 @@ const NEXT_CHANGE: &str = "select next_change()";
 /// How often a job that others make and delete at the same moment is tried again.
 const TRIES: usize = 10;
 
-/// Files a batch in one statement, which is a transaction of its own. None when it needs more than that; then nothing was done.
-pub(super) async fn file_plain(
+/// Records a batch: one without a revision in one statement, which is a transaction of its own.
+pub(super) async fn record(
     connection: &mut PgConnection,
-    sorted: &mut Sorted<'_>,
-    ticket: Option<Ticket>,
-) -> Result<Option<bool>, StoreError> {
-    if !sorted.is_plain() {
-        return Ok(None);
-    }
-    match file(connection, &sorted.contents, ticket, true).await {
-        Ok(filed) => {
-            if filed.is_admitted {
+    batch: &[NewDelivery],
+    id: Option<BatchId>,
+) -> Result<BatchOutcome, StoreError> {
+    let mut sorted = Sorted::new(batch);
+    if sorted.is_plain() {
+        match record_contents(connection, &sorted.contents, id, true).await {
+            Ok(recorded) if recorded.has_revision => {}
+            Ok(recorded) if recorded.is_new => {
                 for bundle in sorted.contents.clone() {
-                    if filed.is_new(&bundle, true) {
+                    if recorded.is_new(&bundle, true) {
                         sorted.note_new(&bundle);
                     }
                 }
+                return Ok(BatchOutcome::Recorded(sorted.into_recorded()));
             }
-            Ok(Some(filed.is_admitted))
+            Ok(_) => return find_out(connection, id).await,
+            // What the database refuses is met again; what came in between is not.
+            Err(StoreError::Refused(_)) => {}
+            Err(error) => return Err(error),
         }
-        // Ours, or one that the other way will meet again.
-        Err(StoreError::Refused(_)) => Ok(None),
-        Err(error) => Err(error),
     }
+    record_in_steps(connection, batch, sorted, id).await
 }
 
-/// Files a batch of any kind in a transaction.
-pub(super) async fn file_any(
+/// Records a batch of any kind in a transaction of several statements.
+async fn record_in_steps(
     connection: &mut PgConnection,
     batch: &[NewDelivery],
     mut sorted: Sorted<'_>,
-    ticket: Option<Ticket>,
-) -> Result<Filed, StoreError> {
+    id: Option<BatchId>,
+) -> Result<BatchOutcome, StoreError> {
     let mut transaction = connection.begin().await?;
-    if let Some(ticket) = ticket
-        && !admit(&mut transaction, ticket, sorted.filed_at()).await?
-    {
-        // Not by dropping it: that waits for the connection's next use, and holds the writer's row until then.
+    let recorded = record_contents(&mut transaction, &sorted.contents, id, false).await?;
+    if !recorded.is_new {
+        // Dropping it would end it only when the connection is used again.
         transaction.rollback().await?;
-        return Ok(Filed::Before);
+        return find_out(connection, id).await;
     }
-    let filed = file(&mut transaction, &sorted.contents, None, false).await?;
     for bundle in sorted.contents.clone() {
-        if filed.is_new(&bundle, false) {
+        if recorded.is_new(&bundle, false) {
             sorted.note_new(&bundle);
-        } else if !filed.has(&bundle) && add_content(&mut transaction, &bundle).await? {
+        } else if !recorded.has(&bundle) && add_content(&mut transaction, &bundle).await? {
             sorted.note_revision(&bundle);
         }
     }
@@ -143,36 +148,42 @@ pub(super) async fn file_any(
             sorted.note_revision(&bundle);
         }
     }
-    for bundle in file_others(&mut transaction, &sorted.others).await? {
+    for bundle in record_others(&mut transaction, &sorted.others).await? {
         sorted.note_new(&bundle);
     }
     sealed::limit_on_postgres(&mut transaction, batch).await?;
     transaction.commit().await?;
-    Ok(Filed::Now(sorted.into_recorded()))
+    Ok(BatchOutcome::Recorded(sorted.into_recorded()))
 }
 
-async fn admit(
+/// Why a batch was not recorded though nothing failed.
+async fn find_out(
     connection: &mut PgConnection,
-    ticket: Ticket,
-    written_at: Time,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(ADMIT)
-        .bind(&ticket.writer[..])
-        .bind(ticket.number)
-        .bind(written_at)
-        .execute(connection)
+    id: Option<BatchId>,
+) -> Result<BatchOutcome, StoreError> {
+    let is_cancelled: Option<bool> = sqlx::query_scalar(IS_CANCELLED)
+        .bind(id.as_ref().map(|id| &id.0[..]))
+        .fetch_optional(connection)
         .await?;
-    Ok(done.rows_affected() == 1)
+    match is_cancelled {
+        Some(false) => Ok(BatchOutcome::RecordedBefore),
+        Some(true) => Ok(BatchOutcome::Cancelled),
+        // Forgotten at this very moment.
+        None => Err(StoreError::Contended),
+    }
 }
 
-/// What [`FILE`] did.
-struct FiledJobs {
-    is_admitted: bool,
-    /// (account, `msg_id`, copies of what shows now): of all that were filed, or of those with more than one copy.
+/// What [`RECORD`] did.
+struct RecordedJobs {
+    /// Nothing was done, as a job shows another content.
+    has_revision: bool,
+    /// The batch was not recorded before.
+    is_new: bool,
+    /// (account, `msg_id`, copies of what shows now): of all that were recorded, or of those with more than one copy.
     jobs: Vec<(String, i64, i64)>,
 }
 
-impl FiledJobs {
+impl RecordedJobs {
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let accounts: Option<Vec<String>> = row.try_get("accounts")?;
         let msg_ids: Option<Vec<i64>> = row.try_get("msg_ids")?;
@@ -187,7 +198,8 @@ impl FiledJobs {
             .collect();
         jobs.sort_unstable();
         Ok(Self {
-            is_admitted: row.try_get("is_admitted")?,
+            has_revision: row.try_get("has_revision")?,
+            is_new: row.try_get("is_new")?,
             jobs,
         })
     }
@@ -203,30 +215,38 @@ impl FiledJobs {
         self.times(bundle).is_some()
     }
 
-    /// Whether there are no more copies than the bundle brought; `otherwise` for one that is not told of.
+    /// Whether there are no more copies than the bundle brought; `otherwise` for one that is not listed.
     fn is_new(&self, bundle: &Bundle<'_>, otherwise: bool) -> bool {
         self.times(bundle)
             .map_or(otherwise, |times| times == bundle.times)
     }
 }
 
-async fn file(
+async fn record_contents(
     connection: &mut PgConnection,
     bundles: &[Bundle<'_>],
-    ticket: Option<Ticket>,
-    or_none: bool,
-) -> Result<FiledJobs, StoreError> {
+    id: Option<BatchId>,
+    all_or_nothing: bool,
+) -> Result<RecordedJobs, StoreError> {
+    let row = bind_contents(sqlx::query(RECORD), bundles)?
+        .bind(id.as_ref().map(|id| &id.0[..]))
+        .bind(all_or_nothing)
+        .fetch_one(connection)
+        .await?;
+    Ok(RecordedJobs::read(&row)?)
+}
+
+/// Binds `$1` to `$24`: a column each.
+fn bind_contents<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    bundles: &[Bundle<'_>],
+) -> Result<Query<'q, Postgres, PgArguments>, sqlx::Error> {
     let deliveries = || bundles.iter().map(|bundle| bundle.delivery);
     let results = || bundles.iter().filter_map(Bundle::result);
     let articles: Result<Vec<_>, _> = results()
         .map(|result| serde_json::to_string(&result.articles))
         .collect();
-    let articles = articles.map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let row = sqlx::query(FILE)
-        .bind(ticket.as_ref().map(|ticket| &ticket.writer[..]))
-        .bind(ticket.map(|ticket| ticket.number))
-        .bind(bundles.iter().map(|bundle| bundle.filed_at).max())
-        .bind(or_none)
+    Ok(query
         .bind(column(deliveries(), |new| new.account.as_str()))
         .bind(column(results(), |result| result.msg_id.get()))
         .bind(column(results(), |result| result.status.outcome.as_str()))
@@ -239,7 +259,7 @@ async fn file(
         .bind(column(results(), |result| result.check_state))
         .bind(column(results(), |result| result.copyright_count))
         .bind(column(results(), |result| result.article_url_count))
-        .bind(articles)
+        .bind(articles.map_err(|error| sqlx::Error::Encode(error.into()))?)
         .bind(column(results(), |result| result.to_user_name.as_deref()))
         .bind(column(results(), |result| result.from_user_name.as_deref()))
         .bind(column(results(), |result| result.finished_at))
@@ -250,10 +270,7 @@ async fn file(
         .bind(column(deliveries(), |new| new.reading.error()))
         .bind(column(deliveries(), |new| &new.body[..]))
         .bind(column(deliveries(), |new| &new.body_sha256[..]))
-        .bind(column(bundles, |bundle| bundle.filed_at))
-        .fetch_one(connection)
-        .await?;
-    Ok(FiledJobs::read(&row)?)
+        .bind(column(bundles, |bundle| bundle.filed_at)))
 }
 
 fn column<T, V>(items: impl IntoIterator<Item = T>, value: impl Fn(T) -> V) -> Vec<V> {
@@ -261,7 +278,7 @@ fn column<T, V>(items: impl IntoIterator<Item = T>, value: impl Fn(T) -> V) -> V
 }
 
 /// Keeps what is no job result; those whose bytes are new.
-async fn file_others<'b>(
+async fn record_others<'b>(
     connection: &mut PgConnection,
     others: &[Bundle<'b>],
 ) -> Result<Vec<Bundle<'b>>, StoreError> {
@@ -269,7 +286,7 @@ async fn file_others<'b>(
         return Ok(Vec::new());
     }
     let deliveries = || others.iter().map(|bundle| bundle.delivery);
-    let rows = sqlx::query(FILE_OTHERS)
+    let rows = sqlx::query(RECORD_OTHERS)
         .bind(column(deliveries(), |new| new.account.as_str()))
         .bind(column(deliveries(), |new| &new.body_sha256[..]))
         .bind(column(deliveries(), |new| &new.body[..]))
@@ -314,15 +331,15 @@ async fn add_content(
     for _ in 0..TRIES {
         let Some(standing) = lock_job(connection, &delivery.account, result.msg_id).await? else {
             // A rereading moved its last content away and deleted it: it is to be made after all.
-            let filed = file(connection, &[*bundle], None, false).await?;
-            if filed.has(bundle) {
-                return Ok(filed.is_new(bundle, false));
+            let recorded = record_contents(connection, &[*bundle], None, false).await?;
+            if recorded.has(bundle) {
+                return Ok(recorded.is_new(bundle, false));
             }
             continue;
         };
         if standing.shown_sha256 == delivery.body_sha256 {
-            let filed = file(connection, &[*bundle], None, false).await?;
-            return Ok(filed.is_new(bundle, false));
+            let recorded = record_contents(connection, &[*bundle], None, false).await?;
+            return Ok(recorded.is_new(bundle, false));
         }
         return revise(connection, bundle, &standing, result).await;
     }

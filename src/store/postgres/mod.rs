@@ -8,8 +8,8 @@ mod rolling_up;
 mod writers;
 
 use std::collections::BTreeMap;
-
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Postgres;
@@ -17,20 +17,18 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::batch::Sorted;
 use super::copy::{CopySide, Side};
 use super::hours::Part;
 use super::{
-    Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
-    JobKey, Migrations, OpenStoreError, Page, Prunable, Prune, Pruned, Reader, Reread, SealedTotal,
-    Store, StoreError, Ticket, changes, client_uses, hours, inspection, prune, query, row, sealed,
-    totals,
+    Announcements, BatchId, BatchOutcome, Change, ChangeKey, DeliveryFilter, DeliveryKey,
+    Inspection, JobFilter, JobKey, Migrations, OpenStoreError, Page, Prunable, Prune, Pruned,
+    Reader, Reread, SealedTotal, Store, StoreError, changes, client_uses, hours, inspection, prune,
+    query, row, sealed, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
     Stats, Time,
 };
-use filing::{file_any, file_plain};
 use open::LIFT_CHANGE_NUMBERS;
 use writers::Writers;
 
@@ -66,7 +64,16 @@ const TAKE_TIME: &str = "select set_config('statement_timeout', '10min', true), 
 
 /// Readers wait, too, rather than find nothing there.
 const LOCK_ALL: &str =
-    "lock table rolled_up, jobs, other_deliveries, writers in access exclusive mode";
+    "lock table rolled_up, jobs, other_deliveries, batches in access exclusive mode";
+
+const CANCEL: &str = "insert into batches (id, is_cancelled) values ($1, true) \
+     on conflict (id) do update set id = excluded.id returning is_cancelled";
+
+const FORGET_BATCHES: &str = "with old as materialized ( \
+         select id from batches where filed_at < now() - $1 * interval '1 second' \
+         order by filed_at limit $2 for update skip locked \
+     ) \
+     delete from batches using old where batches.id = old.id";
 
 /// How often a batch is tried again that the server has rolled back to end a deadlock.
 const TRIES: usize = 3;
@@ -88,15 +95,35 @@ impl Store for PostgresStore {
     async fn record(
         &self,
         batch: &[NewDelivery],
-        ticket: Option<Ticket>,
-    ) -> Result<Filed, StoreError> {
+        id: Option<BatchId>,
+    ) -> Result<BatchOutcome, StoreError> {
         for _ in 1..TRIES {
-            match self.try_record(batch, ticket).await {
+            match self.try_record(batch, id).await {
                 Err(StoreError::Contended) => {}
                 outcome => return outcome,
             }
         }
-        self.try_record(batch, ticket).await
+        self.try_record(batch, id).await
+    }
+
+    async fn cancel(&self, id: BatchId) -> Result<bool, StoreError> {
+        self.prepare().await?;
+        let mut writer = self.writers.lend().await?;
+        let is_cancelled = sqlx::query_scalar(CANCEL)
+            .bind(&id.0[..])
+            .fetch_one(writer.connection())
+            .await?;
+        self.writers.give_back(writer);
+        Ok(is_cancelled)
+    }
+
+    async fn forget_batches(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        let done = sqlx::query(FORGET_BATCHES)
+            .bind(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+            .bind(i64::from(limit))
+            .execute(self.pool().await?)
+            .await?;
+        Ok(done.rows_affected())
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError> {
@@ -312,14 +339,6 @@ impl Store for PostgresStore {
         })
     }
 
-    async fn forget_writers(&self, before: Time) -> Result<u64, StoreError> {
-        let done = sqlx::query(prune::FORGET_WRITERS)
-            .bind(before)
-            .execute(self.pool().await?)
-            .await?;
-        Ok(done.rows_affected())
-    }
-
     async fn copy_source(&self) -> Result<CopySide, StoreError> {
         let mut transaction = self.pool().await?.begin_with(BEGIN_SNAPSHOT).await?;
         sqlx::query(TAKE_TIME).execute(&mut *transaction).await?;
@@ -378,7 +397,8 @@ impl Store for PostgresStore {
         self.prepare().await?;
         let mut writer = self.writers.lend().await?;
         let mut pinged = try_write(writer.connection()).await;
-        if pinged.is_err() && writer.lay_idle {
+        if pinged.is_err() {
+            // It may only have been idle for too long.
             writer = self.writers.open().await?;
             pinged = try_write(writer.connection()).await;
         }
@@ -412,42 +432,19 @@ impl PostgresStore {
     async fn try_record(
         &self,
         batch: &[NewDelivery],
-        ticket: Option<Ticket>,
-    ) -> Result<Filed, StoreError> {
+        id: Option<BatchId>,
+    ) -> Result<BatchOutcome, StoreError> {
         self.prepare().await?;
         let mut writer = self.writers.lend().await?;
-        let mut filed = file(writer.connection(), batch, ticket).await;
-        // A connection that lay idle may be dead, or from before a change. With a ticket it is safe to try again on a new one.
-        if let Err(StoreError::Unavailable(_)) = &filed
-            && writer.lay_idle
-            && ticket.is_some()
-        {
-            writer = self.writers.open().await?;
-            filed = file(writer.connection(), batch, ticket).await;
-        }
-        if filed.is_ok() {
-            self.writers.give_back(writer);
-        }
-        filed
+        let outcome = filing::record(writer.connection(), batch, id).await?;
+        self.writers.give_back(writer);
+        Ok(outcome)
     }
 }
 
-/// Asks before anything is filed again after an outage, when the server may be another one.
+/// Asks before anything is recorded again after an outage, when the server may be another one.
 async fn try_write(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query(TRY_WRITE).execute(&mut *connection).await?;
     sqlx::query(LIFT_CHANGE_NUMBERS).execute(connection).await?;
     Ok(())
-}
-
-async fn file(
-    connection: &mut PgConnection,
-    batch: &[NewDelivery],
-    ticket: Option<Ticket>,
-) -> Result<Filed, StoreError> {
-    let mut sorted = Sorted::new(batch);
-    match file_plain(connection, &mut sorted, ticket).await? {
-        Some(true) => Ok(Filed::Now(sorted.into_recorded())),
-        Some(false) => Ok(Filed::Before),
-        None => file_any(connection, batch, sorted, ticket).await,
-    }
 }

@@ -1,7 +1,7 @@
-//! The connections that file batches.
+//! The connections that record batches.
 //!
-//! They are no part of the pool: what files takes a connection as it is, without asking it first, and throws it away when
-//! anything but success came of it, be it a caller who would not wait any longer.
+//! They are not part of the pool. One is lent as it is, without a check, and closed after anything but success, also when
+//! the caller gave up.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,14 +26,12 @@ struct Idle {
     is_closed: bool,
 }
 
-/// A connection that is lent. Dropping it closes it, and those that lie idle: what made it unfit to be given back, or the
-/// caller too impatient, has most likely come over them, too, and each would be found out by another wait.
+/// A connection that is lent. Dropping it closes it and the idle ones: whatever made it fail has most likely happened to
+/// them, too, and each would cost another wait.
 #[derive(Debug)]
 pub(super) struct Writer {
     connection: Option<PgConnection>,
     idle: Arc<Mutex<Idle>>,
-    /// Whether it was used before, so that the server may have left since.
-    pub(super) lay_idle: bool,
 }
 
 impl Writer {
@@ -79,21 +77,20 @@ impl Writers {
             idle.connections.pop()
         };
         match idle {
-            Some(connection) => Ok(self.writer(connection, true)),
+            Some(connection) => Ok(self.writer(connection)),
             None => self.open().await,
         }
     }
 
     /// A new connection.
     pub(super) async fn open(&self) -> Result<Writer, sqlx::Error> {
-        Ok(self.writer(connect(&self.options).await?, false))
+        Ok(self.writer(connect(&self.options).await?))
     }
 
-    fn writer(&self, connection: PgConnection, lay_idle: bool) -> Writer {
+    fn writer(&self, connection: PgConnection) -> Writer {
         Writer {
             connection: Some(connection),
             idle: Arc::clone(&self.idle),
-            lay_idle,
         }
     }
 

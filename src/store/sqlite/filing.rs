@@ -1,4 +1,4 @@
-//! The steps of a transaction that files a batch.
+//! The steps of a transaction that records a batch.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::types::Json;
 use sqlx::{Row, Sqlite};
 
-use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
+use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Time};
 use crate::store::batch::{Bundle, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
 use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::tally::Tally;
-use crate::store::{Filed, StoreError, Ticket};
+use crate::store::{BatchId, BatchOutcome, StoreError};
 
 /// One row's values; `revision` is 1.
 macro_rules! row {
@@ -39,8 +39,8 @@ macro_rules! sixteen_rows {
     };
 }
 
-/// Files contents that are new or copies of what their jobs show; any other is left alone.
-macro_rules! file {
+/// Records contents that are new or copies of what their jobs show; any other is left alone.
+macro_rules! record {
     ($rows:ident) => {
         concat!(
             "insert into jobs (",
@@ -63,16 +63,16 @@ macro_rules! file {
     };
 }
 
-/// The statements that file so many at once. Each is a way to SQLite's thread and back, which takes longer than its work.
-const FILE: [(usize, &str); 3] = [
-    (16, file!(sixteen_rows)),
-    (4, file!(four_rows)),
-    (1, file!(row)),
+/// The statements that record so many at once. Each is a way to SQLite's thread and back, which takes longer than its work.
+const RECORD: [(usize, &str); 3] = [
+    (16, record!(sixteen_rows)),
+    (4, record!(four_rows)),
+    (1, record!(row)),
 ];
 
-const ADMIT: &str = "insert into writers (id, last_batch, wrote_at) values ($1, $2, $3) \
-     on conflict (id) do update set last_batch = excluded.last_batch, wrote_at = excluded.wrote_at \
-         where last_batch < excluded.last_batch";
+const ADMIT: &str = "insert into batches (id) values ($1) on conflict (id) do nothing";
+
+const IS_CANCELLED: &str = "select is_cancelled from batches where id = $1";
 
 const TAKE_IDS: &str = "update delivery_ids set last = last + $1 returning last";
 
@@ -84,23 +84,24 @@ const JOB: &str = concat!(
     " from jobs where account = $1 and msg_id = $2"
 );
 
-/// Files a batch.
-pub(super) async fn file(
+/// Records a batch.
+pub(super) async fn record(
     connection: &mut SqliteConnection,
-    mut sorted: Sorted<'_>,
-    ticket: Option<Ticket>,
-) -> Result<Filed, StoreError> {
-    if let Some(ticket) = ticket
-        && !admit(connection, ticket, sorted.filed_at()).await?
+    batch: &[NewDelivery],
+    id: Option<BatchId>,
+) -> Result<BatchOutcome, StoreError> {
+    if let Some(id) = id
+        && let Some(outcome) = admit(connection, id).await?
     {
-        return Ok(Filed::Before);
+        return Ok(outcome);
     }
+    let mut sorted = Sorted::new(batch);
     let mut id = take_ids(connection, sorted.len()).await?;
     let contents = sorted.contents.clone();
     let mut rest = &contents[..];
-    for (size, statement) in FILE {
+    for (size, statement) in RECORD {
         while let Some((chunk, after)) = rest.split_at_checked(size) {
-            let filed = file_contents(connection, statement, id, chunk).await?;
+            let filed = record_contents(connection, statement, id, chunk).await?;
             for bundle in chunk {
                 id += 1;
                 match filed.get(&bundle.key()) {
@@ -133,21 +134,30 @@ pub(super) async fn file(
             sorted.note_new(&bundle);
         }
     }
-    Ok(Filed::Now(sorted.into_recorded()))
+    Ok(BatchOutcome::Recorded(sorted.into_recorded()))
 }
 
+/// Notes the id of a batch; what became of the batch, if the id is there already.
 async fn admit(
     connection: &mut SqliteConnection,
-    ticket: Ticket,
-    written_at: Time,
-) -> Result<bool, StoreError> {
+    id: BatchId,
+) -> Result<Option<BatchOutcome>, StoreError> {
     let done = sqlx::query(ADMIT)
-        .bind(&ticket.writer[..])
-        .bind(ticket.number)
-        .bind(written_at)
-        .execute(connection)
+        .bind(&id.0[..])
+        .execute(&mut *connection)
         .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let is_cancelled: bool = sqlx::query_scalar(IS_CANCELLED)
+        .bind(&id.0[..])
+        .fetch_one(connection)
+        .await?;
+    Ok(Some(if is_cancelled {
+        BatchOutcome::Cancelled
+    } else {
+        BatchOutcome::RecordedBefore
+    }))
 }
 
 /// Takes that many ids; the one before the first.
@@ -165,7 +175,7 @@ pub(super) async fn next_change(connection: &mut SqliteConnection) -> Result<i64
 }
 
 /// (account, `msg_id`) → copies of what shows now, of those that were filed. Their ids come after `id`.
-async fn file_contents<'b>(
+async fn record_contents<'b>(
     connection: &mut SqliteConnection,
     statement: &'static str,
     mut id: i64,
@@ -236,9 +246,9 @@ async fn revise(
     bundle: &Bundle<'_>,
 ) -> Result<bool, StoreError> {
     // The content of an earlier bundle may be what its job shows by now.
-    let [.., (_, statement)] = FILE;
+    let [.., (_, statement)] = RECORD;
     let alone = std::slice::from_ref(bundle);
-    let filed = file_contents(connection, statement, id - 1, alone).await?;
+    let filed = record_contents(connection, statement, id - 1, alone).await?;
     if let Some(times) = filed.get(&bundle.key()) {
         return Ok(*times == bundle.times);
     }

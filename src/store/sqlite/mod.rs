@@ -10,18 +10,18 @@ pub use backup::BackupError;
 pub(super) use open::open_file;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, Transaction};
 
-use super::batch::Sorted;
 use super::copy::{CopySide, Side};
 use super::hours::Part;
 use super::{
-    Announcements, Change, ChangeKey, DeliveryFilter, DeliveryKey, Filed, Inspection, JobFilter,
-    JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, SealedTotal, Store, StoreError, Ticket,
-    changes, client_uses, hours, inspection, prune, query, row, sealed, totals,
+    Announcements, BatchId, BatchOutcome, Change, ChangeKey, DeliveryFilter, DeliveryKey,
+    Inspection, JobFilter, JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, SealedTotal,
+    Store, StoreError, changes, client_uses, hours, inspection, prune, query, row, sealed, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
@@ -40,6 +40,12 @@ const PRUNE_OTHERS: &str = "delete from other_deliveries where id in ( \
          order by received_at, id limit $2)";
 
 const LATEST_CHANGE: &str = "select last from delivery_ids";
+
+const CANCEL: &str = "insert into batches (id, is_cancelled) values ($1, 1) \
+     on conflict (id) do update set id = excluded.id returning is_cancelled";
+
+const FORGET_BATCHES: &str = "delete from batches where id in ( \
+         select id from batches where filed_at < cast(unixepoch('subsec') * 1000 as integer) - $1 order by filed_at limit $2)";
 
 /// One SQLite file: one connection that writes, and some that read.
 #[derive(Debug)]
@@ -74,15 +80,32 @@ impl Store for SqliteStore {
     async fn record(
         &self,
         batch: &[NewDelivery],
-        ticket: Option<Ticket>,
-    ) -> Result<Filed, StoreError> {
+        id: Option<BatchId>,
+    ) -> Result<BatchOutcome, StoreError> {
         let mut transaction = self.begin().await?;
-        let filed = filing::file(&mut transaction, Sorted::new(batch), ticket).await?;
-        if filed != Filed::Before {
+        let outcome = filing::record(&mut transaction, batch, id).await?;
+        if matches!(outcome, BatchOutcome::Recorded(_)) {
             sealed::limit_on_sqlite(&mut transaction, batch).await?;
         }
         transaction.commit().await?;
-        Ok(filed)
+        Ok(outcome)
+    }
+
+    async fn cancel(&self, id: BatchId) -> Result<bool, StoreError> {
+        let is_cancelled = sqlx::query_scalar(CANCEL)
+            .bind(&id.0[..])
+            .fetch_one(&self.writer)
+            .await?;
+        Ok(is_cancelled)
+    }
+
+    async fn forget_batches(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        let done = sqlx::query(FORGET_BATCHES)
+            .bind(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+            .bind(i64::from(limit))
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected())
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError> {
@@ -298,14 +321,6 @@ impl Store for SqliteStore {
             shown: shown.rows_affected(),
             others: others.rows_affected(),
         })
-    }
-
-    async fn forget_writers(&self, before: Time) -> Result<u64, StoreError> {
-        let done = sqlx::query(prune::FORGET_WRITERS)
-            .bind(before)
-            .execute(&self.writer)
-            .await?;
-        Ok(done.rows_affected())
     }
 
     async fn copy_source(&self) -> Result<CopySide, StoreError> {

@@ -1,7 +1,7 @@
 //! Job results in the form in which WeChat pushes them, and as the store receives them.
 
 use qunfa::domain::{NewDelivery, Reading, Time};
-use qunfa::store::{Filed, Recorded, Store, StoreError};
+use qunfa::store::{BatchOutcome, Recorded, Store, StoreError};
 use qunfa::wechat;
 use sha2::{Digest, Sha256};
 
@@ -103,13 +103,13 @@ pub(crate) fn at(millisecond: i64) -> Time {
     Time::from_milliseconds(millisecond).unwrap()
 }
 
-/// Files one delivery, in a batch of its own and without a ticket.
+/// Records one delivery, in a batch of its own and without an id.
 pub(crate) async fn record(
     store: &dyn Store,
     delivery: NewDelivery,
 ) -> Result<Recorded, StoreError> {
     match store.record(&[delivery], None).await? {
-        Filed::Now(recorded) => Ok(recorded[0]),
-        Filed::Before => panic!("it has no ticket"),
+        BatchOutcome::Recorded(recorded) => Ok(recorded[0]),
+        other => panic!("it has no id: {other:?}"),
     }
 }

@@ -1,5 +1,5 @@
-//! What stands in for a database that is away: the spool, and a gate that remembers that it is away, so that not every
-//! delivery has to find out by itself.
+//! The fallback while the database is away: the spool, and a gate that remembers that the database is away, so that not
+//! every push has to find out for itself.
 
 use std::error::Error;
 
@@ -7,18 +7,18 @@ use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use crate::domain::NewDelivery;
-use crate::store::{Spool, StoreError, Ticket};
+use crate::store::{BatchId, Spool, StoreError};
 
 /// The spool and the gate before the database.
 #[derive(Debug)]
-pub(super) struct Backup {
+pub(super) struct Fallback {
     pub(super) spool: Spool,
     pub(super) gate: Gate,
     /// Something was put into the spool.
     pub(super) filled: Notify,
 }
 
-impl Backup {
+impl Fallback {
     pub(super) fn new(spool: Spool, gate: Gate) -> Self {
         Self {
             spool,
@@ -35,25 +35,14 @@ impl Backup {
         }
     }
 
+    /// Puts a batch into the spool. `id`: the one that it was sent under, if the database may have recorded it.
     pub(super) async fn put(
         &self,
         batch: &[NewDelivery],
-        ticket: Option<Ticket>,
+        id: Option<BatchId>,
     ) -> Result<(), StoreError> {
-        self.spool.put(batch, ticket).await?;
+        self.spool.put(batch, id).await?;
         self.filled.notify_one();
-        Ok(())
-    }
-
-    /// Keeps in the spool what the database refuses for its content.
-    pub(super) async fn set_aside(
-        &self,
-        batch: &[NewDelivery],
-        refusal: &str,
-    ) -> Result<(), StoreError> {
-        for delivery in batch {
-            self.spool.put_refused(delivery, refusal).await?;
-        }
         Ok(())
     }
 }
