@@ -51,6 +51,8 @@ enum News {
     Changed(Arc<Change>),
     /// Something before was not handed out.
     Skipped,
+    /// The database cannot be read: followers end, so that nobody takes silence for "nothing changed".
+    Away,
 }
 
 /// The task that reads for all.
@@ -118,7 +120,8 @@ impl Feed {
 }
 
 impl Follower {
-    /// The next change; none when the feed has stopped. Nothing is lost when it is not awaited to the end.
+    /// The next change; none when the feed has stopped, or its database is away. Nothing is lost when it is not awaited to
+    /// the end.
     ///
     /// # Errors
     /// [`StoreError`] when what was missed cannot be read.
@@ -145,7 +148,7 @@ impl Follower {
                 // It was read before.
                 Ok(News::Changed(_)) => {}
                 Ok(News::Skipped) | Err(RecvError::Lagged(_)) => self.is_behind = true,
-                Err(RecvError::Closed) => return Ok(None),
+                Ok(News::Away) | Err(RecvError::Closed) => return Ok(None),
             }
         }
     }
@@ -174,6 +177,7 @@ impl Distributor {
                 let handed_out = handed_out.unwrap_or(Err(StoreError::TimedOut));
                 if let Err(error) = &handed_out {
                     debug!(%error, "changes cannot be read");
+                    self.tell(News::Away);
                     self.rest();
                 }
                 sleep(PAUSE).await;

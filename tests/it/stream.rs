@@ -5,7 +5,9 @@ use rustix::process::Signal;
 
 use crate::support::sse::EventStream;
 use crate::support::wire::Wire;
-use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores};
+use crate::support::{
+    Backend, Event, PLAIN, Proxy, SAFE, Server, Setup, Way, eventually, on_both_stores,
+};
 
 /// More than are read at once, and than wait for a slow follower.
 const MANY: i64 = 1500;
@@ -167,6 +169,29 @@ async fn followers_that_never_read_hold_up_no_push() {
     server.accepts_quickly().await;
     let expected: Vec<_> = (1..=500).collect();
     assert_eq!(msg_ids_up_to(&mut stream, 500).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_while_the_database_is_away_and_resumes_without_a_gap() {
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    let server = Setup::default().start_on(database);
+    let (mut stream, _) = EventStream::follow(&server, "", None).await;
+    push_all(&server, [1]).await;
+    let mut last = stream.job().await.id;
+    proxy.set(Way::Refused);
+    while let Some(block) = stream.block().await {
+        last = block.id;
+    }
+    push_all(&server, [2]).await;
+    assert_eq!(server.get("/api/v1/stream").await.status(), 503);
+    proxy.set(Way::Open);
+    eventually("what waited is in the database", async || {
+        server.json("/readyz").await.1["status"] == "ready"
+    })
+    .await;
+    let (mut stream, _) = EventStream::follow(&server, "", Some(&last)).await;
+    assert_eq!(stream.job().await.msg_id(), 2);
 }
 
 #[tokio::test]

@@ -33,7 +33,8 @@ const UNBUFFERED: (&str, &str) = ("x-accel-buffering", "no");
 ///
 /// `event: job` with a Job as `data` whenever a job is new, shows other values or has a new `revision`; several changes in
 /// short order may come as one. Each block has an `id` to resume from; one without data keeps the connection alive. The server
-/// ends streams when it stops, and those of readers that stall: connect again with the last id, and nothing is missed.
+/// ends streams when it stops or its database is away, and those of readers that stall: connect again with the last id, and
+/// nothing is missed.
 #[utoipa::path(
     get,
     path = "/api/v1/stream",
