@@ -181,6 +181,14 @@ fn urls(
     let mut lines: Vec<_> = urls.collect();
     let page = format!("the page, for browsers: http://{}/", reachable(api_address));
     lines.insert(0, page);
+    if let Some(url) = &config.server.public_url
+        && config.api.listen.is_none()
+    {
+        let line = format!(
+            "the page, for your colleagues: {url}/ once the proxy lets them in (docs/OPERATIONS.md, \"Open the page to your colleagues\")"
+        );
+        lines.insert(1, line);
+    }
     if api_address != address {
         lines.insert(0, format!("the API listens on {api_address}"));
     }

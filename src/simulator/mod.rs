@@ -19,7 +19,7 @@ use crate::domain::Time;
 
 pub use history::{History, PastEvent};
 pub use load::{Histogram, Load, LoadError, Report, Trouble};
-pub use sample::{NoMsgId, Sample, with_msg_id};
+pub use sample::{NoElement, Sample, with_create_time, with_msg_id};
 pub use sealing::{Sender, SignedPush};
 
 /// WeChat gives up after 5 s.

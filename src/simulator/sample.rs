@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::domain::MsgId;
 
-/// A built-in event. The ids differ, so that samples do not revise each other.
+/// A built-in event. Each has a fixed `MsgID`, its own, and a fixed `CreateTime`, for tests; `simulate push` replaces both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sample {
     /// Sent; no articles, job 1000000041.
@@ -44,7 +44,7 @@ impl Sample {
         }
     }
 
-    /// The event as XML.
+    /// The event as XML, with the fixed values.
     pub const fn xml(self) -> &'static str {
         match self {
             Self::Success => include_str!("samples/success.xml"),
@@ -73,32 +73,46 @@ impl FromStr for Sample {
     }
 }
 
-/// The event has no `MsgID` that could be replaced.
+/// The event has no such element that could be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event has no MsgID that could be replaced")]
-pub struct NoMsgId;
+#[error("the event has no {0} that could be replaced")]
+pub struct NoElement(&'static str);
 
 /// The event with another `MsgID`; every other byte stays.
 ///
 /// # Errors
-/// [`NoMsgId`] when it has none.
-pub fn with_msg_id(event: &str, msg_id: MsgId) -> Result<String, NoMsgId> {
-    let (start, end) = xml_value(event)
-        .or_else(|| json_value(event))
-        .ok_or(NoMsgId)?;
-    Ok(format!("{}{msg_id}{}", &event[..start], &event[end..]))
+/// [`NoElement`] when it has none.
+pub fn with_msg_id(event: &str, msg_id: MsgId) -> Result<String, NoElement> {
+    with_number(event, "MsgID", msg_id.get())
 }
 
-fn xml_value(event: &str) -> Option<(usize, usize)> {
-    let start = event.find("<MsgID>")? + "<MsgID>".len();
-    let end = start + event[start..].find("</MsgID>")?;
+/// The event with another `CreateTime`, in seconds since 1970; every other byte stays.
+///
+/// # Errors
+/// [`NoElement`] when it has none.
+pub fn with_create_time(event: &str, seconds: i64) -> Result<String, NoElement> {
+    with_number(event, "CreateTime", seconds)
+}
+
+fn with_number(event: &str, name: &'static str, number: i64) -> Result<String, NoElement> {
+    let (start, end) = xml_value(event, name)
+        .or_else(|| json_value(event, name))
+        .ok_or(NoElement(name))?;
+    Ok(format!("{}{number}{}", &event[..start], &event[end..]))
+}
+
+fn xml_value(event: &str, name: &str) -> Option<(usize, usize)> {
+    let opening = format!("<{name}>");
+    let start = event.find(&opening)? + opening.len();
+    let end = start + event[start..].find(&format!("</{name}>"))?;
     Some((start, end))
 }
 
-fn json_value(event: &str) -> Option<(usize, usize)> {
-    let name = event.find("\"MsgID\"")? + "\"MsgID\"".len();
+fn json_value(event: &str, name: &str) -> Option<(usize, usize)> {
+    let name = format!("\"{name}\"");
+    let after = event.find(&name)? + name.len();
     let digits = |character: char| character.is_ascii_digit();
-    let start = name + event[name..].find(digits)?;
+    let start = after + event[after..].find(digits)?;
     let length = event[start..].find(|character| !digits(character))?;
     Some((start, start + length))
 }
@@ -130,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_replaced_and_nothing_else() {
+    fn one_number_is_replaced_and_nothing_else() {
         let seven = MsgId::new(7).unwrap();
         assert_eq!(
             with_msg_id("<xml><MsgID>12</MsgID></xml>", seven).as_deref(),
@@ -140,6 +154,11 @@ mod tests {
             with_msg_id(r#"{"MsgID": "12", "A": 1}"#, seven).as_deref(),
             Ok(r#"{"MsgID": "7", "A": 1}"#)
         );
-        assert_eq!(with_msg_id("<xml/>", seven), Err(NoMsgId));
+        assert_eq!(with_msg_id("<xml/>", seven), Err(NoElement("MsgID")));
+        assert_eq!(
+            with_create_time("<xml><CreateTime>12</CreateTime><MsgID>12</MsgID></xml>", 7)
+                .as_deref(),
+            Ok("<xml><CreateTime>7</CreateTime><MsgID>12</MsgID></xml>")
+        );
     }
 }

@@ -1,9 +1,12 @@
 //! `serve` without any configuration makes the account `demo`, and what it prints can be typed as it stands.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::browser::Browser;
 use crate::support::server::client;
 use crate::support::workplace::{Ended, Workplace, ended, permissions};
 
@@ -102,6 +105,107 @@ async fn the_printed_command_pushes_a_sample_as_it_stands() {
     }
 }
 
+/// What the READMEs show for the trial, as pieces between the places that they leave out, without ids and times.
+fn shown_trial(readme: &str) -> (Vec<String>, Vec<String>) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(readme);
+    let text = fs::read_to_string(path).unwrap();
+    let blocks = text.split("```console\n").skip(1);
+    let mut blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let pushes = blocks.next().unwrap().lines();
+    let pushes = pushes.filter_map(|line| line.strip_prefix("$ target/release/qunfa "));
+    let (curl, answer) = blocks.next().unwrap().split_once('\n').unwrap();
+    assert_eq!(curl, "$ curl -s http://127.0.0.1:8080/api/v1/jobs");
+    let answer: String = answer.lines().map(str::trim).collect();
+    let pieces = without_ids_and_times(&answer);
+    (
+        pushes.map(str::to_owned).collect(),
+        pieces
+            .split('…')
+            .map(|piece| piece.trim().to_owned())
+            .collect(),
+    )
+}
+
+fn without_ids_and_times(json: &str) -> String {
+    let mut text = json.to_owned();
+    for name in ["msg_id", "finished_at"] {
+        let start = format!("\"{name}\":\"");
+        let mut parts: Vec<_> = text.split(&start).collect();
+        for part in &mut parts[1..] {
+            *part = part.split_once('"').unwrap().1;
+        }
+        text = parts.join(&format!("{start}\""));
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trial_of_the_readmes_comes_out_as_shown_and_fills_the_page() {
+    let (pushes, pieces) = shown_trial("README.md");
+    assert_eq!(
+        (&pushes, &pieces),
+        (
+            &shown_trial("README.zh-CN.md").0,
+            &shown_trial("README.zh-CN.md").1
+        )
+    );
+    assert_eq!(
+        (pushes.len(), pieces.len()),
+        (2, 5),
+        "{pushes:?} {pieces:?}"
+    );
+
+    let place = Workplace::new();
+    let serving = place.serve(&[], &[]).await;
+    let address = serving.address.to_string();
+    for push in pushes {
+        let arguments: Vec<_> = push.split(' ').collect();
+        let pushed = place
+            .run_with(&[("QUNFA_SERVER__LISTEN", &address)], &arguments)
+            .with_code(0);
+        assert!(
+            pushed
+                .output
+                .lines()
+                .all(|line| line.contains(" 200 success ")),
+            "{pushed:?}"
+        );
+    }
+    let answer = client()
+        .get(serving.url("/api/v1/jobs"))
+        .send()
+        .await
+        .unwrap();
+    let answer = without_ids_and_times(&answer.text().await.unwrap());
+    let mut rest = &*answer;
+    for piece in &pieces {
+        let (_, after) = rest
+            .split_once(piece.as_str())
+            .unwrap_or_else(|| panic!("{piece}: {answer}"));
+        rest = after;
+    }
+
+    let browser = Browser::start().await;
+    browser.open(&serving.url("/")).await;
+    browser
+        .until("document.querySelector('.tile .value')?.textContent === '2'")
+        .await;
+    browser
+        .until("document.querySelectorAll('.chart canvas').length === 2")
+        .await;
+    browser.shows("Every account had a result").await;
+    // Pushed again, it is a new job, which the open page shows.
+    place
+        .run_with(
+            &[("QUNFA_SERVER__LISTEN", &address)],
+            &["simulate", "push", "--account", "demo"],
+        )
+        .with_code(0);
+    browser
+        .until("document.querySelector('.tile .value')?.textContent === '3'")
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configured_account_leaves_no_room_for_demo() {
     let variables = [
@@ -123,6 +227,19 @@ async fn a_configured_account_leaves_no_room_for_demo() {
     );
     assert!(!serving.talk().contains("CANARY"));
     assert_eq!(printed_commands(&banner), [""; 0]);
+    let page =
+        "\nthe page, for your colleagues: https://wx.example.com/in/ once the proxy lets them in";
+    assert!(banner.contains(page), "{banner}");
+    drop(serving);
+    // With a listener of its own the page is not where the callback is.
+    let variables = [
+        variables[0],
+        variables[1],
+        variables[2],
+        ("QUNFA_API__LISTEN", "127.0.0.1:0"),
+    ];
+    let banner = place.serve(&variables, &[]).await.output();
+    assert!(!banner.contains("colleagues"), "{banner}");
 }
 
 #[test]

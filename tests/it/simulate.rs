@@ -4,19 +4,22 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 
+use qunfa::domain::Time;
+use qunfa::simulator::Sample;
+
 use crate::support::workplace::{Ended, ended, unused_address};
 use crate::support::{
     Account, Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, fixture, on_both_stores,
 };
 
-/// The built-in events, their jobs and outcomes.
-const SAMPLES: [(&str, &str, &str); 6] = [
-    ("success", "1000000041", "sent"),
-    ("articles", "3147483999", "sent"),
-    ("rejected", "1000000042", "rejected"),
-    ("failed", "1000000043", "failed"),
-    ("minimal", "2347000001", "sent"),
-    ("unknown-code", "1000000044", "rejected"),
+/// The built-in events and their outcomes.
+const SAMPLES: [(&str, &str); 6] = [
+    ("success", "sent"),
+    ("articles", "sent"),
+    ("rejected", "rejected"),
+    ("failed", "failed"),
+    ("minimal", "sent"),
+    ("unknown-code", "rejected"),
 ];
 
 /// `simulate push` beside that server, with its configuration.
@@ -59,16 +62,48 @@ fn file(server: &Server, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 }
 
 on_both_stores! {
-    async fn every_sample_is_one_job(backend: Backend) {
+    async fn every_sample_is_a_new_job_of_now(backend: Backend) {
         let server = Server::start(backend).await;
-        for (sample, msg_id, outcome) in SAMPLES {
+        let before = Time::now().seconds();
+        for (sample, _) in SAMPLES.into_iter().chain(SAMPLES) {
             let pushed = push(&server, &["--account", "plain", "--sample", sample]).with_code(0);
             assert!(pushed.output.starts_with("1/1 200 success"), "{pushed:?}");
-            let job = server.job(&PLAIN, msg_id).await;
+        }
+        let mut jobs = server.items("/api/v1/jobs").await;
+        assert_eq!(jobs.len(), 12);
+        // The ids rise, and with them the time.
+        jobs.sort_by_key(|job| job["msg_id"].as_str().unwrap().parse::<i64>().unwrap());
+        for (job, (sample, outcome)) in jobs.iter().zip(SAMPLES.into_iter().chain(SAMPLES)) {
             assert_eq!(job["outcome"], outcome, "{sample}");
+            assert_eq!((job["deliveries"].as_i64(), job["revision"].as_i64()), (Some(1), Some(1)));
+            let finished = Time::parse_rounding_down(job["finished_at"].as_str().unwrap()).unwrap();
+            assert!((before..=Time::now().seconds()).contains(&finished.seconds()), "{job}");
         }
         let unparsed = server.items("/api/v1/deliveries?state=unparsed").await;
         assert!(unparsed.is_empty(), "{unparsed:?}");
+    }
+
+    async fn a_sample_with_both_numbers_given_is_always_the_same_bytes(backend: Backend) {
+        let server = Server::start(backend).await;
+        for sample in Sample::ALL {
+            let event = String::from_utf8(fixture(&format!("../../src/simulator/samples/{}.xml", sample.as_str()))).unwrap();
+            let number = |name: &str| {
+                let (_, rest) = event.split_once(&format!("<{name}>")).unwrap();
+                rest.split_once('<').unwrap().0.to_owned()
+            };
+            let (msg_id, create_time) = (number("MsgID"), number("CreateTime"));
+            let arguments = ["--account", "safe", "--sample", sample.as_str(), "--msg-id", &msg_id, "--create-time", &create_time];
+            for _ in 0..2 {
+                push(&server, &arguments).with_code(0);
+            }
+            let received = server.items(&format!("/api/v1/jobs/safe/{msg_id}/deliveries")).await;
+            let [delivery] = &received[..] else { panic!("{received:?}") };
+            assert_eq!(delivery["body"], event.as_str());
+            assert_eq!(delivery["times"], 2);
+        }
+        let arguments = ["--account", "safe", "--msg-id", "7", "--create-time", "1398000000"];
+        push(&server, &arguments).with_code(0);
+        assert_eq!(server.job(&SAFE, "7").await["finished_at"], "2014-04-20T13:20:00Z");
     }
 
     async fn repeats_are_copies_of_one_revision(backend: Backend) {
@@ -92,7 +127,6 @@ async fn every_mode_is_pushed_by_url() {
         let arguments = described(&server, &account);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         push(&server, &arguments).with_code(0);
-        assert_eq!(server.job(&account, "1000000041").await["deliveries"], 1);
         // The token may stand in a file, with a line end or without.
         for content in [account.token.to_owned(), format!("{}\n", account.token)] {
             let path = file(&server, "token", content);
@@ -101,7 +135,8 @@ async fn every_mode_is_pushed_by_url() {
             arguments[3] = path.to_str().unwrap();
             push(&server, &arguments).with_code(0);
         }
-        assert_eq!(server.job(&account, "1000000041").await["deliveries"], 3);
+        let query = format!("/api/v1/jobs?account={}", account.name);
+        assert_eq!(server.items(&query).await.len(), 3);
     }
 }
 
@@ -142,6 +177,21 @@ async fn an_event_of_ones_own_is_pushed_byte_for_byte() {
             server.job(&SAFE, "9223372036854775807").await["outcome"],
             "sent"
         );
+        let arguments = [
+            "--account",
+            "safe",
+            "--event",
+            event,
+            "--msg-id",
+            "8",
+            "--create-time",
+            "0",
+        ];
+        push(&server, &arguments).with_code(0);
+        assert_eq!(
+            server.job(&SAFE, "8").await["finished_at"],
+            "1970-01-01T00:00:00Z"
+        );
     }
     let path = file(&server, "event", b"\xff no event");
     let event = path.to_str().unwrap();
@@ -167,8 +217,8 @@ async fn a_sample_for_an_account_with_an_original_id_is_addressed_to_it() {
         PLAIN.toml()
     ));
     let server = setup.start(Backend::Sqlite).await;
-    push(&server, &["--account", "plain"]).with_code(0);
-    let job = server.job(&PLAIN, "1000000041").await;
+    push(&server, &["--account", "plain", "--msg-id", "7"]).with_code(0);
+    let job = server.job(&PLAIN, "7").await;
     assert_eq!(job["to_user_name"], "gh_ffffffffffff");
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -10,10 +11,12 @@ use clap::builder::PossibleValuesParser;
 use super::target::TargetArgs;
 use crate::cli::{Failure, Outcome};
 use crate::config::{ConfigError, Settings};
-use crate::domain::MsgId;
-use crate::simulator::{Sample, Simulator, with_msg_id};
+use crate::domain::{MsgId, Time};
+use crate::simulator::{Sample, Simulator, with_create_time, with_msg_id};
 
 const MAX_REPEAT: u32 = 100_000;
+/// The last second of the year 9999.
+const MAX_CREATE_TIME: i64 = 253_402_300_799;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PushArgs {
@@ -25,9 +28,12 @@ pub(in crate::cli) struct PushArgs {
     /// Push a built-in event
     #[arg(long, value_parser = PossibleValuesParser::new(Sample::ALL.map(Sample::as_str)), default_value = "success")]
     sample: String,
-    /// Put this `MsgID` into the event
+    /// Put this `MsgID` into the event [default: a new one for a built-in event]
     #[arg(long, value_name = "N")]
     msg_id: Option<MsgId>,
+    /// Put this `CreateTime` into the event, in seconds since 1970 [default: now for a built-in event]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=MAX_CREATE_TIME))]
+    create_time: Option<i64>,
     /// How many times in all; a repeat is the same body with a new timestamp, nonce and signature
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REPEAT)))]
     repeat: u32,
@@ -68,27 +74,42 @@ pub(in crate::cli) async fn push(
     Ok(())
 }
 
+/// The event to push: a file as it is, or a built-in event as if it had just happened, unless the arguments say otherwise.
 fn message(arguments: &PushArgs, original_id: Option<&str>) -> anyhow::Result<Vec<u8>> {
-    let message = if let Some(path) = &arguments.event {
-        std::fs::read(path)
-            .with_context(|| format!("`--event`: cannot read `{}`", path.display()))?
+    let (message, msg_id, create_time) = if let Some(path) = &arguments.event {
+        let event = std::fs::read(path)
+            .with_context(|| format!("`--event`: cannot read `{}`", path.display()))?;
+        (event, arguments.msg_id, arguments.create_time)
     } else {
         let sample: Sample = arguments
             .sample
             .parse()
             .map_err(|()| anyhow!("`--sample` is not one of the built-in events"))?;
-        match original_id {
-            Some(original_id) => sample.addressed_to(original_id).into_bytes(),
-            None => sample.xml().as_bytes().to_owned(),
-        }
+        let event = match original_id {
+            Some(original_id) => sample.addressed_to(original_id),
+            None => sample.xml().to_owned(),
+        };
+        let msg_id = arguments.msg_id.or_else(new_msg_id);
+        let now = Time::now().seconds();
+        let create_time = arguments.create_time.unwrap_or(now);
+        (event.into_bytes(), msg_id, Some(create_time))
     };
-    match arguments.msg_id {
-        None => Ok(message),
-        Some(msg_id) => {
-            let text = String::from_utf8(message).context("`--msg-id`: the event is not UTF-8")?;
-            Ok(with_msg_id(&text, msg_id)
-                .context("`--msg-id`")?
-                .into_bytes())
-        }
+    if msg_id.is_none() && create_time.is_none() {
+        return Ok(message);
     }
+    let mut text = String::from_utf8(message)
+        .context("`--msg-id` and `--create-time` need an event in UTF-8")?;
+    if let Some(msg_id) = msg_id {
+        text = with_msg_id(&text, msg_id).context("`--msg-id`")?;
+    }
+    if let Some(create_time) = create_time {
+        text = with_create_time(&text, create_time).context("`--create-time`")?;
+    }
+    Ok(text.into_bytes())
+}
+
+/// Rises with time, as WeChat's ids do, and no two commands share one. 15 digits, as spreadsheets round longer numbers.
+fn new_msg_id() -> Option<MsgId> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    MsgId::new(i64::try_from(now.as_micros() / 10).ok()?)
 }
