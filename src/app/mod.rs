@@ -1,5 +1,6 @@
 //! The only wiring: a checked configuration becomes a store, durable acceptance, and routes.
 
+mod clock;
 mod demo;
 mod open_files;
 mod pruning;
@@ -21,11 +22,14 @@ use tracing::{info, warn};
 use crate::config::{Config, StoreUrl};
 use crate::feed::Feed;
 use crate::ingest::{Ingest, SpoolSettings};
-use crate::store::{Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store};
+use crate::store::{
+    Depth, Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store, StoreError,
+};
 use crate::web::{self, ApiSettings, Foundation, Limits, Side, State};
 use crate::wechat::{self, Account, Mode, Token};
 use crate::{server, telemetry};
 
+pub use clock::{ClockCheck, ClockError};
 pub use demo::{DEMO, Demo};
 pub use pruning::prune;
 
@@ -200,18 +204,36 @@ pub async fn open_store(
     })
 }
 
+/// Opens the configured store for a command that works on what is there: it makes neither a file nor tables.
+///
+/// # Errors
+/// When there is no database, or it cannot be opened.
+pub async fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let url = &config.store.url;
+    let migrations = if config.store.migrate {
+        Migrations::Upgrade
+    } else {
+        Migrations::Require
+    };
+    open_store(url, migrations)
+        .await
+        .map_err(|error| match error {
+            OpenStoreError::Missing(_) => error.into(),
+            _ => anyhow::Error::new(error).context(format!("cannot open {url}")),
+        })
+}
+
 /// Opens the store and, for PostgreSQL, the spool.
 async fn open_to_serve(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Option<SpoolSettings>)> {
     let url = &config.store.url;
     let cannot_open = || format!("cannot open {url}");
     let migrations = migrations(config);
     let StoreUrl::Postgres(secret) = url else {
-        return Ok((
-            open_store(url, migrations)
-                .await
-                .with_context(cannot_open)?,
-            None,
-        ));
+        let store = open_store(url, migrations)
+            .await
+            .with_context(cannot_open)?;
+        warn_of_stranded(config).await;
+        return Ok((store, None));
     };
     let path = spool_path(config);
     let spool = Spool::open(&path)
@@ -238,6 +260,42 @@ async fn open_to_serve(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Optio
         read: |body| wechat::read(body).reading,
     };
     Ok((Arc::new(store), Some(spool)))
+}
+
+/// What is left in the spool of a PostgreSQL database after `store.url` was changed to SQLite, where there is such.
+///
+/// # Errors
+/// [`StoreError`] when the spool cannot be read.
+pub async fn stranded(config: &Config) -> Result<Option<Depth>, StoreError> {
+    let path = spool_path(config);
+    if matches!(config.store.url, StoreUrl::Postgres(_)) || !path.exists() {
+        return Ok(None);
+    }
+    let spool = Spool::open(&path).await?;
+    let depth = spool.depth().await;
+    spool.close().await;
+    Ok(Some(depth?).filter(|depth| depth.waiting + depth.refused > 0))
+}
+
+/// What to do about it.
+pub const STRANDED: &str = "put the PostgreSQL `store.url` back and let `serve` move them there; `qunfa copy` then brings everything to SQLite";
+
+async fn warn_of_stranded(config: &Config) {
+    let path = spool_path(config);
+    match stranded(config).await {
+        Ok(None) => {}
+        Ok(Some(depth)) => warn!(
+            spool = %path.display(),
+            waiting = depth.waiting,
+            oldest = depth.oldest.map(tracing::field::display),
+            refused = depth.refused,
+            "the spool holds results for a PostgreSQL database, which this SQLite database does not have: {STRANDED}"
+        ),
+        Err(error) => {
+            let cause = error.source().map(ToString::to_string);
+            warn!(spool = %path.display(), %error, cause, "a spool is left of a PostgreSQL database, and cannot be read");
+        }
+    }
 }
 
 /// Where the spool is, with PostgreSQL, once `serve` has made it.

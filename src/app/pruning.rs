@@ -1,12 +1,12 @@
 //! Removing old raw deliveries little by little, so that nobody who files one waits for long.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::clock::{ClockCheck, ClockError};
 use crate::domain::Time;
 use crate::store::{Prune, Pruned, Store, StoreError};
 
@@ -38,7 +38,9 @@ pub async fn prune(store: &dyn Store, what: &Prune) -> Result<Pruned, StoreError
     Ok(sum)
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn within<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     tokio::time::timeout(PATIENCE, call)
         .await
         .unwrap_or(Err(StoreError::TimedOut))
@@ -66,11 +68,14 @@ async fn forget_old_batches(store: &dyn Store) -> Result<(), StoreError> {
 }
 
 /// Removes raw deliveries that are older than that, now and once an hour, until `shutdown`. Any number of servers may do so.
+/// While this machine's clock seems wrong, nothing is removed.
 pub(super) async fn retain(store: Arc<dyn Store>, age: Duration, shutdown: CancellationToken) {
     let rounds = async {
+        let mut clock = None;
         loop {
-            if let Some(received_before) = Time::now().checked_sub(age) {
-                round(&*store, received_before).await;
+            if let Err(error) = round(&*store, age, &mut clock).await {
+                let source = error.cause();
+                warn!(%error, source, "old raw deliveries could not be removed; trying again in an hour");
             }
             tokio::time::sleep(ROUND).await;
         }
@@ -78,22 +83,31 @@ pub(super) async fn retain(store: Arc<dyn Store>, age: Duration, shutdown: Cance
     shutdown.run_until_cancelled(rounds).await;
 }
 
-async fn round(store: &dyn Store, received_before: Time) {
+async fn round(
+    store: &dyn Store,
+    age: Duration,
+    clock: &mut Option<ClockCheck>,
+) -> Result<(), ClockError> {
+    let check = match clock.take() {
+        Some(check) => check,
+        None => ClockCheck::start(store).await?,
+    };
+    clock.insert(check).check(store).await?;
+    let Some(received_before) = Time::now().checked_sub(age) else {
+        return Ok(());
+    };
     let what = Prune {
         received_before,
         unparsed: false,
         sealed: false,
     };
-    match prune(store, &what).await {
-        Ok(pruned) if pruned == Pruned::default() => {}
-        Ok(pruned) => info!(
+    let pruned = prune(store, &what).await?;
+    if pruned != Pruned::default() {
+        info!(
             deliveries = pruned.shown + pruned.others,
             %received_before,
             "old raw deliveries were removed"
-        ),
-        Err(error) => {
-            let source = error.source().map(ToString::to_string);
-            warn!(%error, source, "old raw deliveries could not be removed; trying again in an hour");
-        }
+        );
     }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::{Failure, Outcome};
-use crate::app::{self, migrations, open_store};
+use crate::app::{self, ClockCheck, ClockError, open_existing};
 use crate::config::Settings;
 use crate::domain::Time;
 use crate::store::{Page, Prune, Store, StoreError};
@@ -17,6 +17,7 @@ const PAGE: u32 = 5000;
 const HOUR: u64 = 3600;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct PruneArgs {
     /// How long ago they were first received, at least: hours, days or weeks, as in 72h, 400d or 52w
     #[arg(long, value_name = "AGE")]
@@ -27,6 +28,9 @@ pub(super) struct PruneArgs {
     /// Also those that are sealed: `qunfa reprocess` cannot open them any more
     #[arg(long)]
     sealed: bool,
+    /// Trust this machine's clock, though nothing was received for a year and a half, or the database's clock disagrees
+    #[arg(long)]
+    trust_clock: bool,
     /// Remove them; without it, only tell how many there are
     #[arg(long)]
     yes: bool,
@@ -73,16 +77,34 @@ pub(super) async fn run(settings: &Settings, arguments: PruneArgs) -> Outcome {
         unparsed: arguments.unparsed,
         sealed: arguments.sealed,
     };
-    let store = open_store(&config.store.url, migrations(&config))
-        .await
-        .with_context(|| format!("cannot open {}", config.store.url))?;
-    let outcome = if arguments.yes {
-        remove(&*store, &what).await
-    } else {
-        tell(&*store, &what).await
+    let store = open_existing(&config).await?;
+    let outcome = async {
+        if !arguments.trust_clock {
+            check_clock(&*store).await?;
+        }
+        if arguments.yes {
+            remove(&*store, &what).await
+        } else {
+            tell(&*store, &what).await
+        }
     };
+    let outcome = outcome.await;
     store.close().await;
     Ok(outcome?)
+}
+
+/// A clock that is years fast would make everything old.
+async fn check_clock(store: &dyn Store) -> anyhow::Result<()> {
+    let checked = match ClockCheck::start(store).await {
+        Ok(clock) => clock.check(store).await,
+        Err(error) => Err(error.into()),
+    };
+    match checked {
+        Err(error @ (ClockError::Skew(_) | ClockError::Ahead { .. })) => Err(anyhow!(
+            "{error}; nothing was removed. If it is right, add `--trust-clock`"
+        )),
+        checked => Ok(checked?),
+    }
 }
 
 async fn remove(store: &dyn Store, what: &Prune) -> anyhow::Result<()> {

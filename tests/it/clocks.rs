@@ -1,46 +1,15 @@
 //! The clock of the system jumps: deadlines do not follow it, and nothing is lost or shown wrongly.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use serde_json::Value;
 
+use crate::support::clock::Clock;
 use crate::support::faults::{ANY_FAULT, Load, rounds};
 use crate::support::{Backend, Event, Proxy, SAFE, Setup, Way, eventually, on_both_stores};
 
 const HOUR: i64 = 3600;
 const DECADE: i64 = 10 * 365 * 24 * HOUR;
-
-/// A clock of a server's own.
-struct Clock {
-    offset: PathBuf,
-}
-
-impl Clock {
-    /// Compiles what puts the clock forward.
-    fn before(setup: Setup, directory: &Path) -> (Setup, Self) {
-        let library = directory.join("clock.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clock.c");
-        let compiler = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .args([library.as_os_str(), source.as_ref()])
-            .output()
-            .unwrap();
-        assert!(compiler.status.success(), "{compiler:?}");
-        let offset = directory.join("offset");
-        let setup = setup
-            .variable("LD_PRELOAD", library.to_str().unwrap())
-            .variable("CLOCK_OFFSET_FILE", offset.to_str().unwrap());
-        (setup, Self { offset })
-    }
-
-    /// Puts the clock forward by that many seconds against the true time, in one step.
-    fn jump(&self, seconds: i64) {
-        let aside = self.offset.with_extension("new");
-        std::fs::write(&aside, seconds.to_string()).unwrap();
-        std::fs::rename(&aside, &self.offset).unwrap();
-    }
-}
 
 /// Accounts in safe mode: in plain mode, whose signature covers no body, a push that seems hours old is refused.
 const ACCOUNTS: [crate::support::Account; 1] = [SAFE];

@@ -8,6 +8,7 @@ use qunfa::store::{
     Store,
 };
 
+use crate::support::clock::Clock;
 use crate::support::events::{self, arrival, at, understood};
 use crate::support::workplace::{Ended, ended};
 use crate::support::{Backend, Event, PLAIN, Server, Setup, eventually, on_both_stores};
@@ -274,6 +275,49 @@ on_both_stores! {
             server.log().contains("old raw deliveries were removed deliveries=5")
         })
         .await;
+    }
+
+    async fn a_clock_that_is_years_fast_removes_nothing(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        fill(&*store, Time::now().milliseconds() - 2 * DAY).await;
+        store.close().await;
+        let setup = Setup::default().toml("[store]\nkeep_raw_days = 30");
+        let (setup, clock) = Clock::before(setup, &database.directory());
+        clock.jump(10 * 365 * 24 * 3600);
+        let server = setup.start_on(database);
+        eventually("the log tells", async || {
+            let log = server.log();
+            log.contains("old raw deliveries could not be removed; trying again in an hour")
+                && log.contains("this machine's clock is ")
+        })
+        .await;
+        let fast = |arguments: &[&str]| {
+            let mut command = server.command();
+            command.envs(clock.variables()).args(["prune", "--older-than", "30d"]).args(arguments);
+            ended(command)
+        };
+        for arguments in [&[] as &[&str], &["--yes"], &["--unparsed", "--yes"]] {
+            let refused = fast(arguments).with_code(1);
+            assert!(refused.talk.contains("--trust-clock") && refused.output.is_empty(), "{refused:?}");
+        }
+        assert_eq!(server.items("/api/v1/deliveries").await.len(), 6);
+        assert_eq!(fast(&["--yes", "--trust-clock"]).with_code(0).output, "deliveries 5\n");
+    }
+
+    async fn an_idle_server_still_removes_what_is_old(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        fill(&*store, Time::now().milliseconds() - 300 * DAY).await;
+        store.close().await;
+        let server = Setup::default().toml("[store]\nkeep_raw_days = 30").start_on(database);
+        eventually("what is old has gone", async || {
+            server.items("/api/v1/deliveries").await.len() == 1
+        })
+        .await;
+        assert_eq!(prune(&server, &["--older-than", "30d", "--unparsed", "--yes"]).with_code(0).output, "deliveries 1\n");
+        // With nothing left but the jobs, too.
+        assert_eq!(prune(&server, &["--older-than", "30d", "--yes"]).with_code(0).output, "deliveries 0\n");
     }
 }
 

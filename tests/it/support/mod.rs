@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod browser;
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod events;
