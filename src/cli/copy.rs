@@ -48,11 +48,6 @@ pub(super) async fn run(settings: &Settings, arguments: CopyArgs) -> Outcome {
             "both are {from}; name another database with `--from` or `--to`"
         )));
     }
-    if let StoreUrl::Sqlite(path) = &from
-        && !path.exists()
-    {
-        return Err(anyhow!("there is no file `{}` to copy from", path.display()).into());
-    }
     let source = open_store(&from, Migrations::Require)
         .await
         .with_context(|| format!("cannot open {from}"))?;

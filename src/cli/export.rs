@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 
 use super::{Failure, Outcome};
-use crate::app::{migrations, open_store};
+use crate::app::open_existing;
 use crate::config::Settings;
 use crate::domain::{AccountName, MsgId, Outcome as JobOutcome, Time};
 use crate::store::JobFilter;
@@ -96,9 +96,7 @@ pub(super) async fn run(settings: &Settings, arguments: ExportArgs) -> Outcome {
         }
     };
     let config = settings.check()?;
-    let store = open_store(&config.store.url, migrations(&config))
-        .await
-        .with_context(|| format!("cannot open {}", config.store.url))?;
+    let store = open_existing(&config).await?;
     let export = Export::new(Arc::clone(&store), arguments.filter.filter(), format);
     let outcome = match &arguments.file {
         Some(path) => into_file(export, path).await,

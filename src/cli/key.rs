@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Outcome;
-use crate::app::{migrations, open_store};
+use crate::app::open_existing;
 use crate::config::{Api, Config, Settings};
 use crate::domain::{AccountName, Accounts, ApiClient, ApiKeyHash, Time};
 
@@ -41,9 +41,7 @@ pub(super) async fn list(settings: &Settings) -> Outcome {
 
 /// When each client has last used its key.
 async fn uses(config: &Config) -> anyhow::Result<BTreeMap<String, Time>> {
-    let store = open_store(&config.store.url, migrations(config))
-        .await
-        .with_context(|| format!("cannot open {}", config.store.url))?;
+    let store = open_existing(config).await?;
     let uses = store.client_uses().await;
     store.close().await;
     uses.context("cannot read when keys were used")

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, anyhow};
 
 use super::{Failure, Outcome, ReprocessArgs};
-use crate::app::{DEMO, migrations, open_store};
+use crate::app::{DEMO, open_existing};
 use crate::config::{Config, Settings};
 use crate::domain::{AccountName, Delivery, DeliveryState, Time};
 use crate::store::{DeliveryFilter, DeliveryKey, Page, Reread, Store};
@@ -31,9 +31,7 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
             "there is no account `{account}` in the configuration"
         )));
     }
-    let store = open_store(&config.store.url, migrations(&config))
-        .await
-        .with_context(|| format!("cannot open {}", config.store.url))?;
+    let store = open_existing(&config).await?;
     let filter = DeliveryFilter {
         account: arguments.account,
         state: (!arguments.all).then_some(DeliveryState::Unparsed),

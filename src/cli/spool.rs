@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::{Failure, Outcome};
-use crate::app::spool_path;
+use crate::app::{STRANDED, spool_path};
 use crate::config::{Settings, StoreUrl};
 use crate::store::{Depth, Spool, Spooled};
 
@@ -20,12 +20,13 @@ pub(super) struct SpoolArgs {
 /// Shows what is in the spool.
 pub(super) async fn run(settings: &Settings, arguments: SpoolArgs) -> Outcome {
     let config = settings.check()?;
-    if matches!(config.store.url, StoreUrl::Sqlite(_)) {
+    let path = spool_path(&config);
+    let is_sqlite = matches!(config.store.url, StoreUrl::Sqlite(_));
+    if is_sqlite && !path.exists() {
         return Err(Failure::usage(anyhow!(
             "with SQLite there is no spool: it stands in for a PostgreSQL server that is away"
         )));
     }
-    let path = spool_path(&config);
     if !path.exists() {
         return Err(anyhow!(
             "there is no spool `{}`; `qunfa serve` makes it",
@@ -46,6 +47,12 @@ pub(super) async fn run(settings: &Settings, arguments: SpoolArgs) -> Outcome {
         print(&depth, &refused).context("cannot write to standard output")?;
         if let Some(retried) = retried {
             eprintln!("{retried} deliveries will be tried again, by a running server within 10 s");
+        }
+        if is_sqlite && depth.waiting + depth.refused > 0 {
+            eprintln!(
+                "these are for a PostgreSQL database, and not in {}: {STRANDED}",
+                config.store.url
+            );
         }
         anyhow::Ok(())
     };

@@ -129,6 +129,18 @@ pub enum OpenStoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is no such file, and it was not to be made.
+    #[error(
+        "there is no database at `{0}`; is this the right directory? `--config` or `QUNFA_DATA_DIR` names another, \
+         and `qunfa migrate` makes the database"
+    )]
+    Missing(std::path::PathBuf),
+    /// The database holds nothing of ours, and no tables were to be made.
+    #[error(
+        "there are no tables of qunfa in it; is this the right database? `--config` or `QUNFA_STORE__URL` names another, \
+         and `qunfa migrate` makes the tables"
+    )]
+    Empty,
     /// A newer qunfa has migrated this database.
     #[error(
         "the database was made by a newer qunfa (migration {0}): run that version, or one newer still"

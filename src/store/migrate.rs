@@ -7,8 +7,10 @@ use super::OpenStoreError;
 /// What to do about migrations when a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrations {
-    /// Apply what is missing.
+    /// Make the database where it is missing, and apply what it lacks.
     Apply,
+    /// Apply what is missing to a database that qunfa made before; refuse to make one.
+    Upgrade,
     /// Refuse to open unless all are there.
     Require,
 }
@@ -30,6 +32,13 @@ pub(super) async fn run<C: Migrate>(
         Err(MigrateError::Execute(sqlx::Error::Database(_))) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
+    if migrations == Migrations::Upgrade {
+        return if applied.is_empty() {
+            Err(OpenStoreError::Empty)
+        } else {
+            Ok(migrator.run_direct(None, connection, false).await?)
+        };
+    }
     let applied: Vec<i64> = applied.iter().map(|migration| migration.version).collect();
     if let Some(newer) = applied
         .iter()

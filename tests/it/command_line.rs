@@ -1,6 +1,7 @@
 //! The commands as a shell sees them: help, usage, exit codes, what goes to which stream.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use reqwest::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
@@ -139,6 +140,16 @@ fn wrong_usage_is_exit_code_2_and_leaves_standard_output_empty() {
         ],
         &[
             "simulate", "push", "--url", url, "--token", "abc", "--repeat", "0",
+        ],
+        &[
+            "simulate",
+            "push",
+            "--url",
+            url,
+            "--token",
+            "abc",
+            "--create-time",
+            "253402300800",
         ],
     ] {
         is_wrong_usage(&place, arguments);
@@ -292,6 +303,121 @@ on_both_stores! {
         }
         let server = Setup::default().toml("[store]\nmigrate = false").start_on(database);
         assert!(server.items("/api/v1/jobs").await.is_empty());
+    }
+}
+
+/// Every command that works on a database that is there.
+const ON_WHAT_IS_THERE: [&[&str]; 9] = [
+    &["reprocess"],
+    &["reprocess", "--all", "--dry-run"],
+    &["export"],
+    &["export", "jobs.csv"],
+    &["key", "list"],
+    &["prune", "--older-than", "1d"],
+    &["prune", "--older-than", "1d", "--yes"],
+    &["copy", "--to", "sqlite://copy.db"],
+    &["doctor"],
+];
+
+#[test]
+fn in_a_wrong_directory_nothing_is_made_and_the_exit_code_is_1() {
+    let place = Workplace::new();
+    let mut commands = ON_WHAT_IS_THERE.to_vec();
+    commands.push(&["backup", "copy.db"]);
+    let listen = unused_address().to_string();
+    for command in commands {
+        for migrate in ["true", "false"] {
+            let variables = [
+                ("QUNFA_SERVER__LISTEN", &*listen),
+                ("QUNFA_STORE__MIGRATE", migrate),
+            ];
+            let ended = place.run_with(&variables, command).with_code(1);
+            let said = format!("{}{}", ended.output, ended.talk);
+            assert!(said.contains("data/qunfa.db"), "{command:?}: {ended:#?}");
+            if command != ["doctor"] {
+                assert!(
+                    said.contains(
+                        "there is no database at `data/qunfa.db`; is this the right directory?"
+                    ),
+                    "{ended:#?}"
+                );
+                assert!(
+                    said.contains("`--config` or `QUNFA_DATA_DIR`"),
+                    "{ended:#?}"
+                );
+                assert_eq!(ended.output, "", "{command:?}");
+            }
+            let left: Vec<_> = std::fs::read_dir(place.path("")).unwrap().collect();
+            assert!(left.is_empty(), "{command:?}: {left:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_for_systemd_in_the_documents_finds_what_the_service_uses() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let unit = std::fs::read_to_string(root.join("deploy/qunfa.service")).unwrap();
+    for setting in [
+        "LoadCredential=config.toml:/etc/qunfa/config.toml",
+        "StateDirectory=qunfa",
+    ] {
+        assert!(unit.lines().any(|line| line == setting), "{setting}");
+    }
+    let place = Workplace::new();
+    place.write("etc/config.toml", "");
+    let serving = place
+        .serve(
+            &[
+                ("QUNFA_CONFIG", "etc/config.toml"),
+                ("QUNFA_DATA_DIR", "lib"),
+            ],
+            &[],
+        )
+        .await;
+    for document in ["docs/OPERATIONS.md", "docs/OPERATIONS.zh-CN.md"] {
+        let text = std::fs::read_to_string(root.join(document)).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("sudo env "))
+            .unwrap();
+        let (variables, command) = line.split_once(" qunfa ").unwrap();
+        assert!(command.starts_with("doctor "));
+        let variables = variables
+            .replace("/etc/qunfa", "etc")
+            .replace("/var/lib/qunfa", "lib");
+        let variables: Vec<_> = variables
+            .split(' ')
+            .filter_map(|one| one.split_once('='))
+            .collect();
+        place.run_with(&variables, &["reprocess"]).with_code(0);
+        let mut variables = variables;
+        let address = serving.address.to_string();
+        variables.push(("QUNFA_SERVER__LISTEN", &address));
+        variables.push(("QUNFA_METRICS__LISTEN", ""));
+        place.run_with(&variables, &["doctor"]).with_code(0);
+    }
+    assert!(!place.path("data").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_an_empty_postgresql_database_no_table_is_made() {
+    let database = Backend::Postgres.database().await;
+    let place = Workplace::new();
+    let listen = unused_address().to_string();
+    for command in ON_WHAT_IS_THERE {
+        for migrate in ["true", "false"] {
+            let variables = [
+                ("QUNFA_SERVER__LISTEN", &*listen),
+                ("QUNFA_STORE__URL", &*database.url),
+                ("QUNFA_STORE__MIGRATE", migrate),
+            ];
+            let ended = place.run_with(&variables, command).with_code(1);
+            let said = format!("{}{}", ended.output, ended.talk);
+            assert!(said.contains("qunfa migrate"), "{command:?}: {ended:#?}");
+            assert!(database.is_untouched().await, "{command:?}");
+            let left: Vec<_> = std::fs::read_dir(place.path("")).unwrap().collect();
+            assert!(left.is_empty(), "{command:?}: {left:?}");
+        }
     }
 }
 

@@ -83,3 +83,49 @@ fn where_there_is_none_none_is_made() {
     );
     place.run_with(&variables, &["spool"]).with_code(1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_after_a_change_to_sqlite_is_told_and_moves_once_the_url_is_back() {
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    let postgres = database.url.clone();
+    let mut server = Setup::default().start_on(database);
+    proxy.set(Way::Refused);
+    for msg_id in 1..=3 {
+        server.accepts(&PLAIN, Event::new(msg_id, 10).xml()).await;
+    }
+    server.kill();
+    let waiting = spool(&server, &[]).with_code(0).output;
+    let (_, oldest) = waiting.lines().nth(1).unwrap().split_once(' ').unwrap();
+
+    let file = server.database.directory().join("qunfa.db");
+    server.database.url = format!("sqlite://{}", file.display());
+    server.restart();
+    let log = server.log();
+    let told = log
+        .lines()
+        .find(|line| line.contains("the spool holds results for a PostgreSQL database"))
+        .unwrap();
+    for part in ["WARN", "waiting=3", oldest, "`store.url` back"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let listed = spool(&server, &[]).with_code(0);
+    assert_eq!(listed.output, waiting);
+    assert!(listed.talk.contains("`store.url` back"), "{listed:?}");
+    let mut doctor = server.command();
+    doctor.arg("doctor");
+    let examined = ended(doctor).with_code(1);
+    let found = format!(
+        "holds results for a PostgreSQL database, 3 waiting since {oldest}, 0 refused; put "
+    );
+    assert!(examined.output.contains(&found), "{examined:#?}");
+    server.kill();
+
+    server.database.url = postgres;
+    proxy.set(Way::Open);
+    server.restart();
+    eventually("the results are in PostgreSQL", async || {
+        server.items("/api/v1/jobs").await.len() == 3
+    })
+    .await;
+}

@@ -47,11 +47,20 @@ type ArticleRow<'a> = (
 on_both_stores! {
     async fn a_database_that_was_never_migrated_is_refused_where_migrations_are_required(backend: Backend) {
         let database = backend.database().await;
-        let error = refusal(&database, Migrations::Require).await;
-        assert!(matches!(error, OpenStoreError::Outdated(1)), "{error:?}");
-        assert!(error.to_string().contains("qunfa migrate") && !error.is_passing());
+        for migrations in [Migrations::Require, Migrations::Upgrade] {
+            let error = refusal(&database, migrations).await;
+            assert!(match (backend, migrations) {
+                (Backend::Sqlite, _) => matches!(error, OpenStoreError::Missing(_)),
+                (Backend::Postgres, Migrations::Upgrade) => matches!(error, OpenStoreError::Empty),
+                (Backend::Postgres, _) => matches!(error, OpenStoreError::Outdated(1)),
+            }, "{error:?}");
+            assert!(error.to_string().contains("qunfa migrate") && !error.is_passing());
+            assert!(database.is_untouched().await);
+        }
         open(&database, Migrations::Apply).await.unwrap().close().await;
-        open(&database, Migrations::Require).await.unwrap().close().await;
+        for migrations in [Migrations::Require, Migrations::Upgrade] {
+            open(&database, migrations).await.unwrap().close().await;
+        }
     }
 
     async fn a_database_of_a_newer_version_is_refused(backend: Backend) {

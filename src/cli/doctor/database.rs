@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::Report;
-use crate::app::{open_store, spool_path};
+use crate::app::{STRANDED, open_store, spool_path, stranded};
 use crate::config::{Config, StoreUrl};
 use crate::domain::Time;
-use crate::store::{Inspection, Migrations, Spool, Store};
+use crate::store::{Depth, Inspection, Migrations, Spool, Store};
 
 /// How far clocks may be apart, in milliseconds.
 pub(super) const SKEW: i64 = 5000;
@@ -112,13 +112,39 @@ pub(super) fn judge_clock(whose: &str, clock: Time, asked: Time, report: &mut Re
     }
 }
 
+/// How many, and since when.
+fn stranded_words(depth: &Depth) -> String {
+    let since = depth
+        .oldest
+        .map(|oldest| format!(" since {oldest}"))
+        .unwrap_or_default();
+    format!(
+        "{} waiting{since}, {} refused",
+        depth.waiting, depth.refused
+    )
+}
+
 pub(super) async fn examine_spool(config: &Config, report: &mut Report) {
     const SUBJECT: &str = "spool";
-    if matches!(config.store.url, StoreUrl::Sqlite(_)) {
-        return;
-    }
     let path = spool_path(config);
     let shown = path.display();
+    if matches!(config.store.url, StoreUrl::Sqlite(_)) {
+        match stranded(config).await {
+            Ok(None) => {}
+            Ok(Some(depth)) => report.fail(
+                SUBJECT,
+                format!(
+                    "`{shown}` holds results for a PostgreSQL database, {}; {STRANDED}",
+                    stranded_words(&depth)
+                ),
+            ),
+            Err(error) => {
+                let error = anyhow!(error).context(format!("`{shown}` does not work"));
+                report.failed(SUBJECT, &error);
+            }
+        }
+        return;
+    }
     if !path.exists() {
         report.warn(
             SUBJECT,

@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::SqliteStore;
+use crate::store::OpenStoreError;
 
 const VACUUM_INTO: &str = "vacuum into $1";
 /// How long to wait for a process that has the whole file to itself, as for a checkpoint at its end.
@@ -30,7 +31,10 @@ pub enum BackupError {
         /// Why.
         source: io::Error,
     },
-    /// The database is not there, or is none.
+    /// There is no such database.
+    #[error(transparent)]
+    Missing(OpenStoreError),
+    /// The database is not one that can be opened.
     #[error("the database cannot be opened")]
     Unreachable(#[source] sqlx::Error),
     /// Reading or writing failed half-way.
@@ -58,6 +62,11 @@ impl SqliteStore {
         };
         if to.symlink_metadata().is_ok() {
             return Err(BackupError::Exists(to.to_owned()));
+        }
+        if !path.exists() {
+            return Err(BackupError::Missing(OpenStoreError::Missing(
+                path.to_owned(),
+            )));
         }
         let options = SqliteConnectOptions::new()
             .filename(path)

@@ -23,8 +23,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 impl SqliteStore {
-    /// Opens the file, makes it where it is missing, and brings its schema up to date. What is made is for the user's
-    /// eyes only.
+    /// Opens the file and brings its schema up to date, as `migrations` says; only [`Migrations::Apply`] makes a file.
+    /// What is made is for the user's eyes only.
     ///
     /// # Errors
     /// [`OpenStoreError`] when the file cannot be made or opened, or its schema is not ours.
@@ -38,16 +38,21 @@ impl SqliteStore {
     }
 }
 
-/// Opens a file for writing, through one connection, and brings its schema up to date.
+/// Opens a file for writing, through one connection, and brings its schema up to date. Makes it only with
+/// [`Migrations::Apply`].
 pub(in crate::store) async fn open_file(
     path: &Path,
     migrator: &Migrator,
     migrations: Migrations,
 ) -> Result<(SqlitePool, SqliteConnectOptions), OpenStoreError> {
-    make_private(path).map_err(|source| OpenStoreError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    if migrations == Migrations::Apply {
+        make_private(path).map_err(|source| OpenStoreError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+    } else if matches!(path.try_exists(), Ok(false)) {
+        return Err(OpenStoreError::Missing(path.to_owned()));
+    }
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -57,11 +62,24 @@ pub(in crate::store) async fn open_file(
     let writer = connect_writer(&options)
         .await
         .map_err(OpenStoreError::Unreachable)?;
+    let migrated = bring_up_to_date(&writer, migrator, migrations).await;
+    if migrated.is_err() {
+        // SQLite takes its log and index away when the file is closed.
+        writer.close().await;
+    }
+    migrated.map(|()| (writer, options))
+}
+
+/// One process migrates while others that start wait for the lock.
+async fn bring_up_to_date(
+    writer: &SqlitePool,
+    migrator: &Migrator,
+    migrations: Migrations,
+) -> Result<(), OpenStoreError> {
     let mut connection = writer
         .acquire()
         .await
         .map_err(OpenStoreError::Unreachable)?;
-    // One process migrates while others that start wait for the lock.
     let mut transaction = connection
         .begin_with(BEGIN)
         .await
@@ -70,9 +88,7 @@ pub(in crate::store) async fn open_file(
     transaction
         .commit()
         .await
-        .map_err(OpenStoreError::Unreachable)?;
-    drop(connection);
-    Ok((writer, options))
+        .map_err(OpenStoreError::Unreachable)
 }
 
 /// Opens the file. While another process switches it to write-ahead logging, SQLite refuses at once instead of waiting.

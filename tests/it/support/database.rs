@@ -59,6 +59,19 @@ impl Database {
         }
     }
 
+    /// Whether nothing was made in it: no file of SQLite's, no table in PostgreSQL.
+    pub(crate) async fn is_untouched(&self) -> bool {
+        if self.url.starts_with("sqlite://") {
+            return std::fs::read_dir(self.directory())
+                .unwrap()
+                .next()
+                .is_none();
+        }
+        let tables =
+            "select 1 from pg_tables where schemaname not in ('pg_catalog', 'information_schema')";
+        self.rows(tables).await.unwrap() == 0
+    }
+
     /// The same PostgreSQL database, for another replica.
     pub(crate) fn shared(&self) -> Self {
         Self {
