@@ -1,14 +1,18 @@
 // Reads the API, as any other client does.
 
+import { heard } from './health.js';
 import { askForKey, key } from './key.js';
 
-/** What the API answered instead of data; `status` is 0 when there was no answer. */
+/** What the API answered instead of data; `status` is 0 when there was no answer. `retryAfter`: seconds, where it says so. */
 export class ApiError extends Error {
-  constructor(status, title, detail, requestId) {
+  constructor(status, title, detail, requestId, retryAfter = null) {
     super(detail || title);
-    Object.assign(this, { status, title, detail, requestId });
+    Object.assign(this, { status, title, detail, requestId, retryAfter });
   }
 }
+
+/** What the server answers without its database. */
+const STATIC = ['reasons'];
 
 /** The JSON of `/api/v1/PATH`. Asks for a key when the API wants one. Throws ApiError, or AbortError. */
 export async function get(path, params, signal) {
@@ -30,6 +34,7 @@ export async function request(path, params, { signal, headers } = {}) {
   for (;;) {
     const sent = key();
     const response = await answer(url, { signal, headers: withKey(headers, sent) });
+    if (!STATIC.includes(path)) heard(response.status);
     if (response.ok) return response;
     if (response.status === 401 && (await askForKey(sent))) continue;
     throw await problem(response);
@@ -52,7 +57,7 @@ async function answer(url, options) {
 async function problem(response) {
   const said = await response.json().catch(() => ({}));
   return new ApiError(response.status, said.title ?? null, said.detail ?? null,
-    said.request_id ?? response.headers.get('x-request-id'));
+    said.request_id ?? response.headers.get('x-request-id'), Number(response.headers.get('retry-after')) || null);
 }
 
 /** The path of a job. */

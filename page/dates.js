@@ -12,6 +12,12 @@ export function daysAgo(days) {
   return dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() - days));
 }
 
+/** Some days before a day. */
+export function dayBefore(day, days) {
+  const [year, month, date] = day.split('-').map(Number);
+  return dayOf(new Date(year, month - 1, date - days));
+}
+
 /** When a day begins, as RFC 3339. What is no day is left as it is: the API says what is wrong with it. */
 export function startOf(day) {
   return moment(day, 0);

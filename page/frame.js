@@ -1,6 +1,7 @@
 // The top of the page: the views, whether it is live, language, theme and key.
 
 import { el, fill } from './dom.js';
+import { onTrouble, trouble } from './health.js';
 import { t } from './i18n.js';
 import { forgetKey, key } from './key.js';
 import { liveState, onLiveState } from './live.js';
@@ -14,11 +15,14 @@ export function header(signal) {
   const links = VIEWS.map((view) => el('a', { href: href([view]), 'data-view': view }, t(`${view}.title`)));
   const live = el('span', { class: 'live', role: 'status' });
   const showLive = () => {
-    live.dataset.state = liveState();
-    fill(live, t(`live.${liveState()}`));
+    const now = trouble();
+    const state = now === null ? liveState() : now.isAway ? 'away' : 'behind';
+    live.dataset.state = state;
+    fill(live, t(`live.${state}`));
   };
   showLive();
   onLiveState(showLive, signal);
+  onTrouble(showLive, signal);
   const forget = el('button', { type: 'button', class: 'quiet', onclick: forgetKey }, t('app.forget'));
   const element = el('header', { class: 'top' },
     el('a', { class: 'brand', href: href(['overview']) }, el('span', { class: 'mark', 'aria-hidden': 'true' }), 'qunfa ',

@@ -2,6 +2,8 @@
 
 import { announce } from './announce.js';
 import { endOf, startOf } from './dates.js';
+import { el } from './dom.js';
+import { t } from './i18n.js';
 import { rowOf } from './table.js';
 
 /** Changes rows in place, and puts new ones where they belong without moving what is being read. */
@@ -23,8 +25,10 @@ export class JobList {
     const at = this.jobs.findIndex((shown) => isSame(shown, job));
     if (at >= 0) {
       const finishedBefore = this.jobs[at].finished_at;
-      this.jobs[at] = job;
-      if (finishedBefore === job.finished_at) return this.replace(job);
+      // One that no longer matches keeps its place under the reader's eyes, and says so.
+      const stays = finishedBefore === job.finished_at || !this.wants(job);
+      this.jobs[at] = { ...job, finished_at: stays ? finishedBefore : job.finished_at };
+      if (stays) return this.replace(job);
       // Another time is another place.
       this.remove(at);
       this.insert(job);
@@ -55,6 +59,7 @@ export class JobList {
 
   replace(job) {
     const row = this.row(job);
+    if (!this.wants(job)) mark(row);
     const before = rowOf(this.body, row.dataset.key);
     const focused = before.contains(document.activeElement);
     before.replaceWith(row);
@@ -109,6 +114,11 @@ function isBefore(one, other) {
     if (first[part] !== second[part]) return first[part] > second[part];
   }
   return false;
+}
+
+function mark(row) {
+  row.classList.add('unmatched');
+  row.querySelector('.outcome').append(el('span', { class: 'small unmatched-note' }, t('jobs.unmatched')));
 }
 
 function flash(row) {

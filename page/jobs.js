@@ -4,10 +4,10 @@ import { get } from './api.js';
 import { endOf, startOf } from './dates.js';
 import { el, fill, outside } from './dom.js';
 import { choice, dayField, filterForm, suggestions, textField } from './filters.js';
-import { either, number, t, time } from './i18n.js';
+import { either, format, number, t, time } from './i18n.js';
 import { JobList } from './job-list.js';
 import { CHECK_STATES, OUTCOMES, badge, reasonText } from './meaning.js';
-import { onGap, onJob } from './live.js';
+import { onChanges, onGap, onJob } from './live.js';
 import { pager } from './pager.js';
 import { go, href } from './route.js';
 import { Loader, emptyNote } from './states.js';
@@ -36,21 +36,27 @@ export function jobsView(root, signal) {
 
   let params = {};
   let list = null;
-  const loader = new Loader(area, (page) => {
+  const loader = new Loader(area, ({ page, latest }) => {
     const drawn = table(t('jobs.caption'), columns(), page.items, keyOf);
     list = new JobList(drawn, page, params, PAGE, (count) => showNews(news, count, params));
     list.countNews(0);
     if (page.items.length === 0) {
+      if (latest !== null) return emptyNote(t('jobs.empty'), latestNote(latest, params));
       const filtered = Object.keys(params).length > 0;
       return filtered ? emptyNote(t('jobs.empty'), t('jobs.emptyDetail')) : emptyNote(t('jobs.none'), t('jobs.noneDetail'));
     }
     return [drawn.element, pager(['jobs'], params, page.next_cursor)];
   }, signal);
-  const load = (options) => loader.load((stop) => get('jobs', query(params), stop), options);
+  const load = (options) => loader.load(async (stop) => {
+    const page = await get('jobs', query(params), stop);
+    const isRangeEmpty = page.items.length === 0 && (params.from || params.to);
+    return { page, latest: isRangeEmpty ? await latestAtAnyTime(params, stop) : null };
+  }, options);
 
   // The first job of an empty list needs the table.
   onJob((job) => list && (list.isEmpty ? list.wants(job) && load({ quietly: true }) : list.take(job)), signal);
   onGap(() => list && load({ quietly: true }), signal);
+  onChanges(() => loader.retry(), signal);
   return {
     title: () => t('jobs.title'),
     update(route) {
@@ -68,6 +74,17 @@ export function keyOf(job) {
 
 function query({ from, to, ...others }) {
   return { ...others, from: startOf(from), to: endOf(to), limit: PAGE };
+}
+
+/** The latest job that the filters other than the dates let through. */
+async function latestAtAnyTime({ from, to, cursor, ...others }, stop) {
+  const { items } = await get('jobs', { ...others, limit: 1 }, stop);
+  return items[0] ?? null;
+}
+
+function latestNote(job, { from, to, cursor, ...others }) {
+  const day = format(new Date(job.finished_at), { dateStyle: 'medium' });
+  return [t('jobs.latest', day), ' ', el('a', { href: href(['jobs'], others) }, t('jobs.showLatest'))];
 }
 
 function columns() {

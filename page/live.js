@@ -2,6 +2,7 @@
 
 import { request } from './api.js';
 import { serverSentEvents } from './events.js';
+import { onRecovery } from './health.js';
 import { onKeyChange } from './key.js';
 
 const FIRST_PATIENCE = 300;
@@ -58,6 +59,7 @@ export function startLive() {
   connect();
   onKeyChange(connect);
   addEventListener('online', connect);
+  onRecovery(() => state === 'waiting' && connect());
   // A page that was left may be kept for the way back, and must not keep its connection.
   addEventListener('pagehide', () => connection.abort());
   addEventListener('pageshow', (event) => event.persisted && connect());

@@ -3,6 +3,7 @@
 import { announcements } from './announce.js';
 import { el, fill } from './dom.js';
 import { header } from './frame.js';
+import { onTrouble, startHealth, trouble } from './health.js';
 import { t } from './i18n.js';
 import { jobView } from './job.js';
 import { jobsView } from './jobs.js';
@@ -16,6 +17,7 @@ import { emptyNote } from './states.js';
 
 const main = el('main', { id: 'main', tabindex: '-1' });
 const offline = el('p', { class: 'note offline', role: 'status', hidden: navigator.onLine });
+const outdated = el('p', { class: 'note warning outdated', role: 'status', hidden: true });
 /** The view that is shown: which, and how to bring it up to date or to an end. */
 let shown = null;
 
@@ -63,6 +65,15 @@ function drawFrame() {
   top = { abort, ...next };
   fill(skip, t('app.skip'));
   fill(offline, t('state.offline'));
+  showTrouble();
+}
+
+function showTrouble() {
+  const now = trouble();
+  outdated.hidden = now === null;
+  const words = now === null ? '' : t(now.isAway ? 'state.away' : 'state.behind', now.waiting);
+  // What is said again is read out again.
+  if (outdated.textContent !== words) fill(outdated, words);
 }
 
 let top = null;
@@ -77,7 +88,8 @@ const skip = el('a', {
 
 applySettings();
 drawFrame();
-document.body.replaceChildren(skip, top.element, offline, main, announcements());
+document.body.replaceChildren(skip, top.element, offline, outdated, main, announcements());
+onTrouble(showTrouble);
 addEventListener('hashchange', () => show());
 addEventListener('online', () => (offline.hidden = true));
 addEventListener('offline', () => (offline.hidden = false));
@@ -91,5 +103,6 @@ onKeyChange(() => {
   if (key() === null) show({ anew: true });
 });
 if (currentRoute().segments.length === 0) history.replaceState(null, '', '#/overview');
+startHealth();
 await startLive();
 show();

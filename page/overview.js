@@ -2,12 +2,13 @@
 
 import { accountsTable } from './accounts.js';
 import { get } from './api.js';
+import { dayBefore, dayOf } from './dates.js';
 import { outcomesFigure, rateFigure } from './figures.js';
 import { el, fill } from './dom.js';
 import { filterForm, textField } from './filters.js';
-import { number, percent, t, ZONE } from './i18n.js';
+import { format, number, percent, t, ZONE } from './i18n.js';
 import { onChanges } from './live.js';
-import { rangeOf, rangePicker } from './range.js';
+import { DEFAULT_DAYS, rangeOf, rangePicker } from './range.js';
 import { reasonsList } from './reasons.js';
 import { go, href } from './route.js';
 import { Loader, emptyNote } from './states.js';
@@ -36,7 +37,7 @@ export function overviewView(root, signal) {
 
   const loaders = {
     warning: new Loader(parts.warning, unparsedNote, signal),
-    totals: new Loader(parts.totals, totals, signal),
+    totals: new Loader(parts.totals, ({ stats, latest }) => totals(stats, latest, params), signal),
     timeline: new Loader(parts.timeline, ({ items, bucket }) => [outcomesFigure(items, bucket, signal), rateFigure(items, bucket, signal)], signal),
     reasons: new Loader(parts.reasons, ({ items }) => reasonsList(items, listParams(params)), signal),
     accounts: new Loader(parts.accounts, (data) => accountsTable(data, listParams(params), shown), signal),
@@ -46,7 +47,10 @@ export function overviewView(root, signal) {
     const filter = { account: params.account, from, to };
     const { account } = params;
     loaders.warning.load((stop) => get('deliveries', { account, state: 'unparsed', limit: 1 }, stop), { quietly: true });
-    loaders.totals.load((stop) => get('stats', filter, stop), options);
+    loaders.totals.load(async (stop) => {
+      const stats = await get('stats', filter, stop);
+      return { stats, latest: stats.jobs === 0 ? await latestJob(account, stop) : null };
+    }, options);
     loaders.timeline.load(async (stop) => {
       const { items } = await get('stats/timeline', { ...filter, bucket, tz: ZONE }, stop);
       return { items, bucket };
@@ -82,8 +86,22 @@ function unparsedNote({ items }) {
     el('a', { href: href(['received'], { state: 'unparsed' }) }, t('overview.unparsedLink')));
 }
 
-function totals(stats) {
-  if (stats.jobs === 0) return emptyNote(t('overview.empty'), t('overview.emptyDetail'));
+/** When the last job ever finished; null where there is none. */
+async function latestJob(account, stop) {
+  const { items } = await get('accounts', {}, stop);
+  const times = items.filter((item) => item.last_finished_at !== null && (!account || item.account === account))
+    .map((item) => new Date(item.last_finished_at));
+  return times.length > 0 ? new Date(Math.max(...times)) : null;
+}
+
+function latestNote(latest, { account }) {
+  const to = dayOf(latest);
+  const link = href(['overview'], { account, from: dayBefore(to, DEFAULT_DAYS - 1), to });
+  return [t('overview.latest', format(latest, { dateStyle: 'medium' })), ' ', el('a', { href: link }, t('overview.showLatest'))];
+}
+
+function totals(stats, latest, params) {
+  if (stats.jobs === 0) return emptyNote(t('overview.empty'), latest === null ? t('overview.emptyDetail') : latestNote(latest, params));
   const notSent = stats.jobs - stats.by_outcome.sent;
   return el('dl', { class: 'tiles' },
     tile(t('overview.jobs'), number(stats.jobs), null),

@@ -6,12 +6,12 @@ import { t } from './i18n.js';
 import { href } from './route.js';
 
 const CHOICES = [7, 30, 90];
-const DEFAULT = 30;
+export const DEFAULT_DAYS = 30;
 
 /** What the address says: days, and as the API takes them. `bucket` divides it into a readable number of parts. */
 export function rangeOf({ days, from, to }) {
   const isCustom = Boolean(from || to);
-  const count = CHOICES.includes(Number(days)) ? Number(days) : DEFAULT;
+  const count = CHOICES.includes(Number(days)) ? Number(days) : DEFAULT_DAYS;
   const first = isCustom ? from || to : daysAgo(count - 1);
   const last = isCustom ? to || daysAgo(0) : daysAgo(0);
   return { isCustom, count, first, last, from: startOf(first), to: endOf(last), bucket: bucketOf(daysBetween(first, last)) };

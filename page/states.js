@@ -1,19 +1,29 @@
 // What a view shows while it loads, when there is nothing, and when something went wrong.
 
 import { el, fill } from './dom.js';
+import { onRecovery } from './health.js';
 import { t } from './i18n.js';
 
-/** A part of a view that is loaded, drawn, and loaded again; the last call wins. */
+/** These pass by themselves: no answer, a proxy without its server, a server without its database. */
+const PASSING = [0, 502, 503, 504];
+/** Milliseconds from a failure to the next try, unless the answer asks for more: at first, and at most. */
+const FIRST_WAIT = 5000;
+const LONGEST_WAIT = 30000;
+
+/** A part of a view that is loaded, drawn, and loaded again; the last call wins. What failed is tried again by itself. */
 export class Loader {
   /** `draw(data)` gives the children of `area`. */
   constructor(area, draw, signal) {
-    Object.assign(this, { area, draw, signal, fetcher: null, running: null, failed: false });
-    addEventListener('online', () => this.failed && this.again(), { signal });
+    Object.assign(this, { area, draw, signal, fetcher: null, running: null, failed: false, timer: null, wait: FIRST_WAIT });
+    addEventListener('online', () => this.retry(), { signal });
+    onRecovery(() => this.retry(), signal);
+    signal.addEventListener('abort', () => clearTimeout(this.timer));
   }
 
   /** Shows what `fetcher(signal)` answers. With `quietly`, what is there stays until then, and after a failure. */
   async load(fetcher, { quietly = false } = {}) {
     this.running?.abort();
+    clearTimeout(this.timer);
     const running = (this.running = new AbortController());
     const signal = AbortSignal.any([this.signal, running.signal]);
     this.fetcher = fetcher;
@@ -25,19 +35,31 @@ export class Loader {
       const data = await fetcher(signal);
       if (signal.aborted) return;
       this.failed = false;
+      this.wait = FIRST_WAIT;
       redraw(this.area, this.draw(data));
     } catch (error) {
       if (signal.aborted) return;
-      if (!(quietly && this.area.childElementCount > 0)) {
-        this.failed = true;
-        fill(this.area, errorNote(error, () => this.again()));
-      }
+      this.failed = true;
+      if (!quietly || this.area.querySelector(':scope > .loading')) fill(this.area, errorNote(error, () => this.again()));
+      if (PASSING.includes(error.status)) this.retryLater(error.retryAfter);
     }
     this.area.removeAttribute('aria-busy');
   }
 
   again() {
     return this.fetcher && this.load(this.fetcher);
+  }
+
+  /** Loads what failed; what is shown stays until there is something better. */
+  retry() {
+    if (this.failed) this.load(this.fetcher, { quietly: true });
+  }
+
+  retryLater(seconds) {
+    // Spread, so that not all pages come at once.
+    const wait = Math.max(this.wait, (seconds ?? 0) * 1000) * (1 + Math.random() / 2);
+    this.timer = setTimeout(() => this.retry(), wait);
+    this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
   }
 }
 

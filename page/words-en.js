@@ -2,6 +2,8 @@
 
 const count = (one, many) => (n) => (n === 1 ? `1 ${one}` : `${n.toLocaleString('en-GB')} ${many}`);
 
+const results = count('result is', 'results are');
+
 export const en = {
   'app.subtitle': 'results of mass sends',
   'app.skip': 'Skip to content',
@@ -19,11 +21,16 @@ export const en = {
   'live.connecting': 'Connecting…',
   'live.open': 'Live',
   'live.waiting': 'Reconnecting…',
+  'live.away': 'Database unavailable',
+  'live.behind': 'Results waiting',
   'live.off': 'No live updates',
 
   'state.loading': 'Loading…',
   'state.retry': 'Try again',
   'state.offline': 'You are offline. What is shown may be old; it is loaded again once the network is back.',
+  'state.away': (n) => (n === 0 ? 'Database unavailable: figures may be out of date'
+    : `Database unavailable: ${results(n)} waiting on the server, figures may be out of date`),
+  'state.behind': (n) => `${results(n)} waiting on the server to be recorded, figures may be out of date`,
   'state.unreachable': 'The server cannot be reached',
   'state.unreachableDetail': 'Check the network, and whether qunfa is running.',
   'state.failed': 'This could not be loaded',
@@ -103,6 +110,8 @@ export const en = {
   'overview.showAll': (n) => `Show all ${n}`,
   'overview.empty': 'No job finished in this range',
   'overview.emptyDetail': 'Once WeChat reports the result of a mass send, it appears here by itself.',
+  'overview.latest': (day) => `The latest job finished on ${day}.`,
+  'overview.showLatest': 'Show it',
   'overview.unparsed': 'WeChat has sent something that could not be understood. It is kept raw.',
   'overview.unparsedLink': 'Look at it',
 
@@ -115,6 +124,9 @@ export const en = {
   'jobs.reason': 'Reason',
   'jobs.empty': 'No job matches',
   'jobs.emptyDetail': 'Try other filters or a wider range.',
+  'jobs.latest': (day) => `The latest job that matches otherwise finished on ${day}.`,
+  'jobs.showLatest': 'Show it',
+  'jobs.unmatched': 'No longer matches the filters',
   'jobs.none': 'No results yet',
   'jobs.noneDetail': 'Once WeChat reports the result of a mass send, it appears here by itself.',
   'jobs.new': count('new job', 'new jobs'),

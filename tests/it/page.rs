@@ -232,6 +232,31 @@ async fn the_overview_adds_up_and_draws() {
     browser.click(".choices a").await;
     browser.until("location.hash === '#/overview?days=7'").await;
     browser.shows("No job finished in this range").await;
+    browser
+        .shows("The latest job finished on 1 Jan 2026. Show it")
+        .await;
+    browser.click(".state.empty a").await;
+    browser
+        .until("location.hash === '#/overview?from=2025-12-03&to=2026-01-01'")
+        .await;
+    browser
+        .until("document.querySelector('.tile .value')?.textContent === '20'")
+        .await;
+    browser.click("#language").await;
+    browser
+        .eval("location.hash = '#/jobs?from=2026-02-01&outcome=rejected'")
+        .await;
+    browser
+        .shows("符合其他条件的最近一个任务完成于 2026年1月1日。 查看")
+        .await;
+    browser.click(".state.empty a").await;
+    browser
+        .until("location.hash === '#/jobs?outcome=rejected' && document.querySelectorAll('tbody tr').length === 2")
+        .await;
+    browser
+        .eval("location.hash = '#/jobs?to=2025-12-01&msg_id=7'")
+        .await;
+    browser.shows("请换个筛选条件").await;
     assert_is_clean(&browser, &server);
 }
 

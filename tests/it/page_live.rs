@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use crate::support::browser::Browser;
+use crate::support::cluster::Cluster;
 use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup};
 
 /// 2026-01-01 08:00 in Shanghai.
@@ -178,4 +179,85 @@ async fn a_page_that_was_left_gives_its_connection_back() {
         .await;
     server.accepts(&PLAIN, result(6_000, 100).xml()).await;
     browser.until(&format!("{FIRST} === '6000'")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_no_longer_matches_the_filters_says_so() {
+    let (server, browser) = list().await;
+    browser
+        .eval("location.hash = '#/jobs?outcome=sent&account=plain'")
+        .await;
+    browser.until(&format!("{ROWS} === 50")).await;
+    server.accepts(&PLAIN, result(2_000, 100).xml()).await;
+    browser.until(&format!("{FIRST} === '2000'")).await;
+    let failed = result(2_000, 100).status("send fail");
+    server.accepts(&PLAIN, failed.xml()).await;
+    let row = "document.querySelector('tbody tr').innerText";
+    browser
+        .until(&format!(
+            "{row}.includes('No longer matches the filters') && {row}.includes('Failed')"
+        ))
+        .await;
+    assert_eq!(browser.eval(FIRST).await, "2000");
+    // It may match again, and then belongs where its time puts it.
+    server.accepts(&PLAIN, result(2_001, 101).xml()).await;
+    browser.until(&format!("{FIRST} === '2001'")).await;
+    server.accepts(&PLAIN, result(2_000, 102).xml()).await;
+    browser.until(&format!("{FIRST} === '2000'")).await;
+    assert_eq!(
+        browser
+            .eval("document.querySelectorAll('.unmatched').length")
+            .await,
+        0
+    );
+    assert_eq!(browser.eval(ROWS).await, 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_away_the_page_says_so_and_then_catches_up() {
+    let mut cluster = Cluster::start().await;
+    let server = Setup::default().start_on(cluster.database().await);
+    server.accepts(&PLAIN, result(1, 1).xml()).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url("/#/jobs")).await;
+    let state = "document.querySelector('.live').dataset.state";
+    browser
+        .until(&format!("{ROWS} === 1 && {state} === 'open'"))
+        .await;
+    assert_eq!(
+        browser
+            .eval("document.querySelector('.outdated').hidden")
+            .await,
+        true
+    );
+
+    cluster.stop().await;
+    for msg_id in [2, 3] {
+        server.accepts(&PLAIN, result(msg_id, msg_id).xml()).await;
+    }
+    browser
+        .shows(
+            "Database unavailable: 2 results are waiting on the server, figures may be out of date",
+        )
+        .await;
+    assert_eq!(browser.eval(state).await, "away");
+    // A list that is opened meanwhile.
+    browser.eval("location.hash = '#/jobs?account=plain'").await;
+    browser.shows("(503)").await;
+    browser.click("#language").await;
+    browser
+        .shows("数据库不可用：2 条结果暂存在服务器上，页面数据可能不是最新")
+        .await;
+    browser.shows("加载失败 (503)").await;
+    assert_eq!(browser.eval(state).await, "away");
+
+    cluster.restart().await;
+    browser
+        .until(&format!("{ROWS} === 3 && {state} === 'open'"))
+        .await;
+    browser
+        .until("document.querySelector('.outdated').hidden")
+        .await;
+    server.accepts(&PLAIN, result(4, 4).xml()).await;
+    browser.until(&format!("{FIRST} === '4'")).await;
 }
