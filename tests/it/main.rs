@@ -25,8 +25,8 @@
 //! - `outage`: the database is away, and comes back.
 //! - `outcome`: every form of the event, pushed to the real program, gives the right job.
 //! - `page`: the page in a real browser.
-//! - `page_files`: how the page is served, and what must never stand in its files.
-//! - `page_live`: the page as results come in.
+//! - `page_files`: how the page is served, by proxies too, and what its files must never contain.
+//! - `page_live`: the page as results come in, and while the database is away.
 //! - `page_pictures`: pictures of every view, to be looked at.
 //! - `prune`: old raw deliveries go, on command or by configuration; jobs stay as they are.
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.

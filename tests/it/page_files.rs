@@ -109,6 +109,42 @@ async fn the_page_is_open_strict_and_kept_by_browsers_for_as_long_as_it_is_the_s
     );
 }
 
+/// The places of the commented block "Page and API", each a whole path, or the beginning of one that ends in `/`.
+fn let_through(proxy_file: &str, mark: &str, separator: char) -> Vec<String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(proxy_file);
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, block) = text
+        .split_once("# Page and API, for known networks")
+        .unwrap();
+    let line = block.lines().find(|line| line.contains(mark)).unwrap();
+    let (_, places) = line.split_once(mark).unwrap();
+    let places = places.trim_end_matches([')', '{', ' ']).split(separator);
+    places
+        .map(|place| place.replace(['\\', '$', '*'], ""))
+        .collect()
+}
+
+#[test]
+fn the_proxy_files_let_everything_through_that_the_page_asks_for() {
+    use qunfa::web::{Part, routes};
+    let nginx = let_through("deploy/nginx.conf", "# location ~ ^/(", '|');
+    let nginx = nginx.iter().map(|place| format!("/{place}")).collect();
+    let caddy = let_through("deploy/Caddyfile", "#     path ", ' ');
+    for places in [nginx, caddy] {
+        let passes = |path: &str| {
+            places.iter().any(|place| {
+                path == place || place.len() > 1 && place.ends_with('/') && path.starts_with(place)
+            })
+        };
+        for route in routes() {
+            // Monitoring asks for this one from the same machine.
+            let is_meant = route.part != Part::Callback && route.path != "/livez";
+            assert_eq!(passes(route.path), is_meant, "{} {places:?}", route.path);
+        }
+        assert!(!passes("/metrics") && !passes("/apix"), "{places:?}");
+    }
+}
+
 #[test]
 fn nothing_makes_markup_or_code_of_a_text() {
     let files = files();
