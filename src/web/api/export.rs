@@ -25,7 +25,7 @@ const BOM: &str = "true or false";
 /// Every job that matches, as CSV
 ///
 /// In the order of the list, as a download, in UTF-8 with a line of names. What a spreadsheet would take for a formula has a `'`
-/// before it; null is an empty field. A database that fails on the way breaks the connection off, so that no part is taken for the
+/// before it, also inside of a text behind `;`, `,`, a tab or a line end; null is an empty field. A database that fails on the way breaks the connection off, so that no part is taken for the
 /// whole.
 #[utoipa::path(
     get,

@@ -111,13 +111,35 @@ impl<'a> From<&'a Job> for Row<'a> {
 
 /// A text from outside. Spreadsheets take what begins so for a formula, which can send the sheet away or run a program;
 /// behind a `'` it is a text. Some take the wide forms of East Asian keyboards as well.
+///
+/// A spreadsheet that separates cells by something else than a comma splits a text there, whether it is quoted or not,
+/// so each part is guarded.
 fn text(text: &str) -> Cow<'_, str> {
-    const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-    if text.starts_with(FORMULA) {
-        format!("'{text}").into()
-    } else {
-        text.into()
+    const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    const BLANKS: [char; 3] = ['\t', '\r', '\n'];
+    const SEPARATORS: [char; 5] = [';', ',', '\t', '\r', '\n'];
+    let mut guarded = String::new();
+    let mut rest = text;
+    if text.starts_with(FORMULA) || text.starts_with(BLANKS) {
+        guarded.push('\'');
     }
+    while let Some(end) = rest.find(SEPARATORS) {
+        let part = rest.split_at(end + 1);
+        let is_between = |character: char| matches!(character, '"' | ' ');
+        let begins = part.1.trim_start_matches(is_between);
+        let (between, _) = part.1.split_at(part.1.len() - begins.len());
+        guarded.push_str(part.0);
+        guarded.push_str(between);
+        if begins.starts_with(FORMULA) {
+            guarded.push('\'');
+        }
+        rest = begins;
+    }
+    if guarded.is_empty() {
+        return text.into();
+    }
+    guarded.push_str(rest);
+    guarded.into()
 }
 
 /// The row of names.
@@ -222,7 +244,31 @@ mod tests {
         ] {
             assert_eq!(text(formula), format!("'{formula}"));
         }
-        for plain in ["", "x=1", "send success", "err(-1)", "'=x", " =x", "群发"] {
+        for (formula, guarded) in [
+            ("x;=1+1", "x;'=1+1"),
+            ("x,=1+1;y", "x,'=1+1;y"),
+            ("x\t-1", "x\t'-1"),
+            ("x\r\n@y\n＝z", "x\r\n'@y\n'＝z"),
+            ("x;\"=1+1;y", "x;\"'=1+1;y"),
+            ("x; =1;=2;;=3", "x; '=1;'=2;;'=3"),
+            ("=1;=2", "'=1;'=2"),
+            ("\t=1", "'\t'=1"),
+            ("群发；;+1", "群发；;'+1"),
+        ] {
+            assert_eq!(text(formula), guarded);
+        }
+        for plain in [
+            "",
+            "x=1",
+            "send success",
+            "err(-1)",
+            "'=x",
+            " =x",
+            "群发",
+            "a;b, c\n",
+            ";",
+            "http://mp.weixin.qq.com/s?a=1,2;b=-1",
+        ] {
             assert_eq!(text(plain), plain);
         }
     }
