@@ -1,7 +1,7 @@
 // Reads the API, as any other client does.
 
 import { heard } from './health.js';
-import { askForKey, key } from './key.js';
+import { askForKey, isRefused, key } from './key.js';
 
 /** What the API answered instead of data; `status` is 0 when there was no answer. `retryAfter`: seconds, where it says so. */
 export class ApiError extends Error {
@@ -35,8 +35,11 @@ export async function request(path, params, { signal, headers } = {}) {
     const sent = key();
     const response = await answer(url, { signal, headers: withKey(headers, sent) });
     if (!STATIC.includes(path)) heard(response.status);
-    if (response.ok) return response;
-    if (response.status === 401 && (await askForKey(sent))) continue;
+    if (isRefused(sent, response.status)) {
+      if (await askForKey(sent)) continue;
+    } else if (response.ok) {
+      return response;
+    }
     throw await problem(response);
   }
 }

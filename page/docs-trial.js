@@ -2,7 +2,7 @@
 
 import { el, fill } from './dom.js';
 import { t } from './i18n.js';
-import { askForKey, key } from './key.js';
+import { askForKey, isRefused, key } from './key.js';
 
 /** The form of an operation. What does not end or is a download is only shown as a command. */
 export function trial(api, { path, operationId, parameters = [], security, responses }) {
@@ -56,7 +56,7 @@ async function send(url, security, area) {
     for (;;) {
       const sent = security ? key() : null;
       const response = await fetch(url, { headers: sent === null ? {} : { Authorization: `Bearer ${sent}` } });
-      if (response.status === 401 && (await askForKey(sent))) continue;
+      if (isRefused(sent, response.status) && (await askForKey(sent))) continue;
       const text = await response.text();
       fill(area,
         el('p', {}, el('span', { class: `badge ${response.ok ? 'sent' : 'rejected'}` }, response.status)),

@@ -1,4 +1,5 @@
-// The key of the API: asked for when the API wants one, and kept for this session of this tab alone.
+// The key of the API: asked for when the API wants one, and kept for this session of this tab only, once the API has
+// taken it.
 
 import { el, fill } from './dom.js';
 import { t } from './i18n.js';
@@ -6,20 +7,37 @@ import { t } from './i18n.js';
 const NAME = 'qunfa.key';
 const changed = new EventTarget();
 let asking = null;
+// A key that was typed and that the API has not taken yet.
+let untried = null;
 
 /** The key that was given; null when none was. */
 export function key() {
-  return sessionStorage.getItem(NAME);
+  return untried ?? sessionStorage.getItem(NAME);
 }
 
 /** Forgets it, here and in the session. */
 export function forgetKey() {
+  untried = null;
   sessionStorage.removeItem(NAME);
   changed.dispatchEvent(new Event('change'));
 }
 
 export function onKeyChange(listener) {
   changed.addEventListener('change', listener);
+}
+
+/**
+ * What an answer says of the key that was sent with its request (null: none): true if another key is needed. After too
+ * many wrong keys a wrong one is answered 429 instead of 401, and a key that was taken before may be too busy.
+ */
+export function isRefused(sent, status) {
+  if (status === 401) return true;
+  if (sent === null || sent !== untried) return false;
+  if (status < 400) {
+    sessionStorage.setItem(NAME, sent);
+    untried = null;
+  }
+  return status === 429;
 }
 
 /** Asks for a key after `refused` (null: none was sent) was not accepted. True once there is another to try. */
@@ -59,7 +77,7 @@ function ask(wasRefused) {
         fill(note, t('key.malformed'));
         return;
       }
-      sessionStorage.setItem(NAME, text);
+      untried = text;
       changed.dispatchEvent(new Event('change'));
       given = true;
       dialog.close();

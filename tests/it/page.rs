@@ -272,6 +272,23 @@ async fn a_key_is_asked_for_and_forgotten() {
     browser.press("Enter").await;
     browser.shows("This key was not accepted").await;
     browser.until("document.activeElement.id === 'key'").await;
+    assert_eq!(browser.eval("sessionStorage.length").await, 0);
+
+    // After many wrong keys, a wrong one is answered 429, and is not kept either.
+    let mut status = 401;
+    while status == 401 {
+        let guess = server.client.get(server.url("/api/v1/reasons"));
+        let answer = guess.bearer_auth("another").send().await.unwrap();
+        status = answer.status().as_u16();
+    }
+    assert_eq!(status, 429);
+    browser.write("mistyped").await;
+    browser.press("Enter").await;
+    browser
+        .until("document.activeElement.id === 'key' && document.activeElement.value === ''")
+        .await;
+    browser.shows("This key was not accepted").await;
+    assert_eq!(browser.eval("sessionStorage.length").await, 0);
     browser.write("the-right-key").await;
     browser.press("Enter").await;
     browser
