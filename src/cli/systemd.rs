@@ -2,7 +2,12 @@
 //!
 //! The protocols are `sd_listen_fds(3)`, `sd_notify(3)` and `sd_watchdog_enabled(3)`.
 
+use std::ffi::OsStr;
+use std::io;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -76,15 +81,25 @@ fn watchdog_limit() -> Option<Duration> {
 
 /// Waits while systemd does not read, so nothing may wait for this.
 async fn tell(state: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
     let told = async {
-        UnixDatagram::unbound()?
-            .send_to(state.as_bytes(), path)
-            .await
+        let address = notify_address(&address)?;
+        let socket = std::os::unix::net::UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        socket.set_nonblocking(true)?;
+        UnixDatagram::from_std(socket)?.send(state.as_bytes()).await
     };
     if let Err(error) = told.await {
         warn!(%error, state, "cannot notify systemd");
+    }
+}
+
+/// The path, or the abstract name behind an `@`.
+fn notify_address(text: &OsStr) -> io::Result<SocketAddr> {
+    match text.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        path => SocketAddr::from_pathname(OsStr::from_bytes(path)),
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
@@ -207,6 +208,22 @@ async fn systemd_is_told_of_the_start_the_life_and_the_stop() {
     server.signal(Signal::TERM);
     assert_eq!(next_notice(&notices), "STOPPING=1");
     // From here on nobody reads its signs of life, and it ends all the same.
+    assert_eq!(server.wait().await.code(), Some(0), "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_at_an_abstract_address_too() {
+    let name = format!("qunfa-test-{}", std::process::id());
+    let address = UnixAddress::from_abstract_name(&name).unwrap();
+    let notices = UnixDatagram::bind_addr(&address).unwrap();
+    notices.set_read_timeout(Some(MOMENT)).unwrap();
+    let mut server = Setup::default()
+        .variable("NOTIFY_SOCKET", format!("@{name}"))
+        .start(Backend::Sqlite)
+        .await;
+    assert_eq!(any_notice(&notices), "READY=1");
+    server.signal(Signal::TERM);
+    assert_eq!(any_notice(&notices), "STOPPING=1");
     assert_eq!(server.wait().await.code(), Some(0), "{}", server.log());
 }
 
