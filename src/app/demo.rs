@@ -78,10 +78,14 @@ fn make_token_file(data_dir: &Path, token_file: &Path) -> anyhow::Result<()> {
         .create(data_dir)?;
     let (text, _) = random_token()?;
     let aside = data_dir.join(format!("{TOKEN_FILE}.{}", std::process::id()));
+    // Whatever is there is not ours, perhaps a symbolic link to another file. A new file follows none.
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&aside)?;
     writeln!(file, "{text}")?;
@@ -113,5 +117,18 @@ mod tests {
         assert_eq!(mode(&made.token_file), 0o600);
         assert_eq!(mode(&data_dir), 0o700);
         assert_eq!(fs::read_dir(&data_dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_new_file_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = directory.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        let aside = format!("{TOKEN_FILE}.{}", std::process::id());
+        std::os::unix::fs::symlink(&other, directory.path().join(aside)).unwrap();
+        let made = Demo::load_or_make(directory.path()).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        assert!(!made.token_file.is_symlink());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 }
