@@ -13,6 +13,8 @@ use super::refusals::Standing;
 /// What all bodies that are coming in may take, in bytes: 500 of the usual limit. It is twice the largest
 /// `server.body_limit`, so that no body has to give way to itself.
 const BUDGET: usize = 32 * 1024 * 1024;
+/// What each piece of a body counts beside its bytes: reading it is work, and a body can come in chunks of one byte.
+const PIECE: usize = 256;
 /// How long a body may take to come in.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// How much of a body that is too long is still read, so that its sender sees the answer and not a broken connection.
@@ -30,9 +32,22 @@ pub(super) struct Bodies {
 #[derive(Default)]
 struct State {
     /// By place in the queue; the first is the next to give way.
-    coming_in: BTreeMap<(Standing, u64), Vec<u8>>,
+    coming_in: BTreeMap<(Standing, u64), Part>,
     next_place: u64,
     taken: usize,
+}
+
+/// What has come of a body.
+#[derive(Default)]
+struct Part {
+    bytes: Vec<u8>,
+    pieces: usize,
+}
+
+impl Part {
+    fn cost(&self) -> usize {
+        self.bytes.capacity() + self.pieces * PIECE
+    }
 }
 
 /// Why a body could not be read.
@@ -117,7 +132,7 @@ impl Bodies {
         let mut state = self.state();
         let place = (standing, state.next_place);
         state.next_place += 1;
-        state.coming_in.insert(place, Vec::new());
+        state.coming_in.insert(place, Part::default());
         drop(state);
         ComingIn {
             bodies: self,
@@ -133,9 +148,9 @@ impl Bodies {
 
 impl State {
     fn remove(&mut self, place: (Standing, u64)) -> Option<Vec<u8>> {
-        let body = self.coming_in.remove(&place)?;
-        self.taken -= body.capacity();
-        Some(body)
+        let part = self.coming_in.remove(&place)?;
+        self.taken -= part.cost();
+        Some(part.bytes)
     }
 }
 
@@ -149,16 +164,17 @@ impl ComingIn<'_> {
     /// Adds what has come, unless the body had to give way.
     fn add(&self, data: &[u8]) -> Result<(), BodyError> {
         let mut state = self.bodies.state();
-        let body = state.coming_in.get_mut(&self.place);
-        let body = body.ok_or(BodyError::GaveWay)?;
-        let before = body.capacity();
-        body.extend_from_slice(data);
-        let more = body.capacity() - before;
+        let part = state.coming_in.get_mut(&self.place);
+        let part = part.ok_or(BodyError::GaveWay)?;
+        let before = part.cost();
+        part.bytes.extend_from_slice(data);
+        part.pieces += 1;
+        let more = part.cost() - before;
         state.taken += more;
         while state.taken > BUDGET
             && let Some((_, longest)) = state.coming_in.pop_first()
         {
-            state.taken -= longest.capacity();
+            state.taken -= longest.cost();
         }
         Ok(())
     }
@@ -180,7 +196,7 @@ impl Drop for ComingIn<'_> {
 mod tests {
     use super::*;
 
-    const THIRD: usize = BUDGET / 3;
+    const THIRD: usize = BUDGET / 3 - PIECE;
 
     #[test]
     fn a_body_comes_out_as_it_came_in() {
@@ -207,6 +223,18 @@ mod tests {
         first.add(b"x").expect_err("it has given way");
         first.finish().expect_err("it has given way");
         assert_eq!(second.finish().expect("it is still there").len(), THIRD);
+    }
+
+    #[test]
+    fn a_body_in_tiny_pieces_gives_way_long_before_it_is_as_large() {
+        let bodies = Bodies::default();
+        let tiny = bodies.enter(Standing::Good);
+        let honest = bodies.enter(Standing::Good);
+        honest.add(&[0; 1000]).expect("there is room");
+        let pieces = (0..=BUDGET).take_while(|_| tiny.add(b"x").is_ok()).count();
+        assert!((1..=BUDGET / PIECE).contains(&pieces), "{pieces}");
+        honest.add(&[0; 1000]).expect("it is still there");
+        assert_eq!(honest.finish().expect("it is still there").len(), 2000);
     }
 
     #[test]

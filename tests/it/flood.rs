@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::process::resident_mib;
 use crate::support::wire::{Reply, Wire, push};
-use crate::support::{Backend, PLAIN, SAFE, Server, Setup, event};
+use crate::support::{Backend, PLAIN, SAFE, Server, Setup, event, eventually};
 
 /// A request that is not authentic, with a body of that many bytes or none for a `GET`.
 fn forged(account: &str, length: Option<usize>) -> String {
@@ -153,6 +153,49 @@ async fn an_address_over_its_limit_gets_the_same_403_and_its_honest_pushes_do_no
     other.send(&request).await;
     let reply = other.reply().await.unwrap();
     assert!(is_refusal(&reply) && !closes(&reply), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_tiny_chunks_give_way_long_before_they_fill_the_memory() {
+    let setup = Setup::default()
+        .toml("[server]\nbody_limit = 1048576")
+        .with_metrics();
+    let server = setup.start(Backend::Sqlite).await;
+    let head = "POST /wechat/safe HTTP/1.1\r\nHost: x\r\n";
+    let large = format!(
+        "{head}Content-Length: 1048576\r\n\r\n{}",
+        "x".repeat(1_000_000)
+    );
+    let tiny = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n{}",
+        "1\r\nx\r\n".repeat(50_000)
+    );
+    // All of it is 26 MB, and there is room for 32 MiB.
+    let bodies = [vec![&large; 24], vec![&tiny; 20]].concat();
+    let has_one_given_way = async || {
+        let metrics = server.metrics().await;
+        metrics.contains("reason=\"gave_way\"")
+    };
+    eventually("one gives way", async || {
+        let mut wires = Vec::new();
+        for body in &bodies {
+            let mut wire = Wire::connect(server.address).await;
+            wire.try_send(body).await;
+            wires.push(wire);
+        }
+        // After 5 s they are thrown away for being slow.
+        let sent = Instant::now();
+        while sent.elapsed() < Duration::from_secs(4) {
+            server.accepts_quickly().await;
+            if has_one_given_way().await {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    })
+    .await;
+    assert_eq!(server.items("/api/v1/deliveries").await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
