@@ -21,7 +21,7 @@
 //! | [`store`] | the only place with SQL: PostgreSQL and SQLite behind one trait | `domain` |
 //! | [`ingest`] | durable acceptance: what is kept, and when it may be acknowledged | `domain`, `store` |
 //! | [`feed`] | jobs as they change, for whoever follows them | `domain`, `store` |
-//! | [`web`] | HTTP in: the callback, the API, the page, health | `domain`, `wechat`, `ingest`, `feed`, `store` |
+//! | [`web`] | HTTP in: the callback, the API, the page, health | `domain`, `wechat`, `ingest`, `feed`, `store`, `server` |
 //! | [`simulator`] | WeChat's side, over HTTP | `domain`, `wechat` |
 //! | [`config`] | TOML and environment into a checked configuration | `domain`, `wechat` |
 //! | [`server`], [`telemetry`] | the accept loop; logs, metrics of the process | nothing of ours |

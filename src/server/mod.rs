@@ -5,6 +5,7 @@
 //! bodies are the handlers' business, as they alone read them.
 
 mod seats;
+mod socket;
 mod stream;
 
 use std::convert::Infallible;
@@ -20,7 +21,6 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request};
-use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,7 +33,10 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use seats::{Seat, Seats, Waiting};
+pub use socket::Departure;
+
+use seats::{Occupant, Seat, Seats};
+use socket::Socket;
 use stream::{Patience, Stream};
 
 /// Clients that have connected and wait to be accepted, at most; the system may allow fewer. When there is no room, a
@@ -59,6 +62,8 @@ const PARTING: Duration = Duration::from_millis(50);
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// How long requests under way may take after the stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often a full server looks for a connection that may be sent away, when no connection changes.
+const LOOK: Duration = Duration::from_millis(50);
 /// The pause after the system has refused a connection, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The least time between two warnings of that, which outsiders can cause.
@@ -80,10 +85,13 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `shutdown`, then takes no new connections, finishes requests that have begun, and closes connections that
-/// bring none within a second. Each request carries the client's address as [`ConnectInfo`].
+/// bring none within a second. Each request carries the client's address as [`ConnectInfo`], and its [`Departure`].
 ///
-/// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way. `open` shows
-/// how many there are.
+/// A client may close its sending side after its request, and still gets its answer.
+///
+/// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way. One whose
+/// answer is going out does not wait; it gives way only when no other does and the client has stopped reading. `open`
+/// shows how many connections there are.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -110,6 +118,7 @@ pub async fn serve(
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = seats.changed.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
             }
         }
         let seat = Seat::take(&seats);
@@ -160,23 +169,27 @@ async fn connection(
     let speaks = tokio::select! {
         biased;
         speaks = tokio::time::timeout(HEAD_DEADLINE, stream.readable()) => matches!(speaks, Ok(Ok(()))),
-        () = seat.waiting.evicted.cancelled() => false,
+        () = seat.occupant.evicted.cancelled() => false,
         () = shutdown.cancelled() => false,
     };
     if !speaks {
         return;
     }
-    let service = service_fn(|request| answer(request, peer, &router, &seat));
+    let socket = Socket::new(stream);
+    let departure = socket.departure();
+    let service = service_fn(|request| answer(request, peer, departure.clone(), &router, &seat));
+    let stream = Stream::new(socket, PATIENCE, Some(Arc::clone(&seat.occupant)));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
             .max_buf_size(HEAD_LIMIT)
-            .serve_connection(TokioIo::new(Stream::new(stream, PATIENCE)), service)
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service)
     );
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
-        () = seat.waiting.evicted.cancelled() => {
+        () = seat.occupant.evicted.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(PARTING, connection).await;
             return;
@@ -185,7 +198,7 @@ async fn connection(
             // Told at once, hyper would close a connection that has brought nothing yet, although a request is on its way.
             let begun = poll_fn(|context| match connection.as_mut().poll(context) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending if seat.waiting.in_request.load(Relaxed) => Poll::Ready(None),
+                Poll::Pending if seat.occupant.in_request.load(Relaxed) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
             let begun = tokio::time::timeout(LAST_CHANCE, begun).await;
@@ -209,25 +222,34 @@ async fn connection(
 async fn answer(
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
+    departure: Departure,
     router: &Router,
     seat: &Seat,
-) -> Result<Response, Infallible> {
+) -> Result<hyper::Response<GoingOut>, Infallible> {
     seat.request_begins();
     if request.body().is_end_stream() {
-        seat.waiting.leave_queue();
+        seat.occupant.request_is_whole();
     }
-    let waiting = Arc::clone(&seat.waiting);
-    let mut request: Request = request.map(|body| Body::new(Arriving { body, waiting }));
+    let occupant = Arc::clone(&seat.occupant);
+    let mut request: Request = request.map(|body| Body::new(Arriving { body, occupant }));
     request.extensions_mut().insert(ConnectInfo(peer));
-    let response = router.clone().oneshot(request).await;
-    seat.request_ends();
-    response
+    request.extensions_mut().insert(departure);
+    let Ok(response) = router.clone().oneshot(request).await;
+    seat.answer_begins();
+    let occupant = Arc::clone(&seat.occupant);
+    Ok(response.map(|body| GoingOut { body, occupant }))
 }
 
 /// A request's body. Once all of it is here, the connection no longer waits: an answer is being made.
 struct Arriving {
     body: Incoming,
-    waiting: Arc<Waiting>,
+    occupant: Arc<Occupant>,
+}
+
+/// An answer's body. hyper drops it when it has taken all of it, or wants none.
+struct GoingOut {
+    body: Body,
+    occupant: Arc<Occupant>,
 }
 
 impl HttpBody for Arriving {
@@ -240,7 +262,7 @@ impl HttpBody for Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.waiting.leave_queue();
+            self.occupant.request_is_whole();
         }
         polled
     }
@@ -251,6 +273,32 @@ impl HttpBody for Arriving {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl HttpBody for GoingOut {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for GoingOut {
+    fn drop(&mut self) {
+        self.occupant.answer_is_complete();
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use super::seats::Occupant;
 
 /// How long a client may take to read.
 #[derive(Clone, Copy)]
@@ -25,15 +28,18 @@ pub(super) struct Stream<T> {
     behind_since: Option<Instant>,
     /// Runs while it takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Is told when the client stalls, and when all is written.
+    occupant: Option<Arc<Occupant>>,
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(inner: T, patience: Patience) -> Self {
+    pub(super) fn new(inner: T, patience: Patience, occupant: Option<Arc<Occupant>>) -> Self {
         Self {
             inner,
             patience,
             behind_since: None,
             stall: None,
+            occupant,
         }
     }
 
@@ -44,8 +50,17 @@ impl<T> Stream<T> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.stall = None;
+            if self.stall.take().is_some()
+                && let Some(occupant) = &self.occupant
+            {
+                occupant.reads_on();
+            }
             return written;
+        }
+        if self.stall.is_none()
+            && let Some(occupant) = &self.occupant
+        {
+            occupant.stalls();
         }
         let stall = self.stall.get_or_insert_with(|| {
             let now = Instant::now();
@@ -95,7 +110,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     /// hyper flushes once it has written all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.behind_since = None;
-        Pin::new(&mut self.inner).poll_flush(context)
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        if let Some(occupant) = &self.occupant {
+            occupant.flushed();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -114,7 +133,7 @@ mod tests {
     /// A connection that holds 100 bytes between its ends.
     fn connection(stall: Duration, lag: Duration) -> (Stream<DuplexStream>, DuplexStream) {
         let (server, client) = tokio::io::duplex(100);
-        (Stream::new(server, Patience { stall, lag }), client)
+        (Stream::new(server, Patience { stall, lag }, None), client)
     }
 
     /// After how long it is given up.

@@ -8,6 +8,7 @@ mod callback;
 mod clients;
 mod conditional;
 mod cursor;
+mod departure;
 pub mod export;
 mod health;
 mod metrics;
@@ -306,6 +307,7 @@ pub fn router(state: State, side: Side) -> Router {
         .route("/api/{*rest}", any(api::not_found))
         .method_not_allowed_fallback(api::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::after_panic))
+        .layer(from_fn(departure::give_up))
         .layer(from_fn_with_state(state.clone(), auth::require_key))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use crate::support::process::{open_files, raise_file_limit, resident_mib};
-use crate::support::wire::{Wire, push};
-use crate::support::{Backend, PLAIN, Server, Setup, eventually, fixture};
+use crate::support::wire::{Wire, chunked, push, push_with};
+use crate::support::{Backend, PLAIN, SAFE, Server, Setup, event, eventually, fixture};
 
 /// What is sent, and how much more of it follows every half second.
 struct Slow {
@@ -143,7 +143,7 @@ async fn at_the_cap_every_slow_client_gives_way_to_an_honest_push() {
 }
 
 /// The longest answer of an empty server; a few thousand are more than the buffers between us hold.
-const REASONS: &str = "GET /api/v1/reasons HTTP/1.1\r\nHost: x\r\n\r\n";
+const REASONS: &str = "GET /api/v1/reasons HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_no_answer_is_closed_after_5_seconds() {
@@ -245,4 +245,114 @@ async fn among_10_000_idle_connections_honest_pushes_are_quick_and_memory_is_bou
     assert!(grown < 150, "{grown} MiB");
     drop(idle);
     eventually("they are gone", async || open_files(process) < 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_its_sending_side_gets_every_answer() {
+    let server = Setup::default().with_metrics().start(Backend::Sqlite).await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+    let pushes = [PLAIN, SAFE].map(|account| push(&account, fixture("events/articles.xml")));
+    let (chunked_head, body) = push_with(&PLAIN, event(7), "Transfer-Encoding: chunked\r\n");
+    let requests = [
+        vec![pushes[0].0.clone(), pushes[0].1.clone()],
+        vec![pushes[1].0.clone(), pushes[1].1.clone()],
+        vec![chunked_head, chunked(&body, 100)],
+        vec![get("/livez")],
+        vec![get("/api/v1/jobs")],
+        vec![get("/api/v1/jobs.ndjson")],
+        vec![get("/livez"), get("/api/v1/jobs"), get("/livez")],
+    ];
+    for parts in requests {
+        let answers = parts
+            .iter()
+            .filter(|part| part.starts_with(b"GET "))
+            .count()
+            .max(1);
+        let text = String::from_utf8_lossy(&parts[0]).into_owned();
+        let mut wire = Wire::connect(server.address).await;
+        for part in &parts {
+            wire.send(part).await;
+        }
+        wire.finish().await;
+        let got = String::from_utf8(wire.closed().await).unwrap();
+        assert_eq!(
+            got.matches("HTTP/1.1 200").count(),
+            answers,
+            "{text}: {got}"
+        );
+    }
+    assert_eq!(server.items("/api/v1/jobs").await.len(), 3);
+    assert_eq!(server.log().matches("a job result is kept").count(), 3);
+    let metrics = server.metrics().await;
+    assert!(
+        metrics.contains("qunfa_acknowledgement_duration_seconds_count 3"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_of_a_client_that_left_ends_soon() {
+    let server = Setup::default().with_metrics().start(Backend::Sqlite).await;
+    let open = async || {
+        let metrics = server.metrics().await;
+        let open = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("qunfa_open_connections{listener=\"server\"} "));
+        open.unwrap_or("0").parse::<usize>().unwrap()
+    };
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut wire = Wire::connect(server.address).await;
+        wire.send("GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
+        wire.read_a_little().await.expect("it begins");
+        streams.push(wire);
+    }
+    assert_eq!(open().await, 20);
+    let left = Instant::now();
+    drop(streams);
+    eventually("they are gone", async || open().await == 0).await;
+    // Without being told, the server would find out when it next sends something.
+    assert!(
+        left.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        left.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_cap_an_answer_that_is_read_is_not_cut_for_silent_connections() {
+    const JOBS: i64 = 300;
+    let setup = Setup::default().toml("[server]\nmax_connections = 3");
+    let server = setup.start(Backend::Sqlite).await;
+    for number in 1..=JOBS {
+        server.accepts(&PLAIN, event(number)).await;
+    }
+    let whole = server.get("/api/v1/deliveries?limit=300").await;
+    let length = whole.bytes().await.unwrap().len();
+    let mut readers = JoinSet::new();
+    for _ in 0..2 {
+        let mut wire = Wire::connect_narrowly(server.address).await;
+        wire.send("GET /api/v1/deliveries?limit=300 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await;
+        readers.spawn(async move {
+            let mut read = 0;
+            while let Some(piece) = wire.read_a_little().await {
+                read += piece.len();
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            read
+        });
+    }
+    // Each silent connection sends the one before it away, and nobody else.
+    let mut silent = Vec::new();
+    while !readers.is_empty() {
+        silent.push(Wire::connect(server.address).await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        while let Some(read) = readers.try_join_next() {
+            let read = read.unwrap();
+            assert!(read > length, "{read} of {length} bytes and a head");
+        }
+    }
+    assert!(silent.len() > 20, "{} are too few to tell", silent.len());
 }

@@ -173,7 +173,7 @@ async fn what_a_client_does_not_read_waits_in_the_database() {
     let database = filled(Backend::Sqlite, 8 * JOBS).await;
     let server = Setup::default().log_level("debug").start_on(database);
     let mut wire = Wire::connect(server.address).await;
-    let request = "GET /api/v1/jobs.ndjson HTTP/1.1\r\nHost: x\r\n\r\n";
+    let request = "GET /api/v1/jobs.ndjson HTTP/1.1\r\nHost: localhost\r\n\r\n";
     wire.send(request).await;
     eventually("the client is given up", async || {
         server.log().contains("a connection ended early")

@@ -26,7 +26,7 @@ const RULE: [(&str, May); 13] = [
     ("feed", Only(&["domain", "store"])),
     (
         "web",
-        Only(&["domain", "wechat", "ingest", "feed", "store"]),
+        Only(&["domain", "wechat", "ingest", "feed", "store", "server"]),
     ),
     ("simulator", Only(&["domain", "wechat"])),
     ("config", Only(&["domain", "wechat"])),

@@ -112,7 +112,7 @@ async fn who_reads_no_answer_does_not_hold_up_the_stop() {
     let mut server = Server::start(Backend::Sqlite).await;
     let mut wire = Wire::connect(server.address).await;
     let flood = tokio::spawn(async move {
-        let requests = "GET /api/v1/reasons HTTP/1.1\r\nHost: x\r\n\r\n".repeat(200);
+        let requests = "GET /api/v1/reasons HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200);
         for _ in 0..200 {
             wire.try_send(&requests).await;
         }

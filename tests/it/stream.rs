@@ -160,7 +160,7 @@ async fn followers_that_never_read_hold_up_no_push() {
     let mut silent = Vec::new();
     for _ in 0..50 {
         let mut wire = Wire::connect(server.address).await;
-        wire.send("GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        wire.send("GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .await;
         silent.push(wire);
     }

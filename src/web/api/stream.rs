@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::State as FromState;
+use axum::extract::{Extension, State as FromState};
 use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{AppendHeaders, IntoResponse};
@@ -16,6 +16,7 @@ use super::out::JobOut;
 use super::{ACCOUNT, State, in_time};
 use crate::domain::{AccountName, Time, whole_number};
 use crate::feed::Follower;
+use crate::server::Departure;
 use crate::store::ChangeKey;
 use crate::web::access::Access;
 use crate::web::parameters::Parameters;
@@ -52,6 +53,7 @@ const UNBUFFERED: (&str, &str) = ("x-accel-buffering", "no");
 pub(in crate::web) async fn stream(
     FromState(state): FromState<State>,
     access: Access,
+    departure: Option<Extension<Departure>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<impl IntoResponse, Problem> {
@@ -66,9 +68,18 @@ pub(in crate::web) async fn stream(
         access,
         account,
     };
-    let events = stream::once(async { hello }).chain(stream::unfold(following, next));
+    // Nobody who follows closes only the sending side.
+    let news = stream::unfold(following, next).take_until(left(departure));
+    let events = stream::once(async { hello }).chain(news);
     let events = events.map(Ok::<_, Infallible>);
     Ok((AppendHeaders([UNBUFFERED]), Sse::new(events)))
+}
+
+async fn left(departure: Option<Extension<Departure>>) {
+    match departure {
+        Some(Extension(departure)) => departure.wait().await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Following {

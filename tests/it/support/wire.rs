@@ -48,6 +48,24 @@ impl Wire {
         }
     }
 
+    /// Connects with little room for what is not read yet.
+    pub(crate) async fn connect_narrowly(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self {
+            stream: socket.connect(address).await.unwrap(),
+            unread: Vec::new(),
+        }
+    }
+
+    /// Reads a little of what has come; none at the end.
+    pub(crate) async fn read_a_little(&mut self) -> Option<Vec<u8>> {
+        let mut piece = [0; 1024];
+        let reading = tokio::time::timeout(PATIENCE, self.stream.read(&mut piece)).await;
+        let length = reading.expect("nothing comes").unwrap_or_default();
+        (length > 0).then(|| piece[..length].to_vec())
+    }
+
     pub(crate) async fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Ok(Self {
             stream: TcpStream::connect(address).await?,
