@@ -1,23 +1,81 @@
 //! Logs: one event per thing that happened, to standard error.
 //!
 //! Only our own events are written, at any level: what libraries log of requests and queries is not ours to vouch for.
+//! Nobody waits for a line to be written, so that a reader that hangs cannot stop the server.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
-use tracing::Subscriber;
+use prometheus::IntCounter;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, error};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use super::writer::LogWriter;
+
+/// What [`start`] has started; there is one log for each process.
+static LOG: OnceLock<LogWriter> = OnceLock::new();
+
+/// Writes the last lines when it is dropped, for up to a second.
+#[must_use]
+pub struct LastLines(());
+
 /// Starts logging; a second call changes nothing.
-pub fn start(json: bool, level: LevelFilter) {
+///
+/// # Errors
+/// When the system does not give a thread.
+pub fn start(json: bool, level: LevelFilter) -> io::Result<LastLines> {
     let is_terminal = io::stderr().is_terminal();
-    let started = subscriber(json, level, is_terminal, io::stderr).try_init();
-    if started.is_err() {
-        tracing::debug!("logging had started already");
+    let writer = LogWriter::default();
+    let subscriber = subscriber(json, level, is_terminal, writer.clone());
+    if subscriber.try_init().is_ok() {
+        writer.start(io::stderr())?;
+        let _ = LOG.set(writer);
+        // The usual hook writes to standard error itself, and waits for it.
+        std::panic::set_hook(Box::new(|panic| {
+            let panic = panic.to_string().replace('\n', " ");
+            error!(panic, "a panic");
+        }));
+    }
+    Ok(LastLines(()))
+}
+
+/// The metric for lines that were dropped because nobody read them in time.
+pub(super) struct DroppedLines(IntCounter);
+
+impl DroppedLines {
+    pub(super) fn new() -> Self {
+        let counter = IntCounter::new(
+            "qunfa_log_lines_dropped_total",
+            "Lines of the log that were dropped because they could not be written in time.",
+        );
+        Self(counter.expect("the name is valid"))
+    }
+}
+
+impl Collector for DroppedLines {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let dropped = LOG.get().map_or(0, LogWriter::dropped);
+        self.0.inc_by(dropped.saturating_sub(self.0.get()));
+        self.0.collect()
+    }
+}
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        if let Some(writer) = LOG.get() {
+            writer.flush();
+        }
     }
 }
 

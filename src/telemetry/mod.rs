@@ -2,11 +2,13 @@
 
 mod logs;
 mod process;
+mod writer;
 
 use prometheus::{IntGauge, Opts, Registry};
 
-pub use logs::start;
+pub use logs::{LastLines, start};
 
+use logs::DroppedLines;
 use process::Process;
 
 /// A registry for the metrics of one server, with those of its build and its process.
@@ -19,6 +21,7 @@ pub fn registry() -> Registry {
     build.set(1);
     registry.register(Box::new(build)).expect(NEW);
     registry.register(Box::new(Process::new())).expect(NEW);
+    registry.register(Box::new(DroppedLines::new())).expect(NEW);
     registry
 }
 

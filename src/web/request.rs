@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State as FromState};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument, debug, error_span, info};
 
+use super::access::Access;
 use super::{State, problem};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,8 +43,7 @@ pub(super) async fn trace(
     let id = new_id();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let span = error_span!("request", request_id = %id, method = %request.method(), route);
-    let is_routine = !route.starts_with("/api");
+    let span = error_span!("request", request_id = %id, method = method(request.method()), route);
 
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = problem::complete(response, &id);
@@ -60,10 +60,27 @@ pub(super) async fn trace(
     let status = response.status().as_u16();
     // A wider number would be a text in JSON.
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    if is_routine && status < 500 {
-        debug!(status, duration_ms, "answered");
-    } else {
+    // Only who has shown a key, or whom WeChat's signature lets in, may fill the log.
+    let is_known = response.extensions().get::<Access>().is_some();
+    let is_failed_push = route.starts_with("/wechat") && status >= 500;
+    if is_known || is_failed_push {
         info!(status, duration_ms, "answered");
+    } else {
+        debug!(status, duration_ms, "answered");
     }
     response
+}
+
+/// The method as one of a few words: a client may send anything.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }

@@ -1,6 +1,7 @@
 //! What the system says of a running process.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
@@ -17,6 +18,27 @@ pub(crate) fn resident_mib(process: Pid) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
     kib.parse::<u64>().unwrap() / 1024
+}
+
+/// Waits until the server has written what it has logged so far: its thread `log` sleeps when nothing is left.
+pub(crate) fn log_is_written(process: Pid) {
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    let is_at_rest = || {
+        let Ok(tasks) = fs::read_dir(&tasks) else {
+            return true;
+        };
+        let stats =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let mut of_log = stats.filter(|stat| stat.contains(" (log) "));
+        of_log.all(|stat| stat.contains(" (log) S "))
+    };
+    for _ in 0..1000 {
+        // Once is not enough: it sleeps for a lock, too.
+        if is_at_rest() && is_at_rest() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Lets this process, and those that it starts from now on, have that many files open.

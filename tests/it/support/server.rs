@@ -14,7 +14,9 @@ use reqwest::{Client, Response};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::process::log_is_written;
 use super::wire::push_with;
+use super::workplace::write_private;
 use super::{Account, Backend, COMPATIBLE, Database, PLAIN, SAFE, fixture};
 
 /// How a server is set up.
@@ -96,7 +98,7 @@ impl Setup {
         let directory = database.directory();
         let accounts: String = self.accounts.iter().map(Account::toml).collect();
         let config = directory.join("config.toml");
-        std::fs::write(&config, format!("{}\n{accounts}", self.toml)).unwrap();
+        write_private(&config, format!("{}\n{accounts}", self.toml));
         let mut server = Server {
             child: None,
             address: ([127, 0, 0, 1], 0).into(),
@@ -234,6 +236,9 @@ impl Server {
 
     /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
+        if let Some(child) = &self.child {
+            log_is_written(Pid::from_child(child));
+        }
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::eventually;
+use super::process::log_is_written;
 use super::server::program;
 
 /// An empty directory, and no variable of ours.
@@ -46,7 +47,7 @@ impl Workplace {
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
+        write_private(&path, text);
         path
     }
 
@@ -82,6 +83,11 @@ impl Workplace {
             .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0")
             .env("QUNFA_METRICS__LISTEN", "")
             .envs(variables.iter().copied());
+        self.started(command).await
+    }
+
+    /// Starts `serve` as that command says, and waits until it listens.
+    pub(crate) async fn started(&self, mut command: Command) -> Serving {
         let [output, talk] = ["serve.out", "serve.err"].map(|name| self.path(name));
         let child = command
             .stdout(File::create(&output).unwrap())
@@ -139,6 +145,7 @@ impl Serving {
     }
 
     pub(crate) fn talk(&self) -> String {
+        log_is_written(Pid::from_child(&self.child));
         read(&self.talk)
     }
 
@@ -164,6 +171,13 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes a file that only its owner can use, as `serve` wants those with secrets.
+pub(crate) fn write_private(path: &Path, text: impl AsRef<[u8]>) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn read(path: &Path) -> String {
