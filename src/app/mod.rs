@@ -3,11 +3,13 @@
 mod clock;
 mod demo;
 mod open_files;
+mod private_files;
 mod pruning;
 mod rolling_up;
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ use crate::{server, telemetry};
 
 pub use clock::{ClockCheck, ClockError};
 pub use demo::{DEMO, Demo};
+pub use private_files::exposed_files;
 pub use pruning::prune;
 
 const SPOOL_FILE: &str = "spool.db";
@@ -62,8 +65,8 @@ pub struct Listeners {
     pub main: TcpListener,
     /// For the API and the page alone.
     pub api: Option<TcpListener>,
-    /// For Prometheus.
-    pub metrics: Option<TcpListener>,
+    /// For Prometheus, with its address.
+    pub metrics: Option<(TcpListener, SocketAddr)>,
 }
 
 impl App {
@@ -154,8 +157,8 @@ impl App {
             }
         };
         let metrics = async {
-            if let Some(listener) = listeners.metrics {
-                let router = web::metrics_router(self.state.clone());
+            if let Some((listener, address)) = listeners.metrics {
+                let router = web::metrics_router(self.state.clone(), address);
                 serve(listener, router, SCRAPERS, "metrics").await;
             }
         };

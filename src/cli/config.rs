@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 
 use super::Outcome;
+use crate::app::exposed_files;
 use crate::config::{EXAMPLE, Settings};
 
 /// Writes the example, for the user's eyes only.
@@ -50,7 +51,8 @@ pub(super) fn init(path: Option<PathBuf>) -> Outcome {
 /// Reports every mistake at once.
 pub(super) fn check(settings: &Settings) -> Outcome {
     let config = settings.check_to_serve()?;
-    for warning in &config.warnings {
+    let exposed = exposed_files(&config, settings);
+    for warning in config.warnings.iter().chain(&exposed) {
         eprintln!("warning: {warning}");
     }
     let accounts = config.accounts.len();

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Failure, Outcome, reachable, systemd};
-use crate::app::{App, Demo, Listeners};
-use crate::config::{Config, LogFormat, Settings};
+use crate::app::{App, Demo, Listeners, exposed_files};
+use crate::config::{Config, LogFormat, Metrics, Settings};
 use crate::wechat::Account;
 use crate::{server, telemetry};
 
@@ -28,8 +28,10 @@ pub(super) async fn run(
         .level
         .parse()
         .context("the log level is checked")?;
-    telemetry::start(config.log.format == LogFormat::Json, level);
-    for warning in &config.warnings {
+    let _last_lines = telemetry::start(config.log.format == LogFormat::Json, level)
+        .context("cannot start the log")?;
+    let exposed = exposed_files(&config, settings);
+    for warning in config.warnings.iter().chain(&exposed) {
         warn!("{warning}");
     }
 
@@ -58,7 +60,7 @@ pub(super) async fn run(
     if is_inherited {
         check_inherited(address, &config)?;
     }
-    let metrics = config.metrics.map(listen_for_metrics).transpose()?;
+    let metrics = listen_for_metrics(config.metrics)?;
     let api = config.api.listen.map(|listen| {
         server::listen(listen).with_context(|| format!("cannot listen on {listen} for the API"))
     });
@@ -79,11 +81,13 @@ pub(super) async fn run(
         banner
             .push_str("the socket was handed over at the start, so `server.listen` is not used\n");
     }
-    if let Some(metrics) = &metrics {
-        let address = metrics
-            .local_addr()
-            .context("the listener has no address")?;
-        let line = format!("metrics for Prometheus: http://{address}/metrics\n");
+    let metrics_at = match (&metrics, config.metrics.listen) {
+        (Some((_, address)), _) => format!("http://{address}/metrics"),
+        (None, Some(taken)) => format!("nowhere, as {taken} cannot be used"),
+        (None, None) => "nowhere".to_owned(),
+    };
+    if config.metrics.listen.is_some() {
+        let line = format!("metrics for Prometheus: {metrics_at}\n");
         banner.push_str(&line);
     }
     banner.push_str(&urls(
@@ -96,7 +100,7 @@ pub(super) async fn run(
     if let Err(error) = io::stdout().write_all(banner.as_bytes()) {
         warn!(%error, "cannot write the callback URLs to standard output");
     }
-    info!(version = env!("CARGO_PKG_VERSION"), %address, is_inherited, %api_address, store = %config.store.url, "ready");
+    info!(version = env!("CARGO_PKG_VERSION"), %address, is_inherited, %api_address, metrics = metrics_at, store = %config.store.url, "ready");
     tokio::spawn(systemd::ready_and_alive());
     let listeners = Listeners {
         main: listener,
@@ -107,13 +111,34 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn listen_for_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    server::listen(address).with_context(|| {
-        format!(
-            "cannot listen on {address} for Prometheus; set `metrics.listen` (QUNFA_METRICS__LISTEN) to another address, \
-             or to \"\" for no metrics"
-        )
-    })
+/// The listener for Prometheus, and its address. None without one; and where the default address cannot be used, which is
+/// also that of other exporters.
+fn listen_for_metrics(metrics: Metrics) -> anyhow::Result<Option<(TcpListener, SocketAddr)>> {
+    let Some(address) = metrics.listen else {
+        return Ok(None);
+    };
+    let listening = server::listen(address).and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    match listening {
+        Ok(listening) => Ok(Some(listening)),
+        Err(error) if metrics.is_default => {
+            warn!(
+                %address,
+                %error,
+                "there are no metrics: the default of `metrics.listen` cannot be used; \
+                 set it to another address, or to \"\" for no metrics"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "cannot listen on {address} for Prometheus; set `metrics.listen` (QUNFA_METRICS__LISTEN) to another \
+                 address, or to \"\" for no metrics"
+            )
+        }),
+    }
 }
 
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {

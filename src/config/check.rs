@@ -9,7 +9,7 @@ use url::{Host, Url};
 use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
 use super::mistake::Mistake;
-use super::{Api, Config, Log, LogFormat, PublicUrl, Server, StoreConfig, StoreUrl};
+use super::{Api, Config, Log, LogFormat, Metrics, PublicUrl, Server, StoreConfig, StoreUrl};
 use crate::domain::{ApiKeyHash, InvalidApiKeyHash, Zone};
 
 const DATABASE_FILE: &str = "qunfa.db";
@@ -140,12 +140,14 @@ impl Checker<'_> {
         })
     }
 
-    fn metrics(&mut self) -> Result<Option<SocketAddr>, Noted> {
+    fn metrics(&mut self) -> Result<Metrics, Noted> {
         let rule = "allowed is an IP address with a port, or nothing";
         let address = Address::general(Key::MetricsListen);
         self.required(&address, rule, |text| {
             (!text.is_empty()).then(|| socket_address(text)).transpose()
-        })
+        })?;
+        let is_default = self.is_default(&address);
+        Ok(Metrics { listen, is_default })
     }
 
     fn log(&mut self) -> Result<Log, Noted> {
@@ -245,7 +247,7 @@ mod tests {
             assert_eq!(config.api.keys, []);
             assert!(config.api.clients.is_empty());
             assert_eq!(Ok(config.api.timezone), "Asia/Shanghai".parse());
-            assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9464).into()));
+            assert_eq!(config.metrics.listen, Some(([127, 0, 0, 1], 9464).into()));
             assert_eq!(config.log.level, "info");
             assert!(config.accounts.is_empty() && config.warnings.is_empty());
         }
@@ -286,7 +288,7 @@ mod tests {
     fn metrics_are_turned_off_by_an_empty_address() {
         let metrics = |text: &str, variables: &[(&str, &str)]| {
             let settings = settings(text, variables).expect("it is TOML");
-            settings.check().expect("it is good").metrics
+            settings.check().expect("it is good").metrics.listen
         };
         let address = Some(([0, 0, 0, 0], 80).into());
         assert_eq!(metrics("metrics.listen = \"0.0.0.0:80\"", &[]), address);
@@ -297,6 +299,36 @@ mod tests {
 
     #[test]
     fn numbers_have_limits() {
+    #[test]
+    fn an_address_for_metrics_is_the_default_only_where_nobody_gives_it() {
+        let is_default = |text: &str, variables: &[(&str, &str)]| {
+            let settings = settings(text, variables).expect("it is TOML");
+            settings.check().expect("it is good").metrics.is_default
+        };
+        assert!(is_default("", &[]));
+        assert!(!is_default("metrics.listen = \"127.0.0.1:9464\"", &[]));
+        assert!(!is_default(
+            "",
+            &[("QUNFA_METRICS__LISTEN", "127.0.0.1:9464")]
+        ));
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_and_networks() {
+        let good = "server.trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\", \"2001:db8::/32\"]";
+        assert_eq!(checked(good).server.trusted_proxies.len(), 3);
+        for wrong in ["", "localhost", "10.0.0.0/33", "*"] {
+            let text = format!("server.trusted_proxies = [{wrong:?}]");
+            let start =
+                "`server.trusted_proxies` (config.toml): entry 1 is not an IP address or network";
+            let mistakes = mistakes(&text, &[]);
+            assert!(
+                mistakes.len() == 1 && mistakes[0].starts_with(start),
+                "{wrong}: {mistakes:?}"
+            );
+        }
+    }
+
         for (key, least, most) in [
             ("body_limit", 1_i64, 16_777_216),
             ("timestamp_tolerance", 1, 10_000_000_000),

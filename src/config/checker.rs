@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::key::Address;
 use super::layer::Layer;
-use super::mistake::Mistake;
+use super::mistake::{Mistake, Origin};
 use super::value::Value;
 
 /// There is no value, and a mistake was noted that says why.
@@ -130,6 +130,12 @@ impl<'s> Checker<'s> {
     pub(super) fn warn(&mut self, address: &Address, problem: impl Into<String>) {
         let warning = self.note(address, problem);
         self.warnings.push(warning);
+    }
+
+    /// Whether nobody has given it.
+    pub(super) fn is_default(&self, address: &Address) -> bool {
+        let setting = self.layer.settings.get(address);
+        setting.is_none_or(|setting| setting.origin == Origin::Default)
     }
 
     fn note(&self, address: &Address, problem: impl Into<String>) -> Mistake {

@@ -48,8 +48,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The API, and who may read it.
     pub api: Api,
-    /// Where Prometheus finds the metrics; none: nowhere.
-    pub metrics: Option<SocketAddr>,
+    /// Where Prometheus finds the metrics.
+    pub metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
     /// The accounts by name; none when none is configured.
@@ -103,6 +103,15 @@ pub struct Api {
 
 /// What is logged, and how.
 #[derive(Clone, Debug)]
+/// Where Prometheus finds the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The address; none: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Nobody has configured the address, so the server also starts when it cannot have it.
+    pub is_default: bool,
+}
+
 pub struct Log {
     /// The shape of a line.
     pub format: LogFormat,

@@ -105,7 +105,7 @@ async fn metrics_that_prometheus_does_not_find_are_a_warning() {
     assert!(line(&found, "metrics").starts_with("ok "), "{found:#?}");
     for (address, says) in [
         (unused_address().to_string(), "does not answer"),
-        (server.address.to_string(), "is no qunfa"),
+        (server.address.to_string(), "something other than qunfa"),
     ] {
         let mut command = server.command();
         command

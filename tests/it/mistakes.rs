@@ -1,5 +1,8 @@
 //! What is said about a bad configuration: everything at once, the key and what is allowed, and never a secret.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use crate::support::workplace::Workplace;
 
 /// Stands in every place where a secret might stand.
@@ -333,5 +336,37 @@ fn an_open_api_on_an_address_of_others_is_a_mistake() {
         }
         let keyed = [listen, ("QUNFA_API__KEYS", key.as_str())];
         place.run_with(&keyed, &["config", "check"]).with_code(0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn private_files_that_others_can_use_are_told_before_and_at_the_start() {
+    let place = Workplace::new();
+    let secret = place.write("token", "abcdefghijklmnopqrst");
+    let config = place.write(
+        "config.toml",
+        "[accounts.main]\nmode = \"plain\"\ntoken_file = \"token\"\n",
+    );
+    let warned = |talk: &str, name: &str| {
+        talk.contains(&format!("`{name}` has mode 0644"))
+            || talk.contains(&format!("`{name}` has mode 0755"))
+    };
+    let checked = place.run(&["config", "check"]).with_code(0);
+    assert!(!checked.talk.contains("has mode"), "{checked:?}");
+
+    let serving = place.serve(&[], &[]).await;
+    assert!(!serving.talk().contains("has mode"), "{}", serving.talk());
+    serving.stop().await;
+    let database = place.path("data/qunfa.db");
+    for path in [&secret, &config, &database] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+    }
+    std::fs::set_permissions(place.path("data"), Permissions::from_mode(0o755)).unwrap();
+    let names = ["config.toml", "token", "data", "data/qunfa.db"];
+    let checked = place.run(&["config", "check"]).with_code(0);
+    let serving = place.serve(&[], &[]).await;
+    for name in names {
+        assert!(warned(&checked.talk, name), "{name}: {checked:?}");
+        assert!(warned(&serving.talk(), name), "{name}: {}", serving.talk());
     }
 }

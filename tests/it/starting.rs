@@ -40,6 +40,53 @@ fn a_port_in_use_is_exit_code_1() {
     assert_eq!(ended.output, "");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_the_default_port_for_metrics_is_in_use_it_serves_without_metrics() {
+    const DEFAULT: &str = "127.0.0.1:9464";
+    // Perhaps another program has it already.
+    let _other = TcpListener::bind(DEFAULT);
+    let place = Workplace::new();
+    let mut command = place.program();
+    command
+        .arg("serve")
+        .env("QUNFA_SERVER__LISTEN", "127.0.0.1:0");
+    let serving = place.started(command).await;
+    assert!(
+        serving.output().contains(&format!(
+            "metrics for Prometheus: nowhere, as {DEFAULT} cannot be used\n"
+        )),
+        "{}",
+        serving.output()
+    );
+    let talk = serving.talk();
+    let warning = talk.lines().find(|line| line.contains(" WARN "));
+    let warning = warning.expect("it warns");
+    assert!(
+        warning.contains("`metrics.listen`") && warning.contains(DEFAULT),
+        "{talk}"
+    );
+    let ready = talk.lines().find(|line| line.contains(" ready ")).unwrap();
+    assert!(
+        ready.contains("metrics=\"nowhere, as 127.0.0.1:9464 cannot be used\""),
+        "{talk}"
+    );
+
+    let address = serving.address.to_string();
+    let doctor = place.run_with(&[("QUNFA_SERVER__LISTEN", &address)], &["doctor"]);
+    let line = doctor
+        .output
+        .lines()
+        .find(|line| line.contains(" metrics: "))
+        .unwrap();
+    assert!(line.starts_with("warn "), "{line}");
+    assert_eq!(serving.stop().await, Some(0));
+
+    // The same address, configured, is insisted on.
+    let variables = [FREE_PORT, ("QUNFA_METRICS__LISTEN", DEFAULT)];
+    let ended = place.run_with(&variables, &["serve"]).with_code(1);
+    assert!(ended.talk.contains("`metrics.listen`"), "{ended:?}");
+}
+
 #[test]
 fn a_port_for_metrics_that_is_in_use_is_told_by_its_key() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

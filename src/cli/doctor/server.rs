@@ -50,8 +50,8 @@ pub(super) async fn examine(
         Ok(is_ready) => is_ready,
         Err(error) => return report.failed(SUBJECT, &error),
     };
-    if let Some(listen) = config.metrics.filter(|listen| listen.port() != 0) {
-        examine_metrics(listen, report).await;
+    if let Some(listen) = config.metrics.listen.filter(|listen| listen.port() != 0) {
+        examine_metrics(listen, config.metrics.is_default, report).await;
     }
     match store {
         Some(store) if is_ready => match push_and_read(config, arguments, &base, store).await {
@@ -63,7 +63,7 @@ pub(super) async fn examine(
 }
 
 /// Whether Prometheus finds what it looks for.
-async fn examine_metrics(listen: SocketAddr, report: &mut Report) {
+async fn examine_metrics(listen: SocketAddr, is_default: bool, report: &mut Report) {
     const SUBJECT: &str = "metrics";
     let url = format!("http://{}/metrics", reachable(listen));
     let reading = async {
@@ -74,7 +74,14 @@ async fn examine_metrics(listen: SocketAddr, report: &mut Report) {
         Ok(text) if text.contains("qunfa_build_info{") => {
             report.ok(SUBJECT, format!("{url} answers Prometheus"));
         }
-        Ok(_) => report.warn(SUBJECT, format!("what answers at {url} is no qunfa")),
+        Ok(_) if is_default => report.warn(
+            SUBJECT,
+            format!("{url} is answered by something other than qunfa, which serves no metrics while its default address is taken; set `metrics.listen`"),
+        ),
+        Ok(_) => report.warn(
+            SUBJECT,
+            format!("{url} is answered by something other than qunfa"),
+        ),
         Err(_) => report.warn(
             SUBJECT,
             format!("{url} does not answer: was the server restarted since `metrics.listen` was changed?"),
