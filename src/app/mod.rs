@@ -27,7 +27,7 @@ use crate::ingest::{Ingest, SpoolSettings};
 use crate::store::{
     Depth, Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store, StoreError,
 };
-use crate::web::{self, ApiSettings, Foundation, Limits, Side, State};
+use crate::web::{self, ApiSettings, Foundation, Limits, Side, State, Surroundings};
 use crate::wechat::{self, Account, Mode, Token};
 use crate::{server, telemetry};
 
@@ -114,7 +114,12 @@ impl App {
             database: database_name(&config.store.url),
             registry,
         };
-        let state = State::new(accounts, decoy()?, foundation, limits, api);
+        let public_url = config.server.public_url.as_ref();
+        let surroundings = Surroundings {
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            public_host: public_url.and_then(|url| url.host()).map(str::to_owned),
+        };
+        let state = State::new(accounts, decoy()?, foundation, surroundings, limits, api);
         Ok(Self {
             state,
             stop_feed,

@@ -99,12 +99,14 @@ impl Checker<'_> {
         let body_limit = self.integer(&Address::general(Key::BodyLimit));
         let timestamp_tolerance = self.integer(&Address::general(Key::TimestampTolerance));
         let max_connections = self.integer(&Address::general(Key::MaxConnections));
+        let trusted_proxies = self.list(&Address::general(Key::TrustedProxies), str::parse);
         Ok(Server {
             listen: listen?,
             public_url: public_url?,
             body_limit: body_limit?,
             timestamp_tolerance: timestamp_tolerance?,
             max_connections: max_connections?,
+            trusted_proxies: trusted_proxies?,
         })
     }
 
@@ -143,7 +145,7 @@ impl Checker<'_> {
     fn metrics(&mut self) -> Result<Metrics, Noted> {
         let rule = "allowed is an IP address with a port, or nothing";
         let address = Address::general(Key::MetricsListen);
-        self.required(&address, rule, |text| {
+        let listen = self.required(&address, rule, |text| {
             (!text.is_empty()).then(|| socket_address(text)).transpose()
         })?;
         let is_default = self.is_default(&address);
@@ -298,8 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_limits() {
-    #[test]
     fn an_address_for_metrics_is_the_default_only_where_nobody_gives_it() {
         let is_default = |text: &str, variables: &[(&str, &str)]| {
             let settings = settings(text, variables).expect("it is TOML");
@@ -329,6 +329,8 @@ mod tests {
         }
     }
 
+    #[test]
+    fn numbers_have_limits() {
         for (key, least, most) in [
             ("body_limit", 1_i64, 16_777_216),
             ("timestamp_tolerance", 1, 10_000_000_000),

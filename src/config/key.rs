@@ -28,6 +28,7 @@ pub(super) enum Key {
     BodyLimit,
     TimestampTolerance,
     MaxConnections,
+    TrustedProxies,
     Migrate,
     StoreUrl,
     Budget,
@@ -90,13 +91,14 @@ pub(super) struct Address {
 }
 
 impl Key {
-    pub(super) const ALL: [Self; 29] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::DataDir,
         Self::Listen,
         Self::PublicUrl,
         Self::BodyLimit,
         Self::TimestampTolerance,
         Self::MaxConnections,
+        Self::TrustedProxies,
         Self::Migrate,
         Self::StoreUrl,
         Self::Budget,
@@ -135,6 +137,7 @@ impl Key {
                 Kind::Integer(1, 10_000_000_000),
             ),
             Self::MaxConnections => ("server", "max_connections", Kind::Integer(1, 1_000_000)),
+            Self::TrustedProxies => ("server", "trusted_proxies", Kind::List),
             Self::Migrate => ("store", "migrate", Kind::Boolean),
             Self::StoreUrl => ("store", "url", Kind::Secret),
             Self::Budget => ("store", "budget_ms", Kind::Integer(100, 3000)),

@@ -31,7 +31,7 @@ pub use public_url::PublicUrl;
 pub use settings::Settings;
 pub use store_url::StoreUrl;
 
-use crate::domain::{ApiClient, ApiKeyHash, Zone};
+use crate::domain::{ApiClient, ApiKeyHash, Network, Zone};
 use crate::wechat::Account;
 
 /// The documented example, which is also where the defaults come from; `qunfa config init` writes it.
@@ -71,6 +71,8 @@ pub struct Server {
     pub timestamp_tolerance: u64,
     /// Open connections at a time.
     pub max_connections: usize,
+    /// Proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// The database.
@@ -101,8 +103,6 @@ pub struct Api {
     pub cors_origins: Vec<String>,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Debug)]
 /// Where Prometheus finds the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metrics {
@@ -112,6 +112,8 @@ pub struct Metrics {
     pub is_default: bool,
 }
 
+/// What is logged, and how.
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The shape of a line.
     pub format: LogFormat,

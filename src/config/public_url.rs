@@ -15,6 +15,11 @@ impl PublicUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// The host: a name or an address, an IPv6 address in brackets.
+    pub fn host(&self) -> Option<&str> {
+        self.0.host_str()
+    }
+
     /// The port, if it is none of those that WeChat calls.
     pub(super) fn unusual_port(&self) -> Option<u16> {
         self.0

@@ -126,6 +126,7 @@ mod tests {
              server.body_limit = 65536  # default\n\
              server.timestamp_tolerance = 600  # default\n\
              server.max_connections = 10000  # default\n\
+             server.trusted_proxies = []  # default\n\
              store.migrate = true  # default\n\
              store.url = \"postgres://user:***@host/db\"  # QUNFA_STORE__URL\n\
              store.budget_ms = 1500  # default\n\

@@ -5,12 +5,14 @@ mod api;
 mod auth;
 mod bodies;
 mod callback;
+mod client_address;
 mod clients;
 mod conditional;
 mod cursor;
 mod departure;
 pub mod export;
 mod health;
+mod host;
 mod metrics;
 mod page;
 mod parameters;
@@ -21,6 +23,7 @@ mod request;
 mod warnings;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +38,7 @@ use tower_http::compression::{CompressionLayer, CompressionLevel, Predicate};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::domain::{ApiClient, ApiKeyHash, Scope, Zone};
+use crate::domain::{ApiClient, ApiKeyHash, Network, Scope, Zone};
 use crate::feed::Feed;
 use crate::ingest::Ingest;
 use crate::store::Store;
@@ -48,6 +51,15 @@ use metrics::Metrics;
 use refusals::{OF_KEYS, OF_PUSHES, Refusals};
 use replay::ReplayMemory;
 use warnings::Warnings;
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-opener-policy");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// Features of a browser that the page never uses.
+const FEATURES: &str =
+    "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()";
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -63,6 +75,9 @@ struct Shared {
     feed: Feed,
     /// "sqlite" or "postgresql", for the health route.
     database: &'static str,
+    trusted_proxies: Vec<Network>,
+    /// The host of `server.public_url`, as it is in a URL.
+    public_host: Option<String>,
     limits: Limits,
     clients: Clients,
     timezone: Zone,
@@ -99,6 +114,15 @@ pub struct Limits {
     pub timestamp_tolerance: u64,
 }
 
+/// How requests reach this server from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Proxies that say in `X-Forwarded-For` for whom they ask.
+    pub trusted_proxies: Vec<Network>,
+    /// The host of `server.public_url`, as it is in a URL.
+    pub public_host: Option<String>,
+}
+
 /// The API, and who may read it: anybody, when there is no key at all.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
@@ -118,6 +142,7 @@ impl State {
         accounts: Vec<Account>,
         decoy: Account,
         foundation: Foundation,
+        surroundings: Surroundings,
         limits: Limits,
         api: ApiSettings,
     ) -> Self {
@@ -141,6 +166,8 @@ impl State {
             store,
             feed,
             database,
+            trusted_proxies: surroundings.trusted_proxies,
+            public_host: surroundings.public_host,
             limits,
             clients: Clients::new(api.keys, api.clients),
             timezone: api.timezone,
@@ -280,7 +307,7 @@ impl Side {
 /// [`ConnectInfo`](axum::extract::ConnectInfo).
 pub fn router(state: State, side: Side) -> Router {
     let (mut wechat, mut api) = (Router::new(), Router::new());
-    let (mut open, mut page) = (Router::new(), Router::new());
+    let (mut health, mut open, mut page) = (Router::new(), Router::new(), Router::new());
     for Route {
         path,
         part,
@@ -289,7 +316,8 @@ pub fn router(state: State, side: Side) -> Router {
     {
         match part {
             Part::Callback => wechat = wechat.route(path, methods),
-            Part::Health | Part::Open => open = open.route(path, methods),
+            Part::Health => health = health.route(path, methods),
+            Part::Open => open = open.route(path, methods),
             Part::Page => page = page.route(path, methods),
             Part::Api(scope) => {
                 let guarded = methods.route_layer(from_fn_with_state(scope, access::require));
@@ -299,7 +327,7 @@ pub fn router(state: State, side: Side) -> Router {
     }
     let wechat = wechat.layer(CatchPanicLayer::custom(callback::after_panic));
     if side == Side::Callback {
-        return finish(wechat.merge(open), state);
+        return finish(wechat.merge(health), state);
     }
     let api = api
         .route("/api", any(api::not_found))
@@ -321,23 +349,38 @@ pub fn router(state: State, side: Side) -> Router {
 
     let page = page.layer(compression()).layer(from_fn(page::guard));
     let open = open.layer(compression());
-    finish(wechat.merge(api).merge(open).merge(page), state)
+    let mut readable = api.merge(open).merge(page);
+    if state.0.clients.is_open() {
+        let guard = from_fn_with_state(state.clone(), host::require_ours);
+        readable = readable.layer(guard);
+    }
+    // Pages of `api.cors_origins` ask with CORS, which the resource policy lets through.
+    let readable = readable
+        .layer(set(CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"))
+        .layer(set(CROSS_ORIGIN_OPENER_POLICY, "same-origin"))
+        .layer(set(PERMISSIONS_POLICY, FEATURES));
+    finish(wechat.merge(health).merge(readable), state)
 }
 
 /// What goes for every listener.
 fn finish(router: Router<State>, state: State) -> Router {
     router
         .fallback(health::not_found)
+        .layer(from_fn(host::require_one))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(from_fn_with_state(state.clone(), request::trace))
+        .layer(from_fn_with_state(state.clone(), client_address::find))
         .with_state(state)
 }
 
-/// The one route for Prometheus, on a listener of its own.
-pub fn metrics_router(state: State) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics::metrics))
-        .with_state(state)
+/// The one route for Prometheus, on a listener of its own. On loopback, `Host` must be a name of this machine.
+pub fn metrics_router(state: State, listener: SocketAddr) -> Router {
+    let mut router = Router::new().route("/metrics", get(metrics::metrics));
+    if host::is_local(listener) {
+        let guard = from_fn_with_state(state.clone(), host::require_ours);
+        router = router.layer(guard);
+    }
+    router.layer(from_fn(host::require_one)).with_state(state)
 }
 
 /// An answer of its own body alone: who has it already is told so.

@@ -21,6 +21,8 @@ pub(super) enum Problem {
     Unauthorized,
     /// No right key, and too many wrong ones before from the same address.
     TooManyRequests,
+    /// While the API is open: `Host` is not a name of this machine.
+    ForeignHost,
     /// The key lacks this scope.
     Forbidden(Scope),
     /// A parameter that is unknown, doubled, empty or malformed; says which and what is allowed.
@@ -57,7 +59,7 @@ impl Problem {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::TooManyRequests => "too-many-requests",
-            Self::Forbidden(_) => "forbidden",
+            Self::ForeignHost | Self::Forbidden(_) => "forbidden",
             Self::InvalidParameter(_) => "invalid-parameter",
             Self::NotFound(_) => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -70,6 +72,7 @@ impl Problem {
         match self {
             Self::Unauthorized => "A key is needed",
             Self::TooManyRequests => "Too many keys were wrong",
+            Self::ForeignHost => "`Host` is not a name of this server",
             Self::Forbidden(_) => "The key does not allow this",
             Self::InvalidParameter(_) => "A parameter is not valid",
             Self::NotFound(_) => "Not found",
@@ -83,7 +86,7 @@ impl Problem {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::ForeignHost | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::InvalidParameter(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -97,6 +100,9 @@ impl Problem {
             Self::Unauthorized => "send `Authorization: Bearer KEY` with a configured key",
             Self::TooManyRequests => {
                 "too many wrong keys came from this address; a right key is taken at any time"
+            }
+            Self::ForeignHost => {
+                "without an API key, only `localhost`, loopback addresses and the host of `server.public_url` are served"
             }
             Self::Forbidden(Scope::Read) => "this takes a key with the scope `read`",
             Self::Forbidden(Scope::Export) => "this takes a key with the scope `export`",
@@ -155,9 +161,11 @@ impl IntoResponse for Problem {
             }
             Self::MethodNotAllowed => set(headers, header::ALLOW, "GET,HEAD"),
             Self::Unavailable => set(headers, header::RETRY_AFTER, "5"),
-            Self::Forbidden(_) | Self::InvalidParameter(_) | Self::NotFound(_) | Self::Internal => {
-                None
-            }
+            Self::ForeignHost
+            | Self::Forbidden(_)
+            | Self::InvalidParameter(_)
+            | Self::NotFound(_)
+            | Self::Internal => None,
         };
         response.extensions_mut().insert(self);
         response
@@ -196,6 +204,7 @@ mod tests {
         let problems = [
             (Problem::Unauthorized, 401, "unauthorized"),
             (Problem::TooManyRequests, 429, "too-many-requests"),
+            (Problem::ForeignHost, 403, "forbidden"),
             (Problem::Forbidden(Scope::Read), 403, "forbidden"),
             (
                 Problem::InvalidParameter("x".into()),

@@ -194,3 +194,30 @@ async fn no_other_origin_may_read_unless_one_is_listed() {
     assert_eq!(asked.status(), 405);
     assert_eq!(header(&asked, "access-control-allow-origin"), None);
 }
+
+#[tokio::test]
+async fn pages_and_answers_keep_other_sites_and_needless_features_out() {
+    let server = Setup::default().toml(ORIGINS).start(Backend::Sqlite).await;
+    let origin = ("origin", "https://dash.example.com");
+    for (path, headers) in [
+        ("/", &[][..]),
+        ("/docs", &[]),
+        ("/openapi.json", &[]),
+        ("/api/v1/jobs", &[origin]),
+        ("/api/v1/nothing", &[]),
+    ] {
+        let response = get(&server, path, headers).await;
+        for (name, value) in [
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(header(&response, name).as_deref(), Some(value), "{path}");
+        }
+        let features = header(&response, "permissions-policy").expect(path);
+        assert!(features.contains("camera=()"), "{path}: {features}");
+        if !headers.is_empty() {
+            let allowed = header(&response, "access-control-allow-origin");
+            assert_eq!(allowed.as_deref(), Some(origin.1));
+        }
+    }
+}

@@ -94,7 +94,7 @@ fn every_key_can_stand_in_the_file_and_in_the_environment() {
     let place = Workplace::new();
     let text = format!(
         "data_dir = \"d\"\n[server]\nlisten = \"[::1]:80\"\npublic_url = \"https://wx.example.com\"\n\
-         body_limit = 1\ntimestamp_tolerance = 1\nmax_connections = 1\n[store]\nmigrate = false\n\
+         body_limit = 1\ntimestamp_tolerance = 1\nmax_connections = 1\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n[store]\nmigrate = false\n\
          url = \"postgres://u:CANARY@h/d\"\nbudget_ms = 100\nkeep_raw_days = 1\n[api]\nkeys = [\"sha256:{}\"]\n\
          timezone = \"UTC\"\nlisten = \"127.0.0.1:81\"\ncors_origins = [\"https://dash.example.com\"]\n[api.clients.grafana]\nkey = \"sha256:{}\"\n\
          scopes = [\"read\", \"export\"]\naccounts = [\"main\"]\nexpires = \"2099-01-01T00:00:00Z\"\n[metrics]\nlisten = \"\"\n[log]\nformat = \"json\"\nlevel = \"warn\"\n{}\

@@ -46,6 +46,8 @@
 //! - `unreadable`: the same for what is well-formed but cannot be filed.
 //! - `readable`: what is less than perfect is a job with nulls and a note.
 //! - `fuzzing`: what is read from outside is fed anything, and keeps its promises.
+//! - `hosts`: which `Host` a request must have.
+//! - `proxies`: whose request it is behind a trusted proxy.
 //! - `logs`: one JSON object a line, with the request that it belongs to.
 //! - `sealed`: what is signed and does not open is kept sealed, told, and opened once the configuration is right.
 //! - `store_sealed`: what a store promises about sealed deliveries, held by both.
@@ -99,6 +101,7 @@ mod faults;
 mod flood;
 mod fuzzing;
 mod hostile;
+mod hosts;
 mod in_doubt;
 mod kept;
 mod layers;
@@ -114,6 +117,7 @@ mod page;
 mod page_files;
 mod page_live;
 mod page_pictures;
+mod proxies;
 mod prune;
 mod readable;
 mod refusals;
