@@ -236,7 +236,10 @@ async fn a_database_and_a_spool_of_the_version_before_are_taken_over() {
     retry.args(["spool", "--retry"]);
     let retried = ended(retry).with_code(0);
     assert!(retried.talk.starts_with("2 deliveries"), "{retried:?}");
-    is_drained(&server).await;
+    eventually("what was refused is recorded", async || {
+        server.ok("/api/v1/stats?account=safe").await["jobs"] == 6
+    })
+    .await;
     jobs_are(&server, 6).await;
     let writers = "select from pg_tables where tablename = 'writers'";
     assert_eq!(server.database.rows(writers).await.unwrap(), 0);
