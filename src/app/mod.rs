@@ -5,6 +5,7 @@ mod demo;
 mod open_files;
 mod private_files;
 mod pruning;
+mod reprocessing;
 mod rolling_up;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ pub use clock::{ClockCheck, ClockError};
 pub use demo::{DEMO, Demo};
 pub use private_files::exposed_files;
 pub use pruning::prune;
+pub use reprocessing::{ReprocessSums, reprocess};
 
 const SPOOL_FILE: &str = "spool.db";
 const DAY: Duration = Duration::from_hours(24);

@@ -1,25 +1,19 @@
 //! `qunfa reprocess`.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
 use super::{Failure, Outcome, ReprocessArgs};
-use crate::app::{DEMO, open_existing};
+use crate::app::{DEMO, ReprocessSums, open_existing, reprocess};
 use crate::config::{Config, Settings};
-use crate::domain::{AccountName, Delivery, DeliveryState, Time};
-use crate::store::{DeliveryFilter, DeliveryKey, Page, Reread, Store};
+use crate::domain::{AccountName, Delivery, DeliveryState};
+use crate::store::{DeliveryFilter, Reprocessed, Store, Verdict};
 use crate::wechat;
 
-const PAGE: u32 = 200;
-
-/// What a run did.
-#[derive(Default)]
-struct Tally {
-    read: u64,
-    changed: u64,
-    unparsed: u64,
-}
+/// How often a long run says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Reads stored deliveries again and prints those that changed.
 pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcome {
@@ -37,21 +31,15 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
         state: (!arguments.all).then_some(DeliveryState::Unparsed),
         ..DeliveryFilter::default()
     };
-    let tally = reread_all(&*store, &filter, arguments.dry_run).await;
+    let mut report = Report::new(arguments.dry_run);
+    let outcome = tokio::select! {
+        outcome = report.run(&*store, &config, &filter) => outcome,
+        // What is under way is rolled back.
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted; what is done stays done, and it can be run again")),
+    };
+    report.print();
     store.close().await;
-    let tally = tally?;
-    eprintln!(
-        "deliveries read again: {}, {}: {}, not understood: {}",
-        tally.read,
-        if arguments.dry_run {
-            "would change"
-        } else {
-            "changed"
-        },
-        tally.changed,
-        tally.unparsed
-    );
-    Ok(())
+    Ok(outcome?)
 }
 
 fn is_configured(config: &Config, account: &AccountName) -> bool {
@@ -64,63 +52,108 @@ fn is_configured(config: &Config, account: &AccountName) -> bool {
         .any(|configured| configured.account.name == *account)
 }
 
-async fn reread_all(
-    store: &dyn Store,
-    filter: &DeliveryFilter,
-    dry_run: bool,
-) -> anyhow::Result<Tally> {
-    let mut tally = Tally::default();
-    let mut page = Page {
-        after: None,
-        limit: PAGE,
-    };
-    loop {
-        let deliveries = store.deliveries(filter, &page).await?;
-        let Some(last) = deliveries.last() else {
-            return Ok(tally);
+/// What becomes of a stored delivery by today's parser and configuration.
+fn judge(config: &Config, delivery: &Delivery) -> Verdict {
+    if delivery.state == DeliveryState::Sealed {
+        return Verdict::Leave;
+    }
+    let reading = wechat::read(&delivery.body).reading;
+    if reading.is_kept(keep_events(config, &delivery.account)) {
+        return Verdict::Keep {
+            body: None,
+            reading,
         };
-        page.after = Some(DeliveryKey::from(last));
-        for delivery in &deliveries {
-            let reread = store
-                .reread(
-                    &DeliveryKey::from(delivery),
-                    |body| wechat::read(body).reading,
-                    Time::now(),
-                    dry_run,
-                )
-                .await
-                .with_context(|| format!("delivery {} could not be read again", delivery.id))?;
-            let Some(reread) = reread else { continue };
-            tally.read += 1;
-            tally.unparsed += u64::from(reread.after.state == DeliveryState::Unparsed);
-            if reread.changed() {
-                tally.changed += 1;
-                writeln!(io::stdout(), "{}", describe(&reread))?;
-            }
-        }
+    }
+    // What was once asked to be kept stays.
+    match delivery.state {
+        DeliveryState::Unparsed => Verdict::Forget,
+        DeliveryState::Stored | DeliveryState::Sealed => Verdict::Leave,
     }
 }
 
-fn describe(reread: &Reread) -> String {
-    let Reread {
-        before,
-        after,
-        job_changed,
-    } = reread;
+fn keep_events<'c>(config: &'c Config, account: &AccountName) -> &'c [String] {
+    let mut accounts = config.accounts.iter();
+    let configured = accounts.find(|configured| configured.account.name == *account);
+    configured.map_or(&[], |configured| &configured.keep_events)
+}
+
+/// What is said on standard error.
+struct Report {
+    dry_run: bool,
+    sums: ReprocessSums,
+    said_at: Instant,
+}
+
+impl Report {
+    fn new(dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            sums: ReprocessSums::default(),
+            said_at: Instant::now(),
+        }
+    }
+
+    async fn run(
+        &mut self,
+        store: &dyn Store,
+        config: &Config,
+        filter: &DeliveryFilter,
+    ) -> anyhow::Result<()> {
+        let judge = |delivery: &Delivery| judge(config, delivery);
+        let dry_run = self.dry_run;
+        let told = |sums, changed: &[Reprocessed]| {
+            self.sums = sums;
+            for line in changed.iter().filter_map(describe) {
+                writeln!(io::stdout(), "{line}").context("cannot write to standard output")?;
+            }
+            if self.said_at.elapsed() >= PROGRESS_INTERVAL {
+                self.said_at = Instant::now();
+                self.print();
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        reprocess(store, filter, &judge, dry_run, told).await?;
+        Ok(())
+    }
+
+    fn print(&self) {
+        let ReprocessSums {
+            read,
+            changed,
+            forgotten,
+            unparsed,
+        } = self.sums;
+        let (change, forget) = if self.dry_run {
+            ("would change", "would be forgotten")
+        } else {
+            ("changed", "forgotten")
+        };
+        eprintln!(
+            "deliveries read again: {read}, {change}: {changed}, not understood: {unparsed}, {forget}: {forgotten}"
+        );
+    }
+}
+
+/// A delivery that changed; nothing about one that was forgotten.
+fn describe(done: &Reprocessed) -> Option<String> {
+    let after = done.after.as_ref()?;
     let state = |delivery: &Delivery| match &delivery.error {
         Some(error) => format!("{} ({error})", delivery.state.as_str()),
         None => delivery.state.as_str().to_owned(),
     };
-    let (was, is) = (state(before), state(after));
+    let (was, is) = (state(&done.before), state(after));
     let states = if was == is {
         is
     } else {
         format!("{was} -> {is}")
     };
     let job = match after.msg_id {
-        Some(msg_id) if *job_changed => format!(", job {msg_id} changed"),
+        Some(msg_id) if done.job_changed => format!(", job {msg_id} changed"),
         Some(msg_id) => format!(", msg_id {msg_id}"),
         None => String::new(),
     };
-    format!("{} delivery {}: {states}{job}", after.account, after.id)
+    Some(format!(
+        "{} delivery {}: {states}{job}",
+        after.account, after.id
+    ))
 }

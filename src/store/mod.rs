@@ -9,11 +9,12 @@ mod copy;
 mod error;
 mod hours;
 mod inspection;
+mod job_rows;
 mod migrate;
 mod postgres;
 mod prune;
 mod query;
-mod rebuild;
+mod reprocess;
 mod row;
 mod sealed;
 mod spool;
@@ -39,6 +40,7 @@ pub use inspection::Inspection;
 pub use migrate::Migrations;
 pub use postgres::PostgresStore;
 pub use prune::{Prunable, Prune, Pruned};
+pub use reprocess::{Judge, Reprocessed, StoredDelivery, Verdict};
 pub use sealed::{MAX_SEALED, MAX_SEALED_BYTES, SealedTotal};
 pub use spool::{Depth, Spool, Spooled, Unit};
 pub use sqlite::{BackupError, SqliteStore};
@@ -134,16 +136,24 @@ pub trait Store: Send + Sync {
     /// Totals of each account that has jobs that match: the one whose job finished last first, then by name.
     async fn accounts(&self, filter: &JobFilter) -> Result<Vec<AccountStats>, StoreError>;
 
-    /// Reads a kept delivery again and files it anew; its job's values follow. With `dry_run`, only tells.
-    ///
-    /// A delivery that was understood and no longer is stays as it was. None when there is no such delivery.
-    async fn reread(
+    /// Deliveries as [`Store::deliveries`] lists them, with what tells whether [`Store::reprocess`] would change them.
+    async fn stored(
         &self,
-        key: &DeliveryKey,
-        read: Reader,
+        filter: &DeliveryFilter,
+        page: &Page<DeliveryKey>,
+    ) -> Result<Vec<StoredDelivery>, StoreError>;
+
+    /// Does with deliveries what `judge` says, in one short transaction; their jobs follow. With `dry_run`, rolls it back.
+    ///
+    /// The transaction ends early if it takes long: the result has an entry for each delivery that was processed, and
+    /// there is at least one. The entry is `None` for a delivery that has gone or was reprocessed since it was read.
+    async fn reprocess(
+        &self,
+        batch: &[StoredDelivery],
+        judge: &Judge<'_>,
         now: Time,
         dry_run: bool,
-    ) -> Result<Option<Reread>, StoreError>;
+    ) -> Result<Vec<Option<Reprocessed>>, StoreError>;
 
     /// The deliveries that [`Store::prune`] would remove, in ascending order of (`received_at`, id), those after `page.after`.
     async fn prunable(
@@ -322,31 +332,5 @@ impl From<&Delivery> for DeliveryKey {
             received_at: delivery.received_at,
             id: delivery.id,
         }
-    }
-}
-
-/// What reading a delivery again did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reread {
-    /// The delivery before.
-    pub before: Delivery,
-    /// The delivery after.
-    pub after: Delivery,
-    /// Whether what its job shows has changed.
-    pub job_changed: bool,
-}
-
-impl Reread {
-    fn unchanged(delivery: Delivery) -> Self {
-        Self {
-            before: delivery.clone(),
-            after: delivery,
-            job_changed: false,
-        }
-    }
-
-    /// Whether anything has changed.
-    pub fn changed(&self) -> bool {
-        self.before != self.after || self.job_changed
     }
 }

@@ -260,6 +260,65 @@ const SHOWN: Half = Half {
     event: "shown_event",
 };
 
+/// The same as [`OTHERS`], with what tells the job that a delivery counts in.
+const STORED_OTHERS: Half = Half {
+    select: "select * from other_deliveries where true",
+    ..OTHERS
+};
+
+/// The same as [`SHOWN`], with the values of the job.
+const STORED_SHOWN: Half = Half {
+    select: concat!(
+        "select ",
+        job_columns!(),
+        ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
+         shown_times from jobs where shown_body is not null"
+    ),
+    ..SHOWN
+};
+
+/// `select` of a page of the deliveries that no job shows.
+pub(super) fn stored_others<DB>(
+    filter: &DeliveryFilter,
+    page: &Page<DeliveryKey>,
+) -> QueryBuilder<DB>
+where
+    DB: Database,
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> String: Encode<'e, DB> + Type<DB>,
+    for<'e> Time: Encode<'e, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new("");
+    half_of_deliveries(&mut query, &STORED_OTHERS, filter, page);
+    query
+}
+
+/// `select` of a page of the deliveries that jobs show; none where the filter leaves none.
+pub(super) fn stored_shown<DB>(
+    filter: &DeliveryFilter,
+    page: &Page<DeliveryKey>,
+) -> Option<QueryBuilder<DB>>
+where
+    DB: Database,
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> String: Encode<'e, DB> + Type<DB>,
+    for<'e> Time: Encode<'e, DB> + Type<DB>,
+{
+    if !has_shown(filter) {
+        return None;
+    }
+    let mut query = QueryBuilder::new("");
+    half_of_deliveries(&mut query, &STORED_SHOWN, filter, page);
+    Some(query)
+}
+
+/// Whether a delivery that a job shows may be among them.
+fn has_shown(filter: &DeliveryFilter) -> bool {
+    filter
+        .state
+        .is_none_or(|state| state == DeliveryState::Stored)
+}
+
 /// `select` of a page of deliveries. Each half is cut to a page by its own index; through the view all would be sorted.
 pub(super) fn deliveries<DB>(filter: &DeliveryFilter, page: &Page<DeliveryKey>) -> QueryBuilder<DB>
 where
@@ -271,7 +330,7 @@ where
     let mut query = QueryBuilder::new("select * from (select * from (");
     half_of_deliveries(&mut query, &OTHERS, filter, page);
     query.push(") as others");
-    if matches!(filter.state, None | Some(DeliveryState::Stored)) {
+    if has_shown(filter) {
         query.push(" union all select * from (");
         half_of_deliveries(&mut query, &SHOWN, filter, page);
         query.push(") as shown");

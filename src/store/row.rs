@@ -4,9 +4,9 @@ use sqlx::types::Json;
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use super::tally::{Content, Tally};
-use super::{Change, ChangeKey};
+use super::{Change, ChangeKey, StoredDelivery};
 use crate::domain::{
-    Article, Counts, Delivery, Job, LastJob, MassSendFinished, MsgId, Status, Time,
+    Article, Counts, Delivery, DeliveryState, Job, LastJob, MassSendFinished, MsgId, Status, Time,
 };
 
 /// A row of `jobs`.
@@ -165,6 +165,57 @@ where
         received_at: row.try_get("received_at")?,
         last_received_at: row.try_get("last_received_at")?,
         times: row.try_get("times")?,
+    })
+}
+
+/// A row of `other_deliveries`.
+pub(super) fn stored_other<R>(row: &R) -> Result<StoredDelivery, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(StoredDelivery {
+        delivery: delivery(row)?,
+        finished_at: row.try_get("finished_at")?,
+        shown: None,
+    })
+}
+
+/// A row of `jobs` with the delivery that it shows.
+pub(super) fn stored_shown<R>(row: &R) -> Result<StoredDelivery, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let Job {
+        account, result, ..
+    } = job(row)?;
+    let body_sha256: Vec<u8> = row.try_get("shown_sha256")?;
+    Ok(StoredDelivery {
+        delivery: Delivery {
+            id: row.try_get("shown_id")?,
+            account,
+            event: row.try_get("shown_event")?,
+            msg_id: Some(result.msg_id),
+            body: row.try_get("shown_body")?,
+            body_sha256: required(body_sha256.try_into().ok(), "shown_sha256")?,
+            state: DeliveryState::Stored,
+            error: row.try_get("shown_error")?,
+            received_at: row.try_get("shown_received_at")?,
+            last_received_at: row.try_get("shown_last_received_at")?,
+            times: row.try_get("shown_times")?,
+        },
+        finished_at: Some(result.finished_at),
+        shown: Some(result),
     })
 }
 

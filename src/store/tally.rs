@@ -1,6 +1,6 @@
 //! What the deliveries of one job add up to.
 
-use crate::domain::{Job, MassSendFinished, Time};
+use crate::domain::{Delivery, Job, MassSendFinished, Time};
 
 /// One job result among the deliveries of a job.
 #[derive(Clone, Copy, Debug)]
@@ -10,6 +10,15 @@ pub(super) struct Content {
     pub(super) received_at: Time,
     pub(super) last_received_at: Time,
     pub(super) times: i64,
+}
+
+impl Content {
+    /// Adds the copies of the same content.
+    pub(super) fn add_copies(&mut self, copies: &Delivery) {
+        self.received_at = self.received_at.min(copies.received_at);
+        self.last_received_at = self.last_received_at.max(copies.last_received_at);
+        self.times += copies.times;
+    }
 }
 
 /// The sums over all contents of a job.

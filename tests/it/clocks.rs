@@ -96,11 +96,11 @@ async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
 fn only_what_is_stamped_or_signed_asks_the_clock() {
     let may = [
         "app/pruning.rs",
+        "app/reprocessing.rs",
         "cli/doctor/database.rs",
         "cli/doctor/server.rs",
         "cli/key.rs",
         "cli/prune.rs",
-        "cli/reprocess.rs",
         "cli/simulate/load.rs",
         "domain/time.rs",
         "ingest/drainer.rs",

@@ -9,7 +9,7 @@ use qunfa::store::{
 };
 
 use crate::support::clock::Clock;
-use crate::support::events::{self, arrival, at, understood};
+use crate::support::events::{self, arrival, at, keeping, understood};
 use crate::support::workplace::{Ended, ended};
 use crate::support::{Backend, Event, PLAIN, Server, Setup, eventually, on_both_stores};
 
@@ -140,8 +140,8 @@ on_both_stores! {
         let page = Page { after: None, limit: ALL };
         for delivery in store.deliveries(&DeliveryFilter::default(), &page).await.unwrap() {
             let key = DeliveryKey::from(&delivery);
-            let reread = store.reread(&key, understood, at(5000), false).await.unwrap().unwrap();
-            assert!(!reread.changed(), "{reread:?}");
+            let done = events::reprocess(store, &key, &keeping(understood), at(5000), false).await.unwrap();
+            assert!(!done.changed(), "{done:?}");
         }
         assert_eq!(jobs(store).await, before);
         store.close().await;

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use qunfa::domain::{DeliveryState, Job, MsgId, NewDelivery, Reading};
-use qunfa::store::{DeliveryFilter, DeliveryKey, Page, Recorded, Reread, Store};
+use qunfa::domain::{Delivery, DeliveryState, Job, MsgId, NewDelivery, Reading};
+use qunfa::store::{
+    DeliveryFilter, DeliveryKey, Page, Prune, Recorded, Reprocessed, Store, Verdict,
+};
 
-use crate::support::events::{self, arrival, arrival_as, at, not_understood, understood};
+use crate::support::events::{
+    self, arrival, arrival_as, at, keeping, not_understood, stored, understood,
+};
 use crate::support::{Backend, Event, on_both_stores};
 
 async fn job(store: &dyn Store, account: &str, msg_id: i64) -> Option<Job> {
@@ -49,17 +53,14 @@ async fn keys(store: &dyn Store) -> Vec<DeliveryKey> {
     keys
 }
 
-async fn reread(
+async fn reprocess(
     store: &dyn Store,
     key: &DeliveryKey,
     read: fn(&[u8]) -> Reading,
     now: i64,
-) -> Reread {
-    store
-        .reread(key, read, at(now), false)
-        .await
-        .unwrap()
-        .unwrap()
+) -> Reprocessed {
+    let done = events::reprocess(store, key, &keeping(read), at(now), false).await;
+    done.unwrap()
 }
 
 /// Reads every id as one hundred more than it is.
@@ -171,7 +172,7 @@ on_both_stores! {
         assert_eq!(record(&*store, arrival("a", named(1, 50), 3000)).await, Recorded::Revision);
         assert_eq!(tally(&*store, "a", 42).await, (2, 2, [2500, 3000, 3000], 1));
         let old_ones = keys(&*store).await.remove(0);
-        assert!(reread(&*store, &old_ones, understood, 9000).await.job_changed);
+        assert!(reprocess(&*store, &old_ones, understood, 9000).await.job_changed);
         assert_eq!(tally(&*store, "a", 42).await, (4, 2, [1000, 3000, 9000], 1));
         let deliveries = store.job_deliveries(&"a".parse().unwrap(), MsgId::new(42).unwrap()).await.unwrap();
         assert_eq!(deliveries[0].state, DeliveryState::Stored);
@@ -255,16 +256,15 @@ on_both_stores! {
             record(&*store, arrival_as("a", named(1, 50), millisecond, not_understood)).await;
         }
         let key = keys(&*store).await.remove(0);
-        let dry = store.reread(&key, understood, at(9000), true).await.unwrap().unwrap();
+        let dry = events::reprocess(&*store, &key, &keeping(understood), at(9000), true).await.unwrap();
         assert!(dry.changed() && dry.job_changed);
-        assert_eq!((dry.before.state, dry.after.state), (DeliveryState::Unparsed, DeliveryState::Stored));
+        assert_eq!((dry.before.state, dry.after.as_ref().unwrap().state), (DeliveryState::Unparsed, DeliveryState::Stored));
         assert_eq!(job(&*store, "a", 42).await, None);
 
-        assert_eq!(reread(&*store, &key, understood, 9000).await, dry);
+        assert_eq!(reprocess(&*store, &key, understood, 9000).await, dry);
         assert_eq!(tally(&*store, "a", 42).await, (2, 1, [1000, 2000, 9000], 1));
-        assert!(!reread(&*store, &key, understood, 9500).await.changed());
+        assert!(!reprocess(&*store, &key, understood, 9500).await.changed());
         assert_eq!(tally(&*store, "a", 42).await, (2, 1, [1000, 2000, 9000], 1));
-        assert_eq!(store.reread(&DeliveryKey { id: key.id + 1, ..key }, understood, at(9000), false).await.unwrap(), None);
     }
 
     async fn what_was_understood_and_no_longer_is_stays(backend: Backend) {
@@ -276,8 +276,8 @@ on_both_stores! {
         // The first is still understood, the second shows and no longer is: nothing changes, time after time.
         for key in keys(&*store).await {
             for read in [not_understood, all_but_two] {
-                let reread = reread(&*store, &key, read, 9000).await;
-                assert!(!reread.changed(), "{reread:?}");
+                let done = reprocess(&*store, &key, read, 9000).await;
+                assert!(!done.changed(), "{done:?}");
             }
         }
         assert_eq!(job(&*store, "a", 42).await, before);
@@ -289,20 +289,121 @@ on_both_stores! {
         record(&*store, arrival("a", named(1, 50), 1000)).await;
         record(&*store, arrival("a", named(2, 60), 2000)).await;
         let keys = keys(&*store).await;
-        assert!(reread(&*store, &keys[1], shifted, 9000).await.job_changed);
+        assert!(reprocess(&*store, &keys[1], shifted, 9000).await.job_changed);
         assert_eq!(tally(&*store, "a", 142).await, (1, 1, [2000, 2000, 9000], 2));
         let (deliveries, revision, times, _) = tally(&*store, "a", 42).await;
         assert_eq!((deliveries, revision, times), (1, 1, [1000, 1000, 9000]));
 
-        reread(&*store, &keys[0], shifted, 9100).await;
+        reprocess(&*store, &keys[0], shifted, 9100).await;
         assert_eq!(job(&*store, "a", 42).await, None);
         assert_eq!(tally(&*store, "a", 142).await, (2, 2, [1000, 2000, 9100], 2));
 
         // Back again: from the larger id to the smaller one.
-        reread(&*store, &keys[0], understood, 9200).await;
+        reprocess(&*store, &keys[0], understood, 9200).await;
         let (deliveries, revision, times, _) = tally(&*store, "a", 142).await;
         assert_eq!((deliveries, revision, times), (1, 1, [2000, 2000, 9200]));
         assert_eq!(tally(&*store, "a", 42).await, (1, 1, [1000, 1000, 9200], 1));
+    }
+
+    async fn what_is_forgotten_is_gone_unless_it_counts_in_a_job(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        record(&*store, arrival("a", named(1, 50), 1000)).await;
+        record(&*store, arrival("a", named(2, 60), 2000)).await;
+        record(&*store, arrival_as("a", named(3, 70), 3000, not_understood)).await;
+        let before = job(&*store, "a", 42).await;
+        let keys = keys(&*store).await;
+        for key in &keys[..2] {
+            let done = events::reprocess(&*store, key, &|_| Verdict::Forget, at(9000), false).await;
+            assert!(!done.unwrap().changed());
+        }
+        let dry = events::reprocess(&*store, &keys[2], &|_| Verdict::Forget, at(9000), true).await.unwrap();
+        assert_eq!((dry.after.as_ref(), dry.job_changed), (None, false));
+        let done = events::reprocess(&*store, &keys[2], &|_| Verdict::Forget, at(9000), false).await;
+        assert_eq!(done, Some(dry));
+        assert_eq!(self::keys(&*store).await, keys[..2]);
+        assert_eq!(job(&*store, "a", 42).await, before);
+    }
+
+    async fn what_is_opened_is_recorded_under_its_own_bytes(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let opened = |delivery: &Delivery| {
+            let Some(body) = delivery.body.strip_prefix(b"sealed ") else {
+                return keeping(understood)(delivery);
+            };
+            // One seal after another: the same content is sealed anew each time.
+            let body = body[2..].to_vec();
+            Verdict::Keep { reading: understood(&body), body: Some(body) }
+        };
+        let seal = |number: u8, body: &str| format!("sealed {number} {body}");
+        for (number, millisecond) in [(1, 2000), (2, 1000), (2, 3000)] {
+            let body = seal(number, &named(1, 50));
+            record(&*store, arrival_as("a", body, millisecond, not_understood)).await;
+        }
+        let sealed = keys(&*store).await;
+        let first = events::reprocess(&*store, &sealed[0], &opened, at(9000), false).await.unwrap();
+        let after = first.after.unwrap();
+        assert_eq!((after.body, after.state), (named(1, 50).into_bytes(), DeliveryState::Stored));
+        assert_eq!(after.body_sha256, arrival("a", named(1, 50), 0).body_sha256);
+        assert_eq!(tally(&*store, "a", 42).await, (1, 1, [2000, 2000, 9000], 1));
+        // The copies are put together, and a retry that comes later is one of them.
+        events::reprocess(&*store, &sealed[1], &opened, at(9100), false).await.unwrap();
+        assert_eq!(tally(&*store, "a", 42).await, (3, 1, [1000, 3000, 9100], 1));
+        assert_eq!(record(&*store, arrival("a", named(1, 50), 4000)).await, Recorded::Duplicate);
+        assert_eq!(tally(&*store, "a", 42).await, (4, 1, [1000, 4000, 9100], 1));
+        assert_eq!(keys(&*store).await.len(), 1);
+
+        // Another content is a revision, and shows if it is newer.
+        for (name, create_time, millisecond, shown) in [(2, 60, 5000, 2), (3, 40, 6000, 2)] {
+            let body = seal(1, &named(name, create_time));
+            record(&*store, arrival_as("a", body, millisecond, not_understood)).await;
+            let key = keys(&*store).await.pop().unwrap();
+            events::reprocess(&*store, &key, &opened, at(9200), false).await.unwrap();
+            let (deliveries, revision, _, sent) = tally(&*store, "a", 42).await;
+            assert_eq!((deliveries, revision, sent), (3 + name, name, shown));
+        }
+    }
+
+    async fn an_opened_copy_of_a_pruned_content_is_a_copy(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        record(&*store, arrival("a", named(1, 50), 2000)).await;
+        record(&*store, arrival_as("a", named(1, 50), 1000, not_understood)).await;
+        let prune = Prune { received_before: at(9000), unparsed: false, sealed: false };
+        store.prune(&prune, 10).await.unwrap();
+        let [key] = &keys(&*store).await[..] else { panic!("one is left") };
+        let done = reprocess(&*store, key, understood, 9000).await;
+        assert!(done.job_changed);
+        assert_eq!(tally(&*store, "a", 42).await, (2, 1, [1000, 2000, 9000], 1));
+        assert_eq!(record(&*store, arrival("a", named(1, 50), 3000)).await, Recorded::Duplicate);
+        assert_eq!(tally(&*store, "a", 42).await, (3, 1, [1000, 3000, 9000], 1));
+        assert_eq!(keys(&*store).await, []);
+    }
+
+    async fn a_batch_is_one_transaction(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        for number in 1..=20 {
+            let event = Event::new(number, 50).xml();
+            record(&*store, arrival_as("a", event, number, not_understood)).await;
+        }
+        let page = Page { after: None, limit: 1000 };
+        let mut batch = store.stored(&DeliveryFilter::default(), &page).await.unwrap();
+        let judge = keeping(understood);
+        while !batch.is_empty() {
+            let dry = store.reprocess(&batch, &judge, at(9000), true).await.unwrap();
+            assert!(!dry.is_empty() && dry.len() <= batch.len());
+            let done = store.reprocess(&batch, &judge, at(9000), false).await.unwrap();
+            assert!(done.iter().all(|done| done.as_ref().is_some_and(Reprocessed::changed)));
+            // Nobody does it again.
+            let again = store.reprocess(&batch[..done.len()], &judge, at(9000), false).await.unwrap();
+            assert!(again.iter().all(Option::is_none), "{again:?}");
+            batch.drain(..done.len());
+        }
+        for number in 1..=20 {
+            assert_eq!(tally(&*store, "a", number).await.0, 1);
+        }
     }
 
     async fn reading_again_while_records_come_loses_nothing(backend: Backend) {
@@ -313,11 +414,13 @@ on_both_stores! {
             record(&*store, arrival_as("a", event(""), round, not_understood)).await;
             let key = keys(&*store).await.pop().unwrap();
             let coming = arrival("a", event("<x/>"), round);
-            let (reread, recorded) = tokio::join!(
-                store.reread(&key, understood, at(9000), false),
+            let batch = [stored(&*store, &key).await.unwrap()];
+            let judge = keeping(understood);
+            let (done, recorded) = tokio::join!(
+                store.reprocess(&batch, &judge, at(9000), false),
                 events::record(&*other, coming),
             );
-            assert!(reread.unwrap().unwrap().changed());
+            assert!(done.unwrap()[0].as_ref().unwrap().changed());
             assert_ne!(recorded.unwrap(), Recorded::Duplicate);
             let (deliveries, revision, ..) = tally(&*store, "a", round).await;
             assert_eq!((deliveries, revision), (2, 2), "round {round}");

@@ -7,7 +7,7 @@ use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, Page, Store};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::support::events::{arrival, arrival_as, at, not_understood, record};
+use crate::support::events::{self, arrival, arrival_as, at, not_understood, record};
 use crate::support::{Backend, Event, on_both_stores};
 
 const HOUR: i64 = 3600;
@@ -128,7 +128,8 @@ on_both_stores! {
         let page = Page { after: None, limit: 1 };
         let kept = store.deliveries(&DeliveryFilter::default(), &page).await.unwrap();
         let key = DeliveryKey::from(&kept[0]);
-        store.reread(&key, crate::support::events::understood, at(2000), false).await.unwrap();
+        let judge = events::keeping(events::understood);
+        events::reprocess(&*store, &key, &judge, at(2000), false).await.unwrap();
         assert_eq!(hours(&*store).await, [(0, 0), (1, 10)]);
         roll_up_all(&*store).await;
         assert_eq!(hours(&*store).await, [(0, 0), (1, 10)]);

@@ -3,7 +3,7 @@
 mod backup;
 mod filing;
 mod open;
-mod rereading;
+mod reprocess;
 mod rolling_up;
 
 pub use backup::BackupError;
@@ -20,8 +20,9 @@ use super::copy::{CopySide, Side};
 use super::hours::Part;
 use super::{
     Announcements, BatchId, BatchOutcome, Change, ChangeKey, DeliveryFilter, DeliveryKey,
-    Inspection, JobFilter, JobKey, Page, Prunable, Prune, Pruned, Reader, Reread, SealedTotal,
-    Store, StoreError, changes, client_uses, hours, inspection, prune, query, row, sealed, totals,
+    Inspection, JobFilter, JobKey, Judge, Page, Prunable, Prune, Pruned, Reprocessed, SealedTotal,
+    Store, StoreError, StoredDelivery, changes, client_uses, hours, inspection, prune, query, row,
+    sealed, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
@@ -266,21 +267,34 @@ impl Store for SqliteStore {
         Ok(Box::new(Silence))
     }
 
-    async fn reread(
+    async fn stored(
         &self,
-        key: &DeliveryKey,
-        read: Reader,
+        filter: &DeliveryFilter,
+        page: &Page<DeliveryKey>,
+    ) -> Result<Vec<StoredDelivery>, StoreError> {
+        let mut others = query::stored_others(filter, page);
+        let others = others.build().fetch_all(&self.readers).await?;
+        let mut stored = Vec::with_capacity(2 * others.len());
+        for row in &others {
+            stored.push(row::stored_other(row)?);
+        }
+        if let Some(mut shown) = query::stored_shown(filter, page) {
+            for row in &shown.build().fetch_all(&self.readers).await? {
+                stored.push(row::stored_shown(row)?);
+            }
+        }
+        Ok(StoredDelivery::page(stored, page))
+    }
+
+    async fn reprocess(
+        &self,
+        batch: &[StoredDelivery],
+        judge: &Judge<'_>,
         now: Time,
         dry_run: bool,
-    ) -> Result<Option<Reread>, StoreError> {
-        let mut transaction = self.begin().await?;
-        let reread = rereading::reread(&mut transaction, key, read, now).await?;
-        if dry_run {
-            transaction.rollback().await?;
-        } else {
-            transaction.commit().await?;
-        }
-        Ok(reread)
+    ) -> Result<Vec<Option<Reprocessed>>, StoreError> {
+        let transaction = self.begin().await?;
+        reprocess::reprocess(transaction, batch, judge, now, dry_run).await
     }
 
     async fn prunable(

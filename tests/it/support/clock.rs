@@ -1,9 +1,8 @@
 //! A clock of a server's own, which can be put forward and back.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::Setup;
+use super::{Setup, preload};
 
 /// A clock of a server's own.
 pub(crate) struct Clock {
@@ -14,14 +13,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// Compiles what puts the clock forward.
     pub(crate) fn before(setup: Setup, directory: &Path) -> (Setup, Self) {
-        let library = directory.join("clock.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clock.c");
-        let compiler = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .args([library.as_os_str(), source.as_ref()])
-            .output()
-            .unwrap();
-        assert!(compiler.status.success(), "{compiler:?}");
+        let library = preload("clock.c", directory);
         let offset = directory.join("offset");
         let clock = Self { library, offset };
         let setup = clock

@@ -1,7 +1,10 @@
 //! Job results in the form in which WeChat pushes them, and as the store receives them.
 
-use qunfa::domain::{NewDelivery, Reading, Time};
-use qunfa::store::{BatchOutcome, Recorded, Store, StoreError};
+use qunfa::domain::{Delivery, NewDelivery, Reading, Time};
+use qunfa::store::{
+    BatchOutcome, DeliveryFilter, DeliveryKey, Judge, Page, Recorded, Reprocessed, Store,
+    StoreError, StoredDelivery, Verdict,
+};
 use qunfa::wechat;
 use sha2::{Digest, Sha256};
 
@@ -96,6 +99,45 @@ pub(crate) fn arrival_as(
         reading: read(&body),
         body,
     }
+}
+
+/// Everything is kept as that parser reads it.
+pub(crate) fn keeping(read: fn(&[u8]) -> Reading) -> impl Fn(&Delivery) -> Verdict {
+    move |delivery| Verdict::Keep {
+        body: None,
+        reading: read(&delivery.body),
+    }
+}
+
+/// A delivery with what its job shows.
+pub(crate) async fn stored(store: &dyn Store, key: &DeliveryKey) -> Option<StoredDelivery> {
+    let page = Page {
+        after: None,
+        limit: 1000,
+    };
+    let all = store.stored(&DeliveryFilter::default(), &page).await;
+    let mut all = all.unwrap().into_iter();
+    all.find(|stored| DeliveryKey::from(&stored.delivery) == *key)
+}
+
+/// Reprocesses one delivery, in a batch of its own.
+pub(crate) async fn reprocess(
+    store: &dyn Store,
+    key: &DeliveryKey,
+    judge: &Judge<'_>,
+    now: Time,
+    dry_run: bool,
+) -> Option<Reprocessed> {
+    let stored = stored(store, key).await?;
+    let changes = stored.is_changed_by(judge(&stored.delivery));
+    let mut done = store
+        .reprocess(&[stored], judge, now, dry_run)
+        .await
+        .unwrap();
+    let done = done.remove(0).unwrap();
+    // What is seen without a lock is what is done with it, but for jobs of further contents.
+    assert!(changes || !done.changed(), "{done:#?}");
+    Some(done)
 }
 
 /// That millisecond since 1970.

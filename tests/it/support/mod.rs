@@ -23,7 +23,8 @@ pub(crate) use events::Event;
 pub(crate) use proxy::{Cut, End, Moment, Proxy, Way};
 pub(crate) use server::{Server, Setup};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use qunfa::domain::MsgId;
 use qunfa::simulator::{Sample, with_msg_id};
@@ -58,6 +59,21 @@ pub(crate) fn fixture(path: &str) -> Vec<u8> {
         .join("tests/fixtures")
         .join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Compiles a library for `LD_PRELOAD` from a source under `tests/fixtures`.
+pub(crate) fn preload(source: &str, directory: &Path) -> PathBuf {
+    let library = directory.join(source).with_extension("so");
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(source);
+    let compiler = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source])
+        .output()
+        .unwrap();
+    assert!(compiler.status.success(), "{compiler:?}");
+    library
 }
 
 /// An honest job result, as XML.

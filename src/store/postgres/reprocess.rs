@@ -1,0 +1,69 @@
+//! Reprocessing on PostgreSQL: a transaction for each batch, tried again when another one was faster.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
+
+use super::filing;
+use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
+use crate::store::job_rows::{self, job_rows};
+use crate::store::reprocess::{self, Judge, Reprocessed, StoredDelivery};
+use crate::store::row::{self, Showing, Standing, Updated};
+use crate::store::tally::{Content, Tally};
+use crate::store::{DeliveryKey, StoreError, query};
+
+const LOCK_JOBS: &str = "select from jobs \
+     where (account, msg_id) in (select * from unnest($1::text[], $2::bigint[])) \
+     order by account, msg_id for update";
+
+const LOCK_OTHERS: &str = "select from other_deliveries where id = any($1) \
+     order by account, body_sha256 for update";
+
+/// How often a batch is tried again.
+const TRIES: usize = 10;
+/// How long a batch may hold its rows; whoever records copies of them waits.
+const AT_MOST: Duration = Duration::from_millis(250);
+
+job_rows!(PgConnection, lock_job);
+
+pub(super) async fn reprocess(
+    connection: &mut PgConnection,
+    batch: &[StoredDelivery],
+    judge: &Judge<'_>,
+    now: Time,
+    dry_run: bool,
+) -> Result<Vec<Option<Reprocessed>>, StoreError> {
+    for _ in 0..TRIES {
+        let mut transaction = connection.begin().await?;
+        let outcome = reprocess::reprocess(&mut *transaction, batch, judge, now, AT_MOST).await;
+        if dry_run || outcome.is_err() {
+            transaction.rollback().await?;
+        } else {
+            transaction.commit().await?;
+        }
+        if !matches!(outcome, Err(StoreError::Contended)) {
+            return outcome;
+        }
+    }
+    Err(StoreError::Contended)
+}
+
+async fn lock(
+    connection: &mut PgConnection,
+    jobs: &[(AccountName, MsgId)],
+    others: &[i64],
+) -> Result<(), StoreError> {
+    let accounts: Vec<_> = jobs.iter().map(|(account, _)| account.as_str()).collect();
+    let msg_ids: Vec<_> = jobs.iter().map(|(_, msg_id)| msg_id.get()).collect();
+    sqlx::query(LOCK_JOBS)
+        .bind(accounts)
+        .bind(msg_ids)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(LOCK_OTHERS)
+        .bind(others)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
