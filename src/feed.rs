@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::domain::Accounts;
 use crate::store::{Announcements, Change, ChangeKey, Store, StoreError};
 
 /// How many changes are read at once.
@@ -27,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After how long the database is asked though nobody said anything: a command changes jobs silently, a note may get lost.
 const ROUND: Duration = Duration::from_secs(2);
+/// How many changes come again for a follower whose place is not known here.
+const REPEATED: u32 = 10_000;
 
 /// Hands out the changes of jobs.
 pub struct Feed {
@@ -36,11 +39,37 @@ pub struct Feed {
     joined: Arc<Notify>,
 }
 
+/// Where a follower begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what changes from now on.
+    Now,
+    /// After that place, which this database gave out.
+    After(ChangeKey),
+    /// After a place that anybody may have made up.
+    Claimed(ChangeKey),
+    /// After a place in another database.
+    Unknown,
+}
+
+/// Who follows.
+#[derive(Clone, Debug)]
+pub struct Audience {
+    /// Whose jobs they are told of.
+    pub accounts: Accounts,
+    /// Limits how many followers read what they missed at a time.
+    pub turns: Arc<Semaphore>,
+}
+
 /// Follows the changes from some place on.
 pub struct Follower {
     store: Arc<dyn Store>,
     news: broadcast::Receiver<News>,
+    audience: Audience,
+    /// The last change that was read, of whatever account.
     at: ChangeKey,
+    /// The last change that was given out.
+    place: ChangeKey,
     /// Whether some were missed, which are read before going on.
     is_behind: bool,
     missed: VecDeque<Change>,
@@ -87,12 +116,13 @@ impl Feed {
         feed
     }
 
-    /// Follows the changes after `after`, or from now on. None when `after` is ahead of all changes: it is from another
-    /// database, or from before this one was restored.
+    /// Follows the changes of these accounts. A place beyond every change that was given out is from another database, or from
+    /// before this one was restored: so that nothing is missed, everything comes again. A place that may be made up gets
+    /// only the newest changes again, or anybody could make the server read everything.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot say what has changed so far.
-    pub async fn follow(&self, after: Option<ChangeKey>) -> Result<Option<Follower>, StoreError> {
+    pub async fn follow(&self, start: Start, audience: Audience) -> Result<Follower, StoreError> {
         // First of all, so that nothing falls between what is read and what is heard.
         let news = match self.news.upgrade() {
             Some(news) => news.subscribe(),
@@ -100,16 +130,29 @@ impl Feed {
         };
         self.joined.notify_one();
         let latest = self.store.latest_change().await?;
-        if after.is_some_and(|after| after > latest) {
-            return Ok(None);
-        }
-        Ok(Some(Follower {
+        let but = |count| {
+            self.store
+                .newest_change(&audience.accounts, latest.settled, count)
+        };
+        let (at, place) = match start {
+            // The place depends on what the follower may see only, so that it does not show how busy others are.
+            Start::Now => (latest.settled, but(0).await?),
+            Start::After(key) | Start::Claimed(key) if key <= latest.given_out => (key, Some(key)),
+            Start::After(_) => (ChangeKey::FIRST, None),
+            Start::Claimed(_) | Start::Unknown => {
+                let place = but(REPEATED).await?;
+                (place.unwrap_or(ChangeKey::FIRST), place)
+            }
+        };
+        Ok(Follower {
             store: Arc::clone(&self.store),
             news,
-            at: after.unwrap_or(latest),
-            is_behind: after.is_some(),
+            audience,
+            at,
+            place: place.unwrap_or(ChangeKey::FIRST),
+            is_behind: start != Start::Now,
             missed: VecDeque::new(),
-        }))
+        })
     }
 
     /// How many follow.
@@ -129,21 +172,20 @@ impl Follower {
         loop {
             if let Some(change) = self.missed.pop_front() {
                 self.at = change.key;
+                self.place = change.key;
                 return Ok(Some(Arc::new(change)));
             }
             if self.is_behind {
-                let page = self.store.changes(self.at, PAGE).await?;
-                self.is_behind = page.len() == PAGE as usize;
-                self.missed = page.into();
-                if self.is_behind {
-                    sleep(PAUSE).await;
-                }
+                self.catch_up().await?;
                 continue;
             }
             match self.news.recv().await {
                 Ok(News::Changed(change)) if change.key > self.at => {
                     self.at = change.key;
-                    return Ok(Some(change));
+                    if self.audience.accounts.include(&change.job.account) {
+                        self.place = change.key;
+                        return Ok(Some(change));
+                    }
                 }
                 // It was read before.
                 Ok(News::Changed(_)) => {}
@@ -153,9 +195,22 @@ impl Follower {
         }
     }
 
+    /// Reads a page of what was missed, when it is this follower's turn.
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        let _turn = self.audience.turns.acquire().await;
+        let accounts = &self.audience.accounts;
+        let page = self.store.changes(accounts, self.at, PAGE).await?;
+        self.is_behind = page.len() == PAGE as usize;
+        self.missed = page.into();
+        if self.is_behind {
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
     /// The place of the last change that was given out; from there on it can be followed again.
-    pub fn at(&self) -> ChangeKey {
-        self.at
+    pub fn place(&self) -> ChangeKey {
+        self.place
     }
 }
 
@@ -201,9 +256,9 @@ impl Distributor {
         } else {
             let latest = self.store.latest_change().await?;
             self.tell(News::Skipped);
-            latest
+            latest.settled
         };
-        let page = self.store.changes(at, PAGE).await?;
+        let page = self.store.changes(&Accounts::All, at, PAGE).await?;
         let is_full = page.len() == PAGE as usize;
         for change in page {
             at = change.key;

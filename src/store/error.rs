@@ -157,6 +157,25 @@ pub enum OpenStoreError {
     /// The database cannot hold Chinese text.
     #[error("the database's encoding is {0}: qunfa needs UTF8")]
     Encoding(String),
+    /// The role lacks the right to create tables, which PostgreSQL 15 and newer do not grant by default.
+    #[error(
+        "the role {role} may not create tables in the schema {schema}: run `grant {rights} on schema {schema} to {role}` as \
+         the owner of the database or as a superuser, or run `qunfa migrate` with a role that may"
+    )]
+    MayNotCreate {
+        /// The role, quoted where necessary.
+        role: String,
+        /// The schema, quoted where necessary.
+        schema: String,
+        /// The rights that it lacks.
+        rights: &'static str,
+    },
+    /// Statements of one connection are executed by several sessions of the server.
+    #[error(
+        "a connection pooler such as pgbouncer gives each transaction or statement another session of PostgreSQL: set \
+         `pool_mode = session` there, or connect to PostgreSQL directly"
+    )]
+    NoSession,
     /// A migration failed.
     #[error("the database cannot be migrated")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -167,24 +186,26 @@ impl OpenStoreError {
     pub fn is_passing(&self) -> bool {
         use sqlx::migrate::MigrateError;
         match self {
-            Self::Unreachable(error) => !is_settled(error),
-            Self::Migrate(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => true,
+            Self::Unreachable(error)
+            | Self::Migrate(
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
+            ) => !is_settled(error),
             _ => false,
         }
     }
 }
 
-/// Whether the server has answered, and will not answer otherwise: wrong user or password (class 28), no such database
-/// (3D), no right to it (42).
+/// The classes of errors with which the server will answer again: a feature that it lacks, a value or a row that it refuses, a
+/// wrong user or password, no such database or schema, a missing right or object.
+const SETTLED: [&str; 7] = ["0A", "22", "23", "28", "3D", "3F", "42"];
+
+/// Whether the server has answered, and trying again would not help.
 fn is_settled(error: &sqlx::Error) -> bool {
     let code = error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| {
-        ["28", "3D", "42"]
-            .iter()
-            .any(|class| code.starts_with(class))
-    }) || matches!(error, sqlx::Error::Configuration(_))
+    code.is_some_and(|code| SETTLED.iter().any(|class| code.starts_with(class)))
+        || matches!(error, sqlx::Error::Configuration(_))
 }
 
 impl From<sqlx::migrate::MigrateError> for OpenStoreError {

@@ -33,7 +33,7 @@ use crate::domain::{
     NewDelivery, Outcome, Reading, ReasonStats, Stats, Time,
 };
 
-pub use changes::{Announcements, Change, ChangeKey};
+pub use changes::{Announcements, Change, ChangeKey, LatestChange};
 pub use copy::{CopyError, CopySide, CopySums, copy};
 pub use error::{OpenStoreError, StoreError};
 pub use inspection::Inspection;
@@ -108,13 +108,29 @@ pub trait Store: Send + Sync {
     /// Totals over the jobs that match.
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError>;
 
-    /// Where the changes so far end: what changes from now on comes after it.
-    async fn latest_change(&self) -> Result<ChangeKey, StoreError>;
+    /// Where the changes so far end.
+    async fn latest_change(&self) -> Result<LatestChange, StoreError>;
 
-    /// Jobs whose latest change comes after `after`, in the order of their changes, at most `limit`. Each change of what a
-    /// job shows, or of its `revision`, comes up for whoever goes on from the last key, be it as part of a later one. A job that
-    /// is gone does not, nor do mere copies.
-    async fn changes(&self, after: ChangeKey, limit: u32) -> Result<Vec<Change>, StoreError>;
+    /// Jobs of these accounts whose latest change comes after `after`, in the order of their changes, at most `limit`. Each
+    /// change of what a job shows, or of its `revision`, comes up for whoever goes on from the last key, be it as part of a later
+    /// one. A job that is gone does not, nor do mere copies.
+    async fn changes(
+        &self,
+        accounts: &Accounts,
+        after: ChangeKey,
+        limit: u32,
+    ) -> Result<Vec<Change>, StoreError>;
+
+    /// The key of the newest change of these accounts up to `until`, after `but` newer ones; none if there are not so many.
+    async fn newest_change(
+        &self,
+        accounts: &Accounts,
+        until: ChangeKey,
+        but: u32,
+    ) -> Result<Option<ChangeKey>, StoreError>;
+
+    /// The key that encrypts the ids of the stream's events, the same for all servers on the database.
+    async fn stream_key(&self) -> Result<[u8; 16], StoreError>;
 
     /// Tells the other processes on the database that jobs have changed.
     async fn announce(&self) -> Result<(), StoreError>;

@@ -428,7 +428,7 @@ where
 }
 
 /// One account, where it is among those allowed; else all that are allowed.
-fn filter_accounts<DB>(
+pub(super) fn filter_accounts<DB>(
     query: &mut QueryBuilder<DB>,
     account: Option<&AccountName>,
     allowed: &Accounts,

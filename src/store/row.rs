@@ -60,12 +60,33 @@ where
     for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
 {
     Ok(Change {
-        key: ChangeKey {
-            change: row.try_get("change")?,
-            shown_id: row.try_get("shown_id")?,
-        },
+        key: change_key(row)?,
         job: job(row)?,
     })
+}
+
+/// The key of a job's latest change.
+pub(super) fn change_key<R>(row: &R) -> Result<ChangeKey, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(ChangeKey {
+        change: row.try_get("change")?,
+        shown_id: row.try_get("shown_id")?,
+    })
+}
+
+/// A row of [`STREAM_KEY`](super::changes::STREAM_KEY).
+pub(super) fn stream_key<R>(row: &R) -> Result<[u8; 16], sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let key: Vec<u8> = row.try_get("key")?;
+    required(key.try_into().ok(), "key")
 }
 
 /// When a job was last changed, and the number of that change.

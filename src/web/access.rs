@@ -1,6 +1,7 @@
 //! Who asks, and what they may see. Handlers that answer about jobs or deliveries take an [`Access`], and narrow what they
 //! ask the store for by its accounts.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State as FromState};
@@ -10,23 +11,42 @@ use axum::response::{IntoResponse, Response};
 
 use super::State;
 use super::problem::Problem;
-use crate::domain::{AccountName, Accounts, ApiClient, Scope, Time};
+use crate::domain::{AccountName, Accounts, ApiClient, ApiKeyHash, Scope, Time};
+
+/// Whom a limit counts for: each key, or each address where no key is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Caller {
+    Key(ApiKeyHash),
+    /// The network of 64 bits for IPv6.
+    Network(IpAddr),
+}
 
 /// What the key of a request allows. The middleware that checks keys puts it there.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     /// None: everything.
     client: Option<Arc<ApiClient>>,
+    caller: Caller,
 }
 
 impl Access {
-    /// Of a key that is no client's, and of everybody while there is no key.
-    pub(super) const FULL: Self = Self { client: None };
+    /// Access to everything: with a key that does not belong to a client, or where no key is needed.
+    pub(super) const fn full(caller: Caller) -> Self {
+        Self {
+            client: None,
+            caller,
+        }
+    }
 
     pub(super) fn of(client: &Arc<ApiClient>) -> Self {
         Self {
             client: Some(Arc::clone(client)),
+            caller: Caller::Key(client.key),
         }
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        self.caller
     }
 
     /// The accounts whose jobs and deliveries may be seen: for the filter of whatever is asked of the store.

@@ -1,6 +1,6 @@
 //! Keys of the API: only their SHA-256 is configured.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State as FromState};
@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use tracing::{debug, warn};
 
 use super::State;
-use super::access::Access;
+use super::access::{Access, Caller};
 use super::clients::Holder;
 use super::problem::Problem;
-use super::refusals::Standing;
-use crate::domain::{ClientName, Time};
+use super::refusals::{Standing, network};
+use crate::domain::{ApiKeyHash, ClientName, Time};
 
 /// How long the database may take to note the use of a key.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -25,7 +25,9 @@ pub(super) async fn require_key(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if let Some(access) = access(&state, request.headers()) {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(IpAddr::from([0; 4]), |ConnectInfo(peer)| peer.ip());
+    if let Some(access) = access(&state, request.headers(), peer) {
         request.extensions_mut().insert(access.clone());
         let mut response = next.run(request).await;
         if !state.0.clients.is_open() {
@@ -36,24 +38,22 @@ pub(super) async fn require_key(
     }
     // Who sends no key does not guess.
     let guesses = request.headers().contains_key(header::AUTHORIZATION);
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let problem = match peer {
-        Some(ConnectInfo(peer)) if guesses => match state.0.failed_keys.count(peer.ip()) {
-            Standing::Good => Problem::Unauthorized,
-            Standing::OverLimit => Problem::TooManyRequests,
-        },
-        _ => Problem::Unauthorized,
+    let problem = if guesses && state.0.failed_keys.count(peer) == Standing::OverLimit {
+        Problem::TooManyRequests
+    } else {
+        Problem::Unauthorized
     };
     problem.into_response()
 }
 
-fn access(state: &State, headers: &HeaderMap) -> Option<Access> {
+fn access(state: &State, headers: &HeaderMap, peer: IpAddr) -> Option<Access> {
     let clients = &state.0.clients;
     if clients.is_open() {
-        return Some(Access::FULL);
+        return Some(Access::full(Caller::Network(network(peer))));
     }
-    match clients.holder(key(headers)?, Time::now())? {
-        Holder::Full => Some(Access::FULL),
+    let key = key(headers)?;
+    match clients.holder(key, Time::now())? {
+        Holder::Full => Some(Access::full(Caller::Key(ApiKeyHash::of(key)))),
         Holder::Client(client) => {
             if client.usage.is_due() {
                 tokio::spawn(note_use(state.clone(), client.configured.name.clone()));

@@ -20,6 +20,7 @@ mod problem;
 mod refusals;
 mod replay;
 mod request;
+mod streams;
 mod warnings;
 
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ use health::LastAnswer;
 use metrics::Metrics;
 use refusals::{OF_KEYS, OF_PUSHES, Refusals};
 use replay::ReplayMemory;
+use streams::Streams;
 use warnings::Warnings;
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
@@ -84,6 +86,7 @@ struct Shared {
     bodies: Bodies,
     refusals: Refusals,
     failed_keys: Refusals,
+    streams: Streams,
     origins: Vec<HeaderValue>,
     replay: ReplayMemory,
     last_answer: LastAnswer,
@@ -174,6 +177,7 @@ impl State {
             bodies: Bodies::default(),
             refusals: Refusals::new(OF_PUSHES),
             failed_keys: Refusals::new(OF_KEYS),
+            streams: Streams::default(),
             origins: origins(&api.origins),
             replay: ReplayMemory::default(),
             last_answer: LastAnswer::default(),

@@ -23,6 +23,8 @@ pub(super) enum Problem {
     TooManyRequests,
     /// While the API is open: `Host` is not a name of this machine.
     ForeignHost,
+    /// The caller has as many streams open as it may have.
+    TooManyStreams,
     /// The key lacks this scope.
     Forbidden(Scope),
     /// A parameter that is unknown, doubled, empty or malformed; says which and what is allowed.
@@ -58,7 +60,7 @@ impl Problem {
     pub(super) const fn id(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
-            Self::TooManyRequests => "too-many-requests",
+            Self::TooManyRequests | Self::TooManyStreams => "too-many-requests",
             Self::ForeignHost | Self::Forbidden(_) => "forbidden",
             Self::InvalidParameter(_) => "invalid-parameter",
             Self::NotFound(_) => "not-found",
@@ -71,7 +73,7 @@ impl Problem {
     pub(super) const fn title(&self) -> &'static str {
         match self {
             Self::Unauthorized => "A key is needed",
-            Self::TooManyRequests => "Too many keys were wrong",
+            Self::TooManyRequests | Self::TooManyStreams => "Too many requests",
             Self::ForeignHost => "`Host` is not a name of this server",
             Self::Forbidden(_) => "The key does not allow this",
             Self::InvalidParameter(_) => "A parameter is not valid",
@@ -85,7 +87,7 @@ impl Problem {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::ForeignHost | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::InvalidParameter(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -103,6 +105,9 @@ impl Problem {
             }
             Self::ForeignHost => {
                 "without an API key, only `localhost`, loopback addresses and the host of `server.public_url` are served"
+            }
+            Self::TooManyStreams => {
+                "100 streams are open with this key or, where no key is needed, from this address; close one first"
             }
             Self::Forbidden(Scope::Read) => "this takes a key with the scope `read`",
             Self::Forbidden(Scope::Export) => "this takes a key with the scope `export`",
@@ -159,6 +164,7 @@ impl IntoResponse for Problem {
                 let seconds = HeaderValue::from(OF_KEYS.refill.as_secs());
                 headers.insert(header::RETRY_AFTER, seconds)
             }
+            Self::TooManyStreams => set(headers, header::RETRY_AFTER, "30"),
             Self::MethodNotAllowed => set(headers, header::ALLOW, "GET,HEAD"),
             Self::Unavailable => set(headers, header::RETRY_AFTER, "5"),
             Self::ForeignHost
@@ -200,11 +206,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_problem_has_its_own_id_and_a_fitting_status() {
+    async fn every_problem_has_an_id_and_a_fitting_status() {
         let problems = [
             (Problem::Unauthorized, 401, "unauthorized"),
             (Problem::TooManyRequests, 429, "too-many-requests"),
             (Problem::ForeignHost, 403, "forbidden"),
+            (Problem::TooManyStreams, 429, "too-many-requests"),
             (Problem::Forbidden(Scope::Read), 403, "forbidden"),
             (
                 Problem::InvalidParameter("x".into()),

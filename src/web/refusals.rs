@@ -113,7 +113,7 @@ impl Buckets {
 }
 
 /// What one client is taken for: its address, or its network, as an IPv6 client has 2^64 addresses of its own.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address @ IpAddr::V4(_) => address,

@@ -17,6 +17,7 @@
 //! - `stream`: jobs as they change, over server-sent events.
 //! - `durability`: acknowledged means kept, through kills, crossings, locks and a full disk.
 //! - `export`: the list of jobs as one file, from the server and from the command line.
+//! - `failover`: the stream and the totals when PostgreSQL crashes, is put back, or a standby takes over.
 //! - `faults`: faults of every kind under load, and what was acknowledged in spite of them.
 //! - `in_doubt`: a connection to PostgreSQL that breaks in the middle of a commit.
 //! - `clocks`: a clock that jumps.
@@ -97,6 +98,7 @@ mod docs_page;
 mod doctor;
 mod durability;
 mod export;
+mod failover;
 mod faults;
 mod flood;
 mod fuzzing;

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::support::pooler::Pooler;
 use crate::support::workplace::{Ended, MOMENT, Workplace, unused_address};
 use crate::support::{Backend, Database, on_both_stores};
 
@@ -133,6 +134,36 @@ on_both_stores! {
         let serving = place.serve(&[url, ("QUNFA_STORE__MIGRATE", "false")], &[]).await;
         assert_eq!(serving.stop().await, Some(0));
     }
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_tables_is_refused_with_the_remedy() {
+    let database = Database::of_a_role_without_rights().await;
+    let ended = refused(&database, "true");
+    let remedy = "grant create on schema public to \"App\"";
+    assert!(ended.talk.contains(remedy), "{ended:?}");
+    let place = Workplace::new();
+    let variables = [("QUNFA_STORE__URL", database.url.as_str())];
+    for command in ["migrate", "reprocess"] {
+        let ended = place.run_with(&variables, &[command]).with_code(1);
+        assert!(ended.talk.contains(remedy), "{ended:?}");
+    }
+    let doctor = place.run_with(&variables, &["doctor"]).with_code(1);
+    assert!(doctor.output.contains(remedy), "{doctor:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_keeps_no_sessions_is_refused_with_the_remedy() {
+    let mut database = Backend::Postgres.database().await;
+    let _pooler = Pooler::before(&mut database, "transaction").await;
+    let ended = refused(&database, "true");
+    let remedy = "`pool_mode = session`";
+    assert!(ended.talk.contains(remedy), "{ended:?}");
+    let variables = [("QUNFA_STORE__URL", database.url.as_str())];
+    let doctor = Workplace::new()
+        .run_with(&variables, &["doctor"])
+        .with_code(1);
+    assert!(doctor.output.contains(remedy), "{doctor:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::support::events::{self, arrival, arrival_as, at, not_understood, record};
-use crate::support::{Backend, Event, on_both_stores};
+use crate::support::{Backend, Event, eventually, on_both_stores};
 
 const HOUR: i64 = 3600;
 
@@ -267,4 +267,46 @@ async fn after_a_move_to_another_server_new_jobs_are_newer_than_what_was_rolled_
     assert_eq!(hours(&*reopened).await, [(2, 30)]);
     roll_up_all(&*reopened).await;
     assert_eq!(hours(&*reopened).await, [(2, 30)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_are_right_whatever_isolation_is_the_roles_default() {
+    const ISOLATIONS: [&str; 2] = [
+        "do $$ begin execute format('alter role %I in database %I set default_transaction_isolation = %L', \
+             current_user, current_database(), 'repeatable read'); end $$",
+        "do $$ begin execute format('alter role %I in database %I set default_transaction_isolation = %L', \
+             current_user, current_database(), 'serializable'); end $$",
+    ];
+    for isolation in ISOLATIONS {
+        let database = Backend::Postgres.database().await;
+        database.execute(isolation).await;
+        let store = database.store().await;
+        file(&*store, result(1, 0, 1)).await;
+        while store.roll_up(100).await.unwrap() {}
+        // A change with a lower number than that of the next job is committed while the jobs are rolled up.
+        let mut other = PgConnection::connect(&database.url).await.unwrap();
+        other
+            .execute("begin isolation level read committed; update jobs set change = next_change()")
+            .await
+            .unwrap();
+        file(&*store, result(2, 0, 1)).await;
+        other
+            .execute("lock table change_numbers in access exclusive mode")
+            .await
+            .unwrap();
+        let rolling_up = Arc::clone(&store);
+        let rolling_up = tokio::spawn(async move { rolling_up.roll_up(100).await });
+        let mut observer = PgConnection::connect(&database.url).await.unwrap();
+        eventually("the roll-up waits", async || {
+            let waits = sqlx::query_scalar(
+                "select exists (select from pg_locks where not granted and relation = 'change_numbers'::regclass)",
+            );
+            waits.fetch_one(&mut observer).await.unwrap()
+        })
+        .await;
+        other.execute("commit").await.unwrap();
+        rolling_up.await.unwrap().unwrap();
+        while store.roll_up(100).await.unwrap() {}
+        assert_eq!(hours(&*store).await, [(2, 2)], "{isolation}");
+    }
 }

@@ -11,6 +11,7 @@ use qunfa::store::{
 use sqlx::{Connection, Executor, PgConnection, Row};
 
 use crate::support::events::{self, arrival};
+use crate::support::pooler::Pooler;
 use crate::support::{Backend, Database, Event, eventually, fixture, on_both_stores};
 
 async fn open(
@@ -212,4 +213,89 @@ async fn a_migration_goes_on_when_nobody_waits_for_it_any_longer() {
     })
     .await;
     store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_tables_is_told_which_right_it_lacks() {
+    let database = Database::of_a_role_without_rights().await;
+    let owner = database.url.replace("App@", "postgres@");
+    for migrations in [Migrations::Apply, Migrations::Require] {
+        let error = refusal(&database, migrations).await;
+        let says = error.to_string();
+        assert!(
+            says.contains("`grant create on schema public to \"App\"`"),
+            "{says}"
+        );
+        assert!(!error.is_passing());
+    }
+    // Once the owner has migrated, it needs no such right.
+    open_url(&owner, Migrations::Apply)
+        .await
+        .unwrap()
+        .close()
+        .await;
+    let owner = database.with_url(&owner);
+    owner
+        .execute(
+            "grant all on all tables in schema public to \"App\"; \
+             grant all on all sequences in schema public to \"App\"",
+        )
+        .await;
+    for migrations in [Migrations::Apply, Migrations::Require] {
+        let store = open(&database, migrations).await.unwrap();
+        events::record(&*store, arrival("a", Event::new(1, 10).xml(), 1000))
+            .await
+            .unwrap();
+        store.close().await;
+    }
+    owner
+        .execute("revoke usage on schema public from public")
+        .await;
+    let error = refusal(&database, Migrations::Apply).await;
+    let says = error.to_string();
+    assert!(
+        says.contains("`grant usage, create on schema public to \"App\"`"),
+        "{says}"
+    );
+    owner
+        .execute("grant usage on schema public to public; revoke update on jobs from \"App\"")
+        .await;
+    let error = refusal(&database, Migrations::Apply).await;
+    assert!(!error.is_passing(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_pooler_that_keeps_no_sessions_is_refused() {
+    let database = Backend::Postgres.database().await;
+    database.store().await.close().await;
+    for pool_mode in ["transaction", "statement"] {
+        let mut pooled = database.shared();
+        let _pooler = Pooler::before(&mut pooled, pool_mode).await;
+        let error = refusal(&pooled, Migrations::Apply).await;
+        assert!(
+            error.to_string().contains("`pool_mode = session`"),
+            "{error:?}"
+        );
+        assert!(!error.is_passing());
+    }
+    let mut pooled = database.shared();
+    let _pooler = Pooler::before(&mut pooled, "session").await;
+    let store = open(&pooled, Migrations::Apply).await.unwrap();
+    for msg_id in 1..=20 {
+        events::record(&*store, arrival("a", Event::new(msg_id, 10).xml(), 1000))
+            .await
+            .unwrap();
+    }
+    let page = Page {
+        after: None,
+        limit: 100,
+    };
+    assert_eq!(
+        store
+            .jobs(&JobFilter::default(), &page)
+            .await
+            .unwrap()
+            .len(),
+        20
+    );
 }

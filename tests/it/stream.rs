@@ -1,6 +1,7 @@
 //! The stream of jobs as they change: in order, nothing missed, nobody waited for.
 
-use qunfa::domain::Time;
+use qunfa::domain::{ApiKeyHash, Time};
+use reqwest::Response;
 use rustix::process::Signal;
 
 use crate::support::sse::EventStream;
@@ -11,6 +12,30 @@ use crate::support::{
 
 /// More than are read at once, and than wait for a slow follower.
 const MANY: i64 = 1500;
+
+/// The jobs 1 and 2 of version 0.1.0.
+const OLD_ON_SQLITE: &str = "insert into jobs (account, msg_id, outcome, articles, finished_at, first_received_at, \
+         last_received_at, updated_at, deliveries, revision, shown_id, shown_event, shown_body, shown_sha256, \
+         shown_received_at, shown_last_received_at, shown_times, change) \
+     select 'plain', value, 'sent', '[]', 10000, 10000, 10000, 10000, 1, 1, value, 'MASSSENDJOBFINISH', x'', x'', 10000, \
+         10000, 1, value from json_each('[1, 2]'); \
+     update delivery_ids set last = 2";
+const OLD_ON_POSTGRES: &str = "insert into jobs (account, msg_id, outcome, articles, finished_at, first_received_at, \
+         last_received_at, updated_at, deliveries, revision, shown_id, shown_event, shown_body, shown_sha256, \
+         shown_received_at, shown_last_received_at, shown_times, change) \
+     select 'plain', value, 'sent', '[]', now(), now(), now(), now(), 1, 1, nextval('delivery_ids'), 'MASSSENDJOBFINISH', \
+         '', '', now(), now(), 1, next_change() from generate_series(1, 2) as value";
+
+/// A client of the API, as TOML.
+fn client(name: &str, key: &str, rest: &str) -> String {
+    let hash = ApiKeyHash::of(key);
+    format!("[api.clients.{name}]\nkey = \"{hash}\"\n{rest}\n")
+}
+
+async fn get(server: &Server, key: &str) -> Response {
+    let request = server.client.get(server.url("/api/v1/stream"));
+    request.bearer_auth(key).send().await.unwrap()
+}
 
 async fn push_all(server: &Server, msg_ids: impl IntoIterator<Item = i64>) {
     for msg_id in msg_ids {
@@ -82,6 +107,64 @@ on_both_stores! {
         assert!(other.job().await.data.contains("\"account\":\"safe\""));
     }
 
+    async fn a_place_that_is_ahead_is_set_back(backend: Backend) {
+        let other = Server::start(Backend::Sqlite).await;
+        let (_, of_another_database) = EventStream::follow(&other, "", None).await;
+        let server = Server::start(backend).await;
+        push_all(&server, 1..=3).await;
+        server.accepts(&SAFE, Event::new(4, 10).xml()).await;
+        // The second as version 0.1.0 wrote it.
+        for id in [&*of_another_database, "9000000000000000000-1"] {
+            let (mut stream, _) = EventStream::follow(&server, "?account=plain", Some(id)).await;
+            assert_eq!(msg_ids_up_to(&mut stream, 3).await, [1, 2, 3], "{id}");
+            let (mut stream, _) = EventStream::follow(&server, "", Some(id)).await;
+            assert_eq!(msg_ids_up_to(&mut stream, 4).await, [1, 2, 3, 4], "{id}");
+        }
+        // That version's first place.
+        let (mut stream, _) = EventStream::follow(&server, "?account=safe", Some("0-0")).await;
+        push_all(&server, [5]).await;
+        server.accepts(&SAFE, Event::new(6, 10).xml()).await;
+        assert_eq!(msg_ids_up_to(&mut stream, 6).await, [4, 6]);
+    }
+
+    async fn a_database_and_an_id_of_the_version_before_go_on(backend: Backend) {
+        let database = backend.database().await;
+        database.migrate_to(4).await;
+        database
+            .execute(match backend {
+                Backend::Sqlite => OLD_ON_SQLITE,
+                Backend::Postgres => OLD_ON_POSTGRES,
+            })
+            .await;
+        let server = Setup::default().start_on(database);
+        let (mut stream, _) = EventStream::follow(&server, "", Some("0-0")).await;
+        let first = stream.job().await;
+        assert_eq!((first.msg_id(), stream.job().await.msg_id()), (1, 2));
+        push_all(&server, [3]).await;
+        assert_eq!(stream.job().await.msg_id(), 3);
+        let (mut stream, _) = EventStream::follow(&server, "", Some(&first.id)).await;
+        assert_eq!(msg_ids_up_to(&mut stream, 3).await, [2, 3]);
+        assert_eq!(server.ok("/api/v1/stats").await["jobs"], 3);
+    }
+
+    async fn ids_show_nothing_of_other_accounts(backend: Backend) {
+        let client = client("one", "k", "accounts = [\"safe\"]");
+        let server = Setup::default().toml(&client).start(backend).await;
+        let hello = async || {
+            let mut response = get(&server, "k").await;
+            let chunk = response.chunk().await.unwrap().unwrap();
+            let text = std::str::from_utf8(&chunk).unwrap();
+            let id = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+            assert!(id.len() == 48 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            id.to_owned()
+        };
+        let before = hello().await;
+        push_all(&server, 1..=3).await;
+        assert_eq!(hello().await, before);
+        server.accepts(&SAFE, Event::new(4, 10).xml()).await;
+        assert_ne!(hello().await, before);
+    }
+
     async fn a_restart_ends_the_stream_and_it_goes_on_after_it(backend: Backend) {
         let mut server = Server::start(backend).await;
         let (mut stream, _) = EventStream::follow(&server, "", None).await;
@@ -127,6 +210,39 @@ async fn a_client_sees_the_jobs_of_its_accounts_alone() {
     assert!(!text.contains("plain"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_key_may_have_so_many_streams_open_and_no_more() {
+    let clients = client("one", "1", "") + &client("two", "2", "");
+    let full = ApiKeyHash::of("full");
+    let server = Setup::default()
+        .toml(&format!("api.keys = [\"{full}\"]\n{clients}"))
+        .start(Backend::Sqlite)
+        .await;
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        let response = get(&server, "1").await;
+        assert_eq!(response.status(), 200);
+        open.push(response);
+    }
+    let refused = get(&server, "1").await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "30");
+    let problem: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:qunfa:problem:too-many-requests");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("100 streams"),
+        "{problem}"
+    );
+    for key in ["2", "full"] {
+        assert_eq!(get(&server, key).await.status(), 200, "{key}");
+    }
+    open.pop();
+    eventually("a place is free", async || {
+        get(&server, "1").await.status() == 200
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_id_that_is_none_of_the_streams_is_refused() {
     let server = Server::start(Backend::Sqlite).await;
@@ -139,8 +255,7 @@ async fn an_id_that_is_none_of_the_streams_is_refused() {
         "1-1-1",
         "9223372036854775808-1",
         " ",
-        // Ahead of all changes: from before a backup was put back, or from another database.
-        "1000000-1",
+        "0123456789abcdef",
     ] {
         let request = server.client.get(server.url("/api/v1/stream"));
         let response = request.header("Last-Event-ID", id).send().await.unwrap();

@@ -12,8 +12,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Postgres;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{Postgres, Row};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
@@ -21,19 +21,16 @@ use super::copy::{CopySide, Side};
 use super::hours::Part;
 use super::{
     Announcements, BatchId, BatchOutcome, Change, ChangeKey, DeliveryFilter, DeliveryKey,
-    Inspection, JobFilter, JobKey, Judge, Migrations, OpenStoreError, Page, Prunable, Prune,
-    Pruned, Reprocessed, SealedTotal, Store, StoreError, StoredDelivery, changes, client_uses,
-    hours, inspection, prune, query, row, sealed, totals,
+    Inspection, JobFilter, JobKey, Judge, LatestChange, Migrations, OpenStoreError, Page, Prunable,
+    Prune, Pruned, Reprocessed, SealedTotal, Store, StoreError, StoredDelivery, changes,
+    client_uses, hours, inspection, prune, query, row, sealed, totals,
 };
 use crate::domain::{
-    AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
-    Stats, Time,
+    AccountName, AccountStats, Accounts, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery,
+    ReasonStats, Stats, Time,
 };
-use open::LIFT_CHANGE_NUMBERS;
+use open::try_write;
 use writers::Writers;
-
-/// Changes nothing; refused, like every write, by a replica and by whoever lacks the right.
-const TRY_WRITE: &str = "update jobs set deliveries = deliveries where false";
 
 /// Rows that others have locked are left out: it waits for nobody, so that it takes part in no deadlock.
 const PRUNE_SHOWN: &str = "with old as materialized ( \
@@ -48,13 +45,40 @@ const PRUNE_OTHERS: &str = "with old as materialized ( \
      ) \
      delete from other_deliveries using old where other_deliveries.id = old.id";
 
-/// The lowest number of a transaction in this database that is under way, or that of the next. Transactions elsewhere on the
-/// server do not hold it back. It only rises, as long as the server is the same. Numbers are compared as PostgreSQL does: half of 2^32 are ahead.
-const FIRST_OPEN_CHANGE: &str = "select base + least(next, (select min(next - age) \
-     from (select (next - backend_xid::text::bigint) & 4294967295 as age from pg_stat_activity \
-         where datname = current_database() and backend_xid is not null) as others \
-     where age < 2147483648)) \
-     from (select base, pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next from change_numbers) as numbers";
+macro_rules! lowest_number {
+    ($xid:literal, $from:literal) => {
+        concat!(
+            "select min(case when id < lifted_at then base_before else base end + id) as number, count(*) as transactions \
+             from (select next - ((next - ",
+            $xid,
+            "::text::bigint) & 4294967295) as id from ",
+            $from,
+            ") as ids where next - id < 2147483648"
+        )
+    };
+}
+
+/// `first_open`: the lowest number of a transaction in this database that is under way or prepared, or that of the next. It
+/// only rises. Transactions in other databases of the server do not hold it back. Ids are compared as PostgreSQL does: half
+/// of 2^32 are ahead. `next`: no number that was given out is as high.
+///
+/// Prepared transactions are looked up last, or one would be overlooked that is prepared between the two: hence the
+/// reference to the count.
+const FIRST_OPEN_CHANGE: &str = concat!(
+    "select least(base + next, open.number, (select number from (",
+    lowest_number!(
+        "transaction",
+        "pg_prepared_xacts where database = current_database() and open.transactions >= 0"
+    ),
+    ") as prepared)) as first_open, base + next as next \
+     from (select *, pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next from change_numbers) as numbers \
+     cross join lateral (",
+    lowest_number!(
+        "backend_xid",
+        "pg_stat_activity where datname = current_database() and backend_xid is not null"
+    ),
+    ") as open"
+);
 
 const BEGIN_SNAPSHOT: &str = "begin isolation level repeatable read read only";
 
@@ -253,27 +277,53 @@ impl Store for PostgresStore {
             .collect::<Result<_, _>>()?)
     }
 
-    async fn latest_change(&self) -> Result<ChangeKey, StoreError> {
-        let first_open: i64 = sqlx::query_scalar(FIRST_OPEN_CHANGE)
+    async fn latest_change(&self) -> Result<LatestChange, StoreError> {
+        let row = sqlx::query(FIRST_OPEN_CHANGE)
             .fetch_one(self.pool().await?)
             .await?;
-        Ok(ChangeKey::before(first_open))
+        let next: i64 = row.try_get("next")?;
+        Ok(LatestChange {
+            settled: ChangeKey::before(row.try_get("first_open")?),
+            given_out: ChangeKey::before(next),
+        })
     }
 
-    async fn changes(&self, after: ChangeKey, limit: u32) -> Result<Vec<Change>, StoreError> {
+    async fn changes(
+        &self,
+        accounts: &Accounts,
+        after: ChangeKey,
+        limit: u32,
+    ) -> Result<Vec<Change>, StoreError> {
         let mut connection = self.pool().await?.acquire().await?;
         // In a statement of its own, before: what is over by now is seen by the next one.
         let first_open: i64 = sqlx::query_scalar(FIRST_OPEN_CHANGE)
             .fetch_one(&mut *connection)
             .await?;
-        let rows = sqlx::query(changes::CHANGES)
-            .bind(after.change)
-            .bind(after.shown_id)
-            .bind(first_open)
-            .bind(i64::from(limit))
+        let rows = changes::changes::<Postgres>(accounts, after, first_open, limit)
+            .build()
             .fetch_all(&mut *connection)
             .await?;
         Ok(rows.iter().map(row::change).collect::<Result<_, _>>()?)
+    }
+
+    async fn newest_change(
+        &self,
+        accounts: &Accounts,
+        until: ChangeKey,
+        but: u32,
+    ) -> Result<Option<ChangeKey>, StoreError> {
+        let row = changes::newest::<Postgres>(accounts, until, but)
+            .build()
+            .fetch_optional(self.pool().await?)
+            .await?;
+        Ok(row.as_ref().map(row::change_key).transpose()?)
+    }
+
+    async fn stream_key(&self) -> Result<[u8; 16], StoreError> {
+        let row = sqlx::query(changes::STREAM_KEY)
+            .fetch_one(self.pool().await?)
+            .await?;
+        Ok(row::stream_key(&row)?)
     }
 
     async fn announce(&self) -> Result<(), StoreError> {
@@ -459,11 +509,4 @@ impl PostgresStore {
         self.writers.give_back(writer);
         Ok(outcome)
     }
-}
-
-/// Asks before anything is recorded again after an outage, when the server may be another one.
-async fn try_write(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(TRY_WRITE).execute(&mut *connection).await?;
-    sqlx::query(LIFT_CHANGE_NUMBERS).execute(connection).await?;
-    Ok(())
 }

@@ -30,12 +30,20 @@ const PREPARE_PATIENCE: Duration = Duration::from_hours(1);
 const PING_BEFORE: Duration = Duration::from_millis(500);
 const PING_AFTER: Duration = Duration::from_secs(2);
 
+/// For every connection, whatever the role's or the database's default is: a statement sees what was committed before it began.
+/// Totals and the stream rely on that.
+const READ_COMMITTED: &str =
+    "select set_config('default_transaction_isolation', 'read committed', false)";
+
 /// For every connection: a query ends when its caller has long gone; a transaction whose end gets lost on the way lets go of
 /// its rows before TCP notices; and a commit is on disk when it returns, even where the server's own setting is weaker.
+/// Tells whether change numbers were lifted since the server has started.
 const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
      set_config('idle_in_transaction_session_timeout', '5000', false), \
      set_config('synchronous_commit', case current_setting('synchronous_commit') \
-         when 'off' then 'on' else current_setting('synchronous_commit') end, false)";
+         when 'off' then 'on' else current_setting('synchronous_commit') end, false), \
+     set_config('default_transaction_isolation', 'read committed', false), \
+     exists (select from server_starts where started_at = pg_postmaster_start_time()) as is_known";
 
 /// For what is read: each query is planned for its own values, as one for all would read the whole list where few rows match;
 /// and compiling takes longer than any of them.
@@ -67,7 +75,7 @@ impl PostgresStore {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| {
                 Box::pin(async move {
-                    sqlx::query(SESSION).execute(&mut *connection).await?;
+                    begin_session(connection).await?;
                     sqlx::query(READING).execute(connection).await.map(drop)
                 })
             })
@@ -120,14 +128,21 @@ async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<()
         let mut connection = PgConnection::connect_with(&options)
             .await
             .map_err(OpenStoreError::Unreachable)?;
+        check_session(&options, &mut connection).await?;
+        sqlx::query(READ_COMMITTED)
+            .execute(&mut connection)
+            .await
+            .map_err(OpenStoreError::Unreachable)?;
         check_server(&mut connection).await?;
         Ok(connection)
     };
     let mut connection = tokio::time::timeout(CONNECT_PATIENCE, meeting)
         .await
         .unwrap_or_else(|_| Err(gave_up()))?;
-    migrate::run(&MIGRATOR, &mut connection, migrations).await?;
-    lift_change_numbers(&mut connection)
+    if let Err(error) = migrate::run(&MIGRATOR, &mut connection, migrations).await {
+        check_rights(&mut connection, error).await?;
+    }
+    try_write_unless_locked(&mut connection)
         .await
         .map_err(OpenStoreError::Unreachable)?;
     connection
@@ -136,30 +151,55 @@ async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<()
         .map_err(OpenStoreError::Unreachable)
 }
 
-/// On another server than the one where the jobs were written, as after restoring a dump, transactions have lower numbers.
-pub(super) const LIFT_CHANGE_NUMBERS: &str = "update change_numbers set base = latest.change + 1 - next \
-     from (select greatest((select max(change) from jobs), (select change from rolled_up)) as change) as latest, \
-         (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) as numbers \
-     where base + next <= latest.change";
+/// Changes nothing; refused, like every write, by a replica and by whoever lacks the right.
+const TRY_WRITE: &str = "update jobs set deliveries = deliveries where false";
+
+const LIFT_CHANGE_NUMBERS: &str = "select lift_change_numbers()";
+
+/// The same where the server has started anew, or jobs have higher numbers than the next change will get.
+const LIFT_CHANGE_NUMBERS_IF_NEEDED: &str = "select lift_change_numbers() from change_numbers \
+     where not exists (select from server_starts where started_at = pg_postmaster_start_time()) \
+         or base + pg_snapshot_xmax(pg_current_snapshot())::text::bigint \
+             <= greatest((select max(change) from jobs), (select max(change) from rolled_up))";
 
 const LOCK_PATIENCE: &str = "set lock_timeout = '1s'";
 /// The code for a lock that was not to be had in time.
 const LOCKED: &str = "55P03";
 
-async fn lift_change_numbers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Finds out about rights that are missing, too.
+async fn try_write_unless_locked(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query(LOCK_PATIENCE).execute(&mut *connection).await?;
-    match sqlx::query(LIFT_CHANGE_NUMBERS).execute(connection).await {
+    match try_write(connection).await {
         // By `copy`, which numbers nothing.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCKED) => Ok(()),
-        lifted => lifted.map(drop),
+        outcome => outcome,
     }
+}
+
+/// Asked before anything is filed, for the first time or after an outage, when the server may be another one.
+pub(super) async fn try_write(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(TRY_WRITE).execute(&mut *connection).await?;
+    sqlx::query(LIFT_CHANGE_NUMBERS_IF_NEEDED)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// A connection outside of the pool.
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let mut connection = PgConnection::connect_with(options).await?;
-    sqlx::query(SESSION).execute(&mut connection).await?;
+    begin_session(&mut connection).await?;
     Ok(connection)
+}
+
+/// Prepares a new connection. It may be the first to a server that has crashed, or was a standby: then change numbers are
+/// lifted before it does anything else.
+async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let session = sqlx::query(SESSION).fetch_one(&mut *connection).await?;
+    if !session.try_get("is_known")? {
+        sqlx::query(LIFT_CHANGE_NUMBERS).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// Whether the connection answers; an error closes it at once.
@@ -171,6 +211,73 @@ async fn answers_within(
         Ok(answer) => answer.map(|()| true),
         Err(_) => Err(sqlx::Error::PoolTimedOut),
     }
+}
+
+/// Refuses a pooler that lets several sessions of the server execute what one connection asks for, or several connections
+/// share a session: settings and prepared statements get lost or meet there. Both are asked in the simple protocol, which
+/// prepares nothing.
+async fn check_session(
+    options: &PgConnectOptions,
+    connection: &mut PgConnection,
+) -> Result<(), OpenStoreError> {
+    let compare = async {
+        let mut other = PgConnection::connect_with(options).await?;
+        let session = session_of(connection).await?;
+        if session_of(&mut other).await? == session {
+            return Ok(false);
+        }
+        // A transaction occupies the session that this connection has had, if it is free.
+        sqlx::raw_sql("begin").execute(&mut other).await?;
+        session_of(&mut other).await?;
+        let is_same = session_of(connection).await? == session;
+        other.close().await?;
+        Ok(is_same)
+    };
+    match compare.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OpenStoreError::NoSession),
+        Err(error) => Err(OpenStoreError::Unreachable(error)),
+    }
+}
+
+/// The server's process that answers.
+async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let row = sqlx::raw_sql("select pg_backend_pid()")
+        .fetch_one(connection)
+        .await?;
+    row.try_get(0)
+}
+
+const RIGHTS: &str = "select quote_ident(current_user) as role, quote_ident(current_schema()) as schema, \
+     coalesce(has_schema_privilege(current_schema(), 'create'), false) as may_create";
+
+/// What is to blame for migrations that failed or are missing. A role without the right to create tables may use a database
+/// that is up to date.
+async fn check_rights(
+    connection: &mut PgConnection,
+    error: OpenStoreError,
+) -> Result<(), OpenStoreError> {
+    let Ok(row) = sqlx::query(RIGHTS).fetch_one(&mut *connection).await else {
+        return Err(error);
+    };
+    if row.get("may_create") {
+        return Err(error);
+    }
+    match migrate::run(&MIGRATOR, connection, Migrations::Require).await {
+        Err(OpenStoreError::Outdated(_)) => {}
+        checked => return checked,
+    }
+    let schema: Option<String> = row.get("schema");
+    let rights = if schema.is_some() {
+        "create"
+    } else {
+        "usage, create"
+    };
+    Err(OpenStoreError::MayNotCreate {
+        role: row.get("role"),
+        schema: schema.unwrap_or_else(|| "public".to_owned()),
+        rights,
+    })
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), OpenStoreError> {

@@ -20,13 +20,13 @@ use super::copy::{CopySide, Side};
 use super::hours::Part;
 use super::{
     Announcements, BatchId, BatchOutcome, Change, ChangeKey, DeliveryFilter, DeliveryKey,
-    Inspection, JobFilter, JobKey, Judge, Page, Prunable, Prune, Pruned, Reprocessed, SealedTotal,
-    Store, StoreError, StoredDelivery, changes, client_uses, hours, inspection, prune, query, row,
-    sealed, totals,
+    Inspection, JobFilter, JobKey, Judge, LatestChange, Page, Prunable, Prune, Pruned, Reprocessed,
+    SealedTotal, Store, StoreError, StoredDelivery, changes, client_uses, hours, inspection, prune,
+    query, row, sealed, totals,
 };
 use crate::domain::{
-    AccountName, AccountStats, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery, ReasonStats,
-    Stats, Time,
+    AccountName, AccountStats, Accounts, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery,
+    ReasonStats, Stats, Time,
 };
 
 /// Takes the write lock at once, so that no transaction fails half-way because another has written.
@@ -240,22 +240,48 @@ impl Store for SqliteStore {
             .collect::<Result<_, _>>()?)
     }
 
-    async fn latest_change(&self) -> Result<ChangeKey, StoreError> {
+    async fn latest_change(&self) -> Result<LatestChange, StoreError> {
         let latest: i64 = sqlx::query_scalar(LATEST_CHANGE)
             .fetch_one(&self.readers)
             .await?;
-        Ok(ChangeKey::before(latest + 1))
+        let latest = ChangeKey::before(latest + 1);
+        Ok(LatestChange {
+            settled: latest,
+            given_out: latest,
+        })
     }
 
-    async fn changes(&self, after: ChangeKey, limit: u32) -> Result<Vec<Change>, StoreError> {
-        let rows = sqlx::query(changes::CHANGES)
-            .bind(after.change)
-            .bind(after.shown_id)
-            .bind(i64::MAX)
-            .bind(i64::from(limit))
+    async fn changes(
+        &self,
+        accounts: &Accounts,
+        after: ChangeKey,
+        limit: u32,
+    ) -> Result<Vec<Change>, StoreError> {
+        let rows = changes::changes::<Sqlite>(accounts, after, i64::MAX, limit)
+            .build()
             .fetch_all(&self.readers)
             .await?;
         Ok(rows.iter().map(row::change).collect::<Result<_, _>>()?)
+    }
+
+    async fn newest_change(
+        &self,
+        accounts: &Accounts,
+        until: ChangeKey,
+        but: u32,
+    ) -> Result<Option<ChangeKey>, StoreError> {
+        let row = changes::newest::<Sqlite>(accounts, until, but)
+            .build()
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.as_ref().map(row::change_key).transpose()?)
+    }
+
+    async fn stream_key(&self) -> Result<[u8; 16], StoreError> {
+        let row = sqlx::query(changes::STREAM_KEY)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(row::stream_key(&row)?)
     }
 
     /// A file has one server; what the commands change, it finds by looking.

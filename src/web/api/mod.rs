@@ -2,6 +2,7 @@
 
 pub(super) mod accounts;
 mod document;
+mod event_id;
 mod export;
 pub(super) mod out;
 pub(super) mod stats;

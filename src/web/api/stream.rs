@@ -12,15 +12,16 @@ use tracing::debug;
 
 use super::document::asked::Followed;
 use super::document::examples;
+use super::event_id::EventIds;
 use super::out::JobOut;
 use super::{ACCOUNT, State, in_time};
-use crate::domain::{AccountName, Time, whole_number};
-use crate::feed::Follower;
+use crate::domain::{AccountName, Accounts, Time};
+use crate::feed::{Audience, Follower, Start};
 use crate::server::Departure;
-use crate::store::ChangeKey;
 use crate::web::access::Access;
 use crate::web::parameters::Parameters;
 use crate::web::problem::Problem;
+use crate::web::streams::OpenStream;
 
 /// After how long without an event something is sent all the same: proxies close what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -59,14 +60,25 @@ pub(in crate::web) async fn stream(
 ) -> Result<impl IntoResponse, Problem> {
     let parameters = Parameters::read(&uri, &[&["account"]])?;
     let account = parameters.get("account", ACCOUNT)?;
-    let follower = in_time(state.0.feed.follow(last_event_id(&headers)?)).await?;
-    let follower = follower.ok_or_else(not_ours)?;
+    let stream = state.0.streams.open(access.caller());
+    let stream = stream.ok_or(Problem::TooManyStreams)?;
+    // Asked each time, as the server behind the address may be another one by now.
+    let ids = EventIds::new(in_time(state.0.store.stream_key()).await?);
+    let start = start(&headers, &ids)?;
+    let audience = Audience {
+        accounts: accounts(&access, account),
+        turns: stream.turns(),
+    };
+    let follower = in_time(state.0.feed.follow(start, audience)).await?;
     // Whoever loses the connection before the first event has a place to resume from, too.
-    let hello = Event::default().id(id(follower.at())).retry(RETRY);
+    let hello = Event::default()
+        .id(ids.write(follower.place()))
+        .retry(RETRY);
     let following = Following {
         follower,
         access,
-        account,
+        ids,
+        _stream: stream,
     };
     // Nobody who follows closes only the sending side.
     let news = stream::unfold(following, next).take_until(left(departure));
@@ -82,10 +94,20 @@ async fn left(departure: Option<Extension<Departure>>) {
     }
 }
 
+/// The accounts that are asked for and may be seen.
+fn accounts(access: &Access, asked: Option<AccountName>) -> Accounts {
+    match asked {
+        Some(account) if access.includes(&account) => Accounts::only([account]),
+        Some(_) => Accounts::only([]),
+        None => access.accounts(),
+    }
+}
+
 struct Following {
     follower: Follower,
     access: Access,
-    account: Option<AccountName>,
+    ids: EventIds,
+    _stream: OpenStream,
 }
 
 /// The next event; none ends the stream, and the client comes back.
@@ -94,35 +116,25 @@ async fn next(mut following: Following) -> Option<(Event, Following)> {
     if following.access.has_expired(Time::now()) {
         return None;
     }
-    let at = Event::default().id(id(following.follower.at()));
+    let id = following.ids.write(following.follower.place());
+    let at = Event::default().id(id);
     let event = match changed {
         Ok(job) => at.event("job").json_data(job?).ok()?,
-        // Without data it is no event, but from there the client resumes.
+        // Without data it is not an event.
         Err(_) => at,
     };
     Some((event, following))
 }
 
 impl Following {
-    /// The next job that is asked for and may be seen.
     async fn job(&mut self) -> Option<JobOut> {
-        loop {
-            match self.follower.next().await {
-                Ok(Some(change)) if self.is_for(&change.job.account) => {
-                    return Some(JobOut::from(&change.job));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return None,
-                Err(error) => {
-                    debug!(%error, "a stream ends: what it missed cannot be read");
-                    return None;
-                }
+        match self.follower.next().await {
+            Ok(change) => change.map(|change| JobOut::from(&change.job)),
+            Err(error) => {
+                debug!(%error, "a stream ends: what it missed cannot be read");
+                None
             }
         }
-    }
-
-    fn is_for(&self, account: &AccountName) -> bool {
-        self.access.includes(account) && self.account.as_ref().is_none_or(|asked| asked == account)
     }
 }
 
@@ -132,25 +144,14 @@ fn not_ours() -> Problem {
     ))
 }
 
-fn id(key: ChangeKey) -> String {
-    format!("{}-{}", key.change, key.shown_id)
-}
-
-/// Where to resume.
-fn last_event_id(headers: &HeaderMap) -> Result<Option<ChangeKey>, Problem> {
+fn start(headers: &HeaderMap, ids: &EventIds) -> Result<Start, Problem> {
     let mut values = headers.get_all(LAST_EVENT_ID).iter();
     let Some(value) = values.next() else {
-        return Ok(None);
+        return Ok(Start::Now);
     };
-    let key = value.to_str().ok().and_then(|text| {
-        let (change, shown_id) = text.split_once('-')?;
-        Some(ChangeKey {
-            change: whole_number(change)?,
-            shown_id: whole_number(shown_id)?,
-        })
-    });
-    match (key, values.next()) {
-        (Some(key), None) => Ok(Some(key)),
+    let start = value.to_str().ok().and_then(|id| ids.read(id));
+    match (start, values.next()) {
+        (Some(start), None) => Ok(start),
         _ => Err(not_ours()),
     }
 }

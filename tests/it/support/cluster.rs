@@ -29,19 +29,7 @@ impl Cluster {
 
     /// A new cluster that is not started yet.
     pub(crate) fn create() -> Self {
-        let parent =
-            std::env::var_os("TEST_POSTGRES_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let directory = tempfile::tempdir_in(&parent).unwrap();
-        if rustix::process::geteuid().is_root() {
-            // PostgreSQL refuses to run as root.
-            let user = fs::metadata(&parent).unwrap();
-            chown(directory.path(), Some(user.uid()), Some(user.gid())).unwrap();
-        }
-        let cluster = Self {
-            directory,
-            port: free_port(),
-            postmaster: None,
-        };
+        let cluster = Self::empty(free_port());
         let made = cluster
             .program("initdb")
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
@@ -54,6 +42,23 @@ impl Cluster {
         cluster.set("listen_addresses", "127.0.0.1");
         cluster.set("unix_socket_directories", "");
         cluster
+    }
+
+    /// A directory for a cluster.
+    fn empty(port: u16) -> Self {
+        let parent =
+            std::env::var_os("TEST_POSTGRES_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let directory = tempfile::tempdir_in(&parent).unwrap();
+        if rustix::process::geteuid().is_root() {
+            // PostgreSQL refuses to run as root.
+            let user = fs::metadata(&parent).unwrap();
+            chown(directory.path(), Some(user.uid()), Some(user.gid())).unwrap();
+        }
+        Self {
+            directory,
+            port,
+            postmaster: None,
+        }
     }
 
     /// Sets a parameter of `postgresql.conf`, from the next start on.
@@ -102,7 +107,8 @@ impl Cluster {
             // What `pg_ctl` waits for: line 1 is the process, line 8 how far it has come.
             let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
             let lines: Vec<&str> = file.lines().map(str::trim).collect();
-            lines.first() == Some(&pid.as_str()) && lines.get(7) == Some(&"ready")
+            let has_started = matches!(lines.get(7), Some(&"ready" | &"standby"));
+            lines.first() == Some(&pid.as_str()) && has_started
         })
         .await;
     }
@@ -133,6 +139,41 @@ impl Cluster {
             std::thread::yield_now();
         }
         postmaster.wait().unwrap();
+    }
+
+    /// A standby with everything that is committed by now and nothing that comes later, on the same port: for when this
+    /// cluster is gone. It is not started yet.
+    pub(crate) fn lagging_standby(&self) -> Self {
+        let standby = Self::empty(self.port);
+        let mut copying = standby.program("pg_basebackup");
+        copying
+            .args(["--host=127.0.0.1", "--username=postgres", "--no-sync"])
+            .args(["--checkpoint=fast", "--wal-method=stream"])
+            .arg(format!("--port={}", self.port))
+            .arg("--pgdata")
+            .arg(standby.data());
+        let copied = copying.output().unwrap();
+        assert!(copied.status.success(), "{copied:?}");
+        standby.write("standby.signal", "");
+        standby
+    }
+
+    /// Makes a standby that is started the primary, with a timeline of its own.
+    pub(crate) fn promote(&self) {
+        let mut promoting = self.program("pg_ctl");
+        promoting.args(["promote", "-D"]).arg(self.data());
+        let promoted = promoting.output().unwrap();
+        assert!(promoted.status.success(), "{promoted:?}");
+    }
+
+    /// A copy of the data of a cluster that does not run, on the same port.
+    pub(crate) fn copy(&self) -> Self {
+        assert!(self.postmaster.is_none(), "it runs");
+        let copy = Self::empty(self.port);
+        let mut copying = Command::new("cp");
+        copying.arg("-a").arg(self.data()).arg(copy.data());
+        assert!(copying.status().unwrap().success());
+        copy
     }
 
     /// The URL of the superuser.
@@ -174,7 +215,7 @@ impl Drop for Cluster {
 }
 
 /// A port below the range from which systems hand out ports by themselves: nobody takes it during a restart.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = 20_000 + u16::try_from(getrandom::u32().unwrap() % 12_000).unwrap();
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

@@ -72,12 +72,33 @@ impl Database {
         self.rows(tables).await.unwrap() == 0
     }
 
+    /// A PostgreSQL database with the URL of the role `App`, which may connect to it and no more.
+    pub(crate) async fn of_a_role_without_rights() -> Self {
+        let mut database = Backend::Postgres.database().await;
+        database
+            .execute(
+                "revoke create on schema public from public; \
+                 do $$ begin create role \"App\" login; \
+                 exception when duplicate_object or unique_violation then null; end $$",
+            )
+            .await;
+        database.url = database.url.replace("postgres@", "App@");
+        database
+    }
+
     /// The same PostgreSQL database, for another replica.
     pub(crate) fn shared(&self) -> Self {
         Self {
             url: self.url.clone(),
             directory: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// The same PostgreSQL database by another URL: of another role, for instance.
+    pub(crate) fn with_url(&self, url: &str) -> Self {
+        let mut database = self.shared();
+        url.clone_into(&mut database.url);
+        database
     }
 
     /// The store on it, migrated.
@@ -93,6 +114,42 @@ impl Database {
                     .await
                     .unwrap(),
             ),
+        }
+    }
+
+    /// Migrates as an older version did, up to that migration.
+    pub(crate) async fn migrate_to(&self, last: u32) {
+        let kind = if self.url.starts_with("sqlite:") {
+            "sqlite"
+        } else {
+            "postgres"
+        };
+        let old = self.directory().join("old-migrations");
+        std::fs::create_dir(&old).unwrap();
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        for entry in std::fs::read_dir(files.join(kind)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if name[..4].parse::<u32>().unwrap() <= last {
+                std::fs::copy(entry.path(), old.join(name)).unwrap();
+            }
+        }
+        let migrator = sqlx::migrate::Migrator::new(&*old).await.unwrap();
+        if let Some(path) = self.url.strip_prefix("sqlite://") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(true);
+            let mut connection = options.connect().await.unwrap();
+            migrator
+                .run_direct(None, &mut connection, false)
+                .await
+                .unwrap();
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            migrator
+                .run_direct(None, &mut connection, false)
+                .await
+                .unwrap();
         }
     }
 

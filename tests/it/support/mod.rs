@@ -8,6 +8,7 @@ pub(crate) mod database;
 pub(crate) mod events;
 pub(crate) mod faults;
 pub(crate) mod load;
+pub(crate) mod pooler;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod server;

@@ -73,6 +73,11 @@ impl EventStream {
         }
     }
 
+    /// The next block; none when the stream has ended or broke off.
+    pub(crate) async fn block_unless_ended(&mut self) -> Option<Block> {
+        self.read().await.ok().flatten()
+    }
+
     /// The next job; none when the stream was cut, as one is that is not read.
     pub(crate) async fn job_unless_cut(&mut self) -> Option<Block> {
         loop {

@@ -100,7 +100,7 @@ fn in_path(name: &str, description: &str, schema: Object) -> Parameter {
 }
 
 fn last_event_id() -> Parameter {
-    let id = ObjectBuilder::from(text(1)).pattern(Some("^[0-9]+-[0-9]+$"));
+    let id = ObjectBuilder::from(text(1)).pattern(Some("^([0-9a-f]{48}|[0-9]+-[0-9]+)$"));
     let description = "The `id` of the last event that was received: what changed since comes first. Without it, the stream begins now.";
     let mut parameter = query("last-event-id", description, id.build());
     parameter.parameter_in = ParameterIn::Header;

@@ -119,7 +119,10 @@ fn exported(format: Format) -> String {
 
 pub(in crate::web) fn stream() -> String {
     let job = serde_json::to_string(&job()).expect("it is texts and numbers");
-    format!("retry: 2000\nid: 41-108\n\nid: 42-109\nevent: job\ndata: {job}\n\n")
+    format!(
+        "retry: 2000\nid: 2f0c9a61d4e87b35c1a94e0872d6b35f9e1b07c4a8d25f63\n\n\
+         id: b7e1502c8f3da6946d08e5b19c47f2a03a5d8c16e2f4907b\nevent: job\ndata: {job}\n\n"
+    )
 }
 
 fn finished_at() -> Time {

@@ -199,7 +199,7 @@ fn problems() -> [Problem; 8] {
 /// A problem as an answer, with the headers that it really has.
 fn described(problem: Problem) -> Response {
     let mut answer = Response::new(format!("{}.", problem.title()));
-    let example = serde_json::to_value(problem.body("1f3a5c7e-00000042"));
+    let example = serde_json::to_value(problem.body("1f3a5c7e9b2d4f60"));
     let schema = Ref::from_schema_name(ProblemOut::name());
     let mut content = Content::new(Some(schema));
     content.example = example.ok();
