@@ -1,8 +1,5 @@
 //! Around every request: an id, a span for its logs, one line when it is answered, and the body of a problem.
 
-use std::fmt::Write;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State as FromState};
@@ -16,21 +13,12 @@ use super::{State, problem};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Differs from process to process, so that ids of replicas and restarts do not meet.
-static PROCESS: LazyLock<String> = LazyLock::new(|| {
-    let mut random = [0; 4];
-    // Without randomness ids are merely less unique.
-    let _ = getrandom::fill(&mut random);
-    hex::encode(random)
-});
-static REQUESTS: AtomicU64 = AtomicU64::new(1);
-
-/// The id is always our own: one from outside would let others write into our logs.
+/// Random, so that it does not count the requests of others. It is always our own: one from outside would let others write
+/// into our logs.
 fn new_id() -> String {
-    let mut id = PROCESS.clone();
-    let number = REQUESTS.fetch_add(1, Relaxed);
-    let _ = write!(id, "-{number:08x}");
-    id
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).expect("the system gives random bytes once it has started");
+    hex::encode(id)
 }
 
 /// The middleware. Logs name the route's template, never the path or the query.

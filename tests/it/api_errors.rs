@@ -410,3 +410,18 @@ async fn health_is_open_to_all_and_says_nothing_private() {
         assert!(!text.contains(private), "{text}");
     }
 }
+
+#[tokio::test]
+async fn request_ids_do_not_count_requests() {
+    let server = Server::start(Backend::Sqlite).await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        let response = server.get("/livez").await;
+        let id = response.headers()["x-request-id"].to_str().unwrap();
+        assert_eq!(id.len(), 16, "{id}");
+        ids.push(u64::from_str_radix(id, 16).unwrap());
+    }
+    ids.sort_unstable();
+    let steps = ids.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(steps.min().unwrap() > 1 << 32, "{ids:x?}");
+}
