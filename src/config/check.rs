@@ -125,6 +125,13 @@ impl Checker<'_> {
     fn store(&mut self, data_dir: Option<&Path>) -> Result<StoreConfig, Noted> {
         let migrate = self.boolean(&Address::general(Key::Migrate));
         let url = self.store_url(data_dir);
+        if url.as_ref().is_ok_and(StoreUrl::is_unprotected) {
+            self.warn(
+                &Address::general(Key::StoreUrl),
+                "leads over a network without an `sslmode` that protects it, so that anybody on the way can get the password; \
+                 add `?sslmode=verify-full&sslrootcert=PATH`, or `?sslmode=disable` if the network is private",
+            );
+        }
         let budget = self.integer(&Address::general(Key::Budget));
         let keep_raw_days = self.optional_integer(&Address::general(Key::KeepRawDays));
         Ok(StoreConfig {

@@ -1,6 +1,7 @@
 //! Where the database is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -82,6 +83,50 @@ impl fmt::Display for StoreUrl {
     }
 }
 
+/// The values of `sslmode` with which the driver may send everything in the clear although it was not told to.
+const UNPROTECTED: [&str; 2] = ["allow", "prefer"];
+
+impl StoreUrl {
+    /// Whether PostgreSQL is asked over a network, and neither the URL nor the environment says how that is protected. The
+    /// driver then encrypts if the server, or whoever answers in its place, offers it.
+    pub(super) fn is_unprotected(&self) -> bool {
+        let Self::Postgres(text) = self else {
+            return false;
+        };
+        let Ok(url) = Url::parse(text.expose_secret()) else {
+            return false;
+        };
+        let parameter = |names: &[&str]| {
+            let mut pairs = url
+                .query_pairs()
+                .filter(|(name, _)| names.contains(&name.as_ref()));
+            pairs.next().map(|(_, value)| value.into_owned())
+        };
+        let variable = |name| std::env::var(name).ok();
+        let host = parameter(&["host", "hostaddr"])
+            .or_else(|| {
+                url.host_str()
+                    .filter(|host| !host.is_empty())
+                    .map(str::to_owned)
+            })
+            .or_else(|| variable("PGHOST"));
+        let mode = parameter(&["sslmode", "ssl-mode"]).or_else(|| variable("PGSSLMODE"));
+        host.is_some_and(|host| !is_local(&host))
+            && mode.is_none_or(|mode| UNPROTECTED.contains(&&*mode.to_ascii_lowercase()))
+    }
+}
+
+/// Whether a host is this machine: by name, by address, or the directory of a Unix socket.
+fn is_local(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.starts_with('/')
+        || host.to_ascii_lowercase().starts_with("%2f")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 fn redacted(mut url: Url) -> Url {
     if url.password().is_some() {
         // Fails only where there is no host, and then there is no password.
@@ -104,6 +149,34 @@ fn redacted(mut url: Url) -> Url {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_without_sslmode_is_unprotected() {
+        let is_unprotected = |text: &str| text.parse::<StoreUrl>().expect(text).is_unprotected();
+        for text in [
+            "postgres://u:p@db/x",
+            "postgres://u:p@10.0.0.7:5432/x",
+            "postgresql://u:p@[2001:db8::1]/x",
+            "postgres://u:p@db/x?sslmode=prefer",
+            "postgres://u:p@db/x?ssl-mode=Allow",
+            "postgres:///x?host=db",
+        ] {
+            assert!(is_unprotected(text), "{text}");
+        }
+        for text in [
+            "sqlite://x.db",
+            "postgres://u:p@localhost/x",
+            "postgres://u:p@127.0.0.1:5432/x",
+            "postgres://u:p@[::1]/x",
+            "postgres://u:p@db/x?sslmode=verify-full",
+            "postgres://u:p@db/x?sslmode=require",
+            "postgres://u:p@db/x?sslmode=disable",
+            "postgres:///x?host=/run/postgresql",
+            "postgres://%2Frun%2Fpostgresql/x",
+        ] {
+            assert!(!is_unprotected(text), "{text}");
+        }
+    }
 
     #[test]
     fn sqlite_is_a_file() {

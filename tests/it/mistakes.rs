@@ -370,3 +370,28 @@ async fn private_files_that_others_can_use_are_told_before_and_at_the_start() {
         assert!(warned(&serving.talk(), name), "{name}: {}", serving.talk());
     }
 }
+
+#[test]
+fn a_database_over_a_network_without_sslmode_is_a_warning() {
+    let place = Workplace::new();
+    let check = |url: &str| {
+        let variables = [("QUNFA_STORE__URL", url)];
+        place
+            .run_with(&variables, &["config", "check"])
+            .with_code(0)
+            .talk
+    };
+    let talk = check("postgres://qunfa:CANARY@db.example.com/qunfa");
+    assert!(
+        talk.contains("`store.url`") && talk.contains("sslmode=verify-full"),
+        "{talk}"
+    );
+    assert!(!talk.contains(CANARY), "{talk}");
+    for url in [
+        "postgres://qunfa:CANARY@127.0.0.1/qunfa",
+        "postgres://qunfa:CANARY@db.example.com/qunfa?sslmode=verify-full",
+    ] {
+        let talk = check(url);
+        assert!(!talk.contains("sslmode"), "{talk}");
+    }
+}

@@ -227,7 +227,7 @@ async fn each_key_may_have_so_many_streams_open_and_no_more() {
     let refused = get(&server, "1").await;
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.headers()["retry-after"], "30");
-    let problem: serde_json::Value = refused.json().await.unwrap();
+    let problem: serde_json::Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
     assert_eq!(problem["type"], "urn:qunfa:problem:too-many-requests");
     assert!(
         problem["detail"].as_str().unwrap().contains("100 streams"),
