@@ -6,18 +6,18 @@ import { href } from './route.js';
 
 /** A delivery with its raw body. `position` tells its place; `withJob` links to its job. */
 export function deliveryCard(delivery, { position = null, withJob = false } = {}) {
-  const isUnparsed = delivery.state === 'unparsed';
+  const isStored = delivery.state === 'stored';
   const body = delivery.body ?? delivery.body_base64;
   return el('article', { class: `card delivery ${delivery.state}`, 'data-key': delivery.id },
     el('header', {},
       position && el('span', { class: 'code' }, position),
-      el('span', { class: `badge ${isUnparsed ? 'rejected' : 'neutral'}` }, t(`received.state.${delivery.state}`)),
+      el('span', { class: `badge ${isStored ? 'neutral' : 'rejected'}` }, t(`received.state.${delivery.state}`)),
       withJob && el('strong', {}, outside(delivery.account)),
       el('span', {}, delivery.event === null ? t('received.noEvent') : outside(delivery.event)),
       withJob && jobLink(delivery),
       el('span', { class: 'when' }, time(delivery.received_at),
         delivery.times > 1 && [' · ', t('received.times', delivery.times), ', ', t('received.lastTime'), ' ', time(delivery.last_received_at)])),
-    delivery.error && el('p', { class: isUnparsed ? 'bad' : 'muted' }, `${t('received.error')}: `, outside(delivery.error)),
+    delivery.error && el('p', { class: isStored ? 'muted' : 'bad' }, `${t('received.error')}: `, outside(delivery.error)),
     el('details', {},
       el('summary', {}, t(delivery.body === null ? 'received.base64' : 'received.body')),
       el('div', { class: 'raw-body' }, copyButton(body), el('pre', { tabindex: '0' }, body)),

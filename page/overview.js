@@ -36,7 +36,7 @@ export function overviewView(root, signal) {
   parts.timeline.className = 'figures';
 
   const loaders = {
-    warning: new Loader(parts.warning, unparsedNote, signal),
+    warning: new Loader(parts.warning, ([sealed, unparsed]) => [sealedNote(sealed), unparsedNote(unparsed)], signal),
     totals: new Loader(parts.totals, ({ stats, latest }) => totals(stats, latest, params), signal),
     timeline: new Loader(parts.timeline, ({ items, bucket }) => [outcomesFigure(items, bucket, signal), rateFigure(items, bucket, signal)], signal),
     reasons: new Loader(parts.reasons, ({ items }) => reasonsList(items, listParams(params)), signal),
@@ -46,7 +46,8 @@ export function overviewView(root, signal) {
     const { from, to, bucket } = rangeOf(params);
     const filter = { account: params.account, from, to };
     const { account } = params;
-    loaders.warning.load((stop) => get('deliveries', { account, state: 'unparsed', limit: 1 }, stop), { quietly: true });
+    const latest = (state, stop) => get('deliveries', { account, state, limit: 1 }, stop);
+    loaders.warning.load((stop) => Promise.all([latest('sealed', stop), latest('unparsed', stop)]), { quietly: true });
     loaders.totals.load(async (stop) => {
       const stats = await get('stats', filter, stop);
       return { stats, latest: stats.jobs === 0 ? await latestJob(account, stop) : null };
@@ -79,6 +80,19 @@ export function overviewView(root, signal) {
 function listParams(params) {
   const { first, last } = rangeOf(params);
   return { account: params.account, from: first, to: last };
+}
+
+/** What does not open with the configuration of its account, and what to correct there. */
+function sealedNote({ items: [delivery] }) {
+  return delivery !== undefined && el('p', { class: 'note warning' },
+    t('overview.sealed', delivery.account, t(`overview.sealed.${misfit(delivery.error ?? '')}`)), ' ',
+    el('a', { href: href(['received'], { state: 'sealed' }) }, t('overview.unparsedLink')));
+}
+
+function misfit(error) {
+  if (error.includes('plain mode')) return 'mode';
+  if (error.includes('ToUserName')) return 'originalId';
+  return error.includes('another AppID') ? 'appId' : 'key';
 }
 
 function unparsedNote({ items }) {

@@ -13,7 +13,7 @@ import { Loader, emptyNote } from './states.js';
 import { accountSuggestions } from './suggest.js';
 
 const PAGE = 25;
-/** What could not be understood changes no job, so that no stream tells of it. */
+/** What could not be understood or opened changes no job, so that no stream tells of it. */
 const ROUND = 30000;
 
 /** The view; `update(params)` shows what the address says. */
@@ -21,7 +21,7 @@ export function receivedView(root, signal) {
   const accounts = accountSuggestions(signal);
   const form = filterForm([
     ['account', textField({ list: accounts.id })],
-    ['state', choice(['stored', 'unparsed'].map((state) => [state, t(`received.state.${state}`)]))],
+    ['state', choice(['stored', 'unparsed', 'sealed'].map((state) => [state, t(`received.state.${state}`)]))],
     ['event', textField()],
     ['from', dayField()],
     ['to', dayField()],
@@ -60,5 +60,6 @@ export function receivedView(root, signal) {
 function nothing(params) {
   const filters = Object.keys(params);
   if (filters.length === 0) return t('received.none');
-  return filters.length === 1 && params.state === 'unparsed' ? t('received.noUnparsed') : t('received.empty');
+  const none = { unparsed: 'received.noUnparsed', sealed: 'received.noSealed' };
+  return t((filters.length === 1 && none[params.state]) || 'received.empty');
 }

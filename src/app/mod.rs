@@ -44,6 +44,8 @@ const DAY: Duration = Duration::from_hours(24);
 const SCRAPERS: usize = 16;
 /// How long the start waits for PostgreSQL to be met and migrated, before it goes on with the spool.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the start waits for the database to tell what is sealed.
+const SEALED_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the stop waits for a database that does not answer.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -79,6 +81,9 @@ impl App {
     /// When the database or the spool cannot be opened.
     pub async fn open(config: &Config, accounts: Vec<Account>) -> anyhow::Result<Self> {
         let (store, spool) = open_to_serve(config).await?;
+        if spool.as_ref().is_none_or(|spool| !spool.is_away) {
+            warn_of_sealed(&*store).await;
+        }
         let registry = telemetry::registry();
         let mut keep_events: HashMap<_, _> = accounts
             .iter()
@@ -305,6 +310,21 @@ async fn warn_of_stranded(config: &Config) {
             let cause = error.source().map(ToString::to_string);
             warn!(spool = %path.display(), %error, cause, "a spool is left of a PostgreSQL database, and cannot be read");
         }
+    }
+}
+
+/// Tells what an earlier configuration did not open, as nothing else would until the next push.
+async fn warn_of_sealed(store: &dyn Store) {
+    let Ok(Ok(totals)) = tokio::time::timeout(SEALED_TIMEOUT, store.sealed()).await else {
+        return;
+    };
+    for total in totals.iter().filter(|total| total.deliveries > 0) {
+        warn!(
+            account = %total.account,
+            deliveries = total.deliveries,
+            dropped = total.dropped,
+            "deliveries are sealed; once the configuration of their account is right, run `qunfa reprocess`"
+        );
     }
 }
 

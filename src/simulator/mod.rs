@@ -97,7 +97,23 @@ impl Simulator {
     /// # Errors
     /// [`PushError`] when there was no answer.
     pub async fn push(&self, message: &[u8]) -> Result<Answer, PushError> {
-        let SignedPush { query, body } = self.sender.sign(message, Time::now())?;
+        self.send(self.sign(message)?).await
+    }
+
+    /// Signs a message, with a new timestamp and nonce.
+    ///
+    /// # Errors
+    /// [`PushError::Random`].
+    pub fn sign(&self, message: &[u8]) -> Result<SignedPush, PushError> {
+        Ok(self.sender.sign(message, Time::now())?)
+    }
+
+    /// Pushes what was signed.
+    ///
+    /// # Errors
+    /// [`PushError::Http`] when there was no answer.
+    pub async fn send(&self, push: SignedPush) -> Result<Answer, PushError> {
+        let SignedPush { query, body } = push;
         let mut url = self.url.clone();
         url.set_query(Some(&query));
         let started = Instant::now();

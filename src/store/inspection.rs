@@ -17,6 +17,9 @@ pub(super) const POSTGRES: &str = "select current_setting('server_version') as v
 pub(super) const WITHDRAW: &str =
     "delete from jobs where account = $1 and msg_id = $2 and shown_sha256 = $3 and revision = 1";
 
+pub(super) const WITHDRAW_SEALED: &str =
+    "delete from other_deliveries where account = $1 and body_sha256 = $2 and state = 'sealed'";
+
 /// What a database says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {

@@ -198,6 +198,13 @@ pub trait Store: Send + Sync {
         body_sha256: &[u8; 32],
     ) -> Result<bool, StoreError>;
 
+    /// Takes a sealed delivery with these bytes away; whether it was there. For what was made as a test.
+    async fn withdraw_sealed(
+        &self,
+        account: &AccountName,
+        body_sha256: &[u8; 32],
+    ) -> Result<bool, StoreError>;
+
     /// Notes that a client of the API has used its key. The latest time stays.
     async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError>;
 

@@ -15,10 +15,12 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use super::State;
 use super::warnings::Subject;
 use crate::domain::Time;
-use crate::store::{Depth, StoreError};
+use crate::store::{Depth, SealedTotal, StoreError};
 
 /// How long the database and the spool may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the database may take to tell what is sealed; then the last it told is taken.
+const SEALED_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long an answer holds: however many ask, the database is asked this often at most.
 const SHELF_LIFE: Duration = Duration::from_secs(1);
 
@@ -32,7 +34,8 @@ pub(super) const STATUSES: [&str; 3] = [READY, DEGRADED, UNAVAILABLE];
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = Ready)]
 pub(super) struct ReadyOut {
-    /// `ready`; `degraded`: the spool is in use or does not work, and what comes in is kept; `unavailable`: nothing can be kept.
+    /// `ready`; `degraded`: the spool is in use or does not work, or something is sealed, and what comes in is kept; `unavailable`:
+    /// nothing can be kept.
     #[schema(schema_with = status)]
     pub(super) status: &'static str,
     /// `sqlite` or `postgresql`.
@@ -41,6 +44,9 @@ pub(super) struct ReadyOut {
     /// The same in words.
     #[schema(example = "the database answers")]
     detail: &'static str,
+    /// What is sealed, for the metrics.
+    #[serde(skip)]
+    pub(super) sealed: Vec<SealedTotal>,
     /// With PostgreSQL; missing while it cannot be read.
     #[schema(value_type = SpoolOut, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,18 +111,25 @@ pub(super) async fn health(state: &State) -> (StatusCode, ReadyOut) {
     {
         return (*code, out.clone());
     }
-    let (code, out) = find_out(state).await;
+    let sealed = last.as_ref().map(|(.., out)| out.sealed.clone());
+    let (code, out) = find_out(state, sealed.unwrap_or_default()).await;
     *last = Some((Instant::now(), code, out.clone()));
     (code, out)
 }
 
-async fn find_out(state: &State) -> (StatusCode, ReadyOut) {
+async fn find_out(state: &State, mut sealed: Vec<SealedTotal>) -> (StatusCode, ReadyOut) {
     let (pinged, depth) = tokio::join!(
         tokio::time::timeout(PATIENCE, state.0.store.ping()),
         tokio::time::timeout(PATIENCE, state.0.ingest.depth()),
     );
     let depth = depth.unwrap_or(Err(StoreError::TimedOut));
     let failure = pinged.unwrap_or(Err(StoreError::TimedOut)).err();
+    if failure.is_none()
+        && let Ok(Ok(totals)) = tokio::time::timeout(SEALED_TIMEOUT, state.0.store.sealed()).await
+    {
+        sealed = totals;
+    }
+    let is_sealed = sealed.iter().any(|total| total.deliveries > 0);
     let waiting = match &depth {
         Ok(Some(depth)) => depth.waiting,
         Ok(None) | Err(_) => 0,
@@ -131,6 +144,12 @@ async fn find_out(state: &State) -> (StatusCode, ReadyOut) {
             StatusCode::OK,
             DEGRADED,
             "the database answers; deliveries are on their way to it from the spool",
+        ),
+        (None, Ok(_)) if is_sealed => (
+            StatusCode::OK,
+            DEGRADED,
+            "the database answers; deliveries are sealed, as the configuration of their account does not open them: see \
+             `qunfa doctor`",
         ),
         (None, Ok(_)) => (StatusCode::OK, READY, "the database answers"),
         (Some(_), Ok(Some(_))) => (
@@ -163,6 +182,7 @@ async fn find_out(state: &State) -> (StatusCode, ReadyOut) {
         status,
         database: state.0.database,
         detail,
+        sealed,
         spool: depth.ok().flatten().map(SpoolOut::new),
     };
     (code, out)

@@ -46,6 +46,8 @@ pub(super) struct Metrics {
     spool_age: IntGauge,
     database_up: IntGauge,
     status: IntGaugeVec,
+    sealed: IntGaugeVec,
+    sealed_dropped: IntGaugeVec,
     connections: IntGaugeVec,
     knows_earlier_results: AtomicBool,
 }
@@ -113,6 +115,16 @@ impl Metrics {
             database_up: gauge(
                 "qunfa_database_up",
                 "1 while deliveries go to the database, 0 while it is away.",
+            ),
+            sealed: gauges(
+                "qunfa_sealed_deliveries",
+                "Deliveries in the database that the configuration of their account does not open.",
+                "account",
+            ),
+            sealed_dropped: gauges(
+                "qunfa_sealed_dropped_deliveries",
+                "Sealed deliveries of an account that were deleted because there were too many.",
+                "account",
             ),
             status: gauges("qunfa_status", "1 for what /readyz says.", "status"),
             connections: gauges(
@@ -192,6 +204,16 @@ pub(super) async fn metrics(FromState(state): FromState<State>) -> Response {
     for status in STATUSES {
         let gauge = metrics.status.with_label_values(&[status]);
         gauge.set((health.status == status).into());
+    }
+    for account in metrics.skew.keys() {
+        let total = health.sealed.iter().find(|total| total.account == *account);
+        let labels = [account.as_str()];
+        let (deliveries, dropped) = total.map_or((0, 0), |total| (total.deliveries, total.dropped));
+        metrics.sealed.with_label_values(&labels).set(deliveries);
+        metrics
+            .sealed_dropped
+            .with_label_values(&labels)
+            .set(dropped);
     }
     let (open, idle) = state.0.store.connections();
     let connections = |state| metrics.connections.with_label_values(&[state]);

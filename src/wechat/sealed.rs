@@ -54,15 +54,14 @@ impl Account {
     }
 }
 
-/// What is stored of a push with that signed `Encrypt`: the envelope as received. But of one that shows a user's message in
-/// the clear, or has a second `Encrypt`, which nobody has signed, only `ToUserName` and what was signed.
+/// What is stored of a push with that signed `Encrypt`: the envelope as received. If its clear part is nothing to keep, such as
+/// a user's message, or there is a second `Encrypt`, which nobody has signed, it is only `ToUserName` and what was signed.
 pub(super) fn envelope(body: Vec<u8>, encrypt: &str) -> Vec<u8> {
     let Push {
         reading,
         to_user_name,
     } = event::read(&body);
-    let is_message = matches!(reading, Reading::Other { event: None, .. });
-    if !is_message && event::encrypt(&body).as_deref() == Some(encrypt) {
+    if reading.is_kept(&[]) && event::encrypt(&body).as_deref() == Some(encrypt) {
         return body;
     }
     let is_safe = |name: &String| {

@@ -1,9 +1,13 @@
 //! Pushes that WeChat has signed, but that our key, AppID or original id does not open: kept sealed, told, and opened later.
 
+use qunfa::simulator::SignedPush;
 use serde_json::Value;
 
+use crate::support::browser::Browser;
+use crate::support::workplace::{Ended, ended};
 use crate::support::{
-    Account, Backend, COMPATIBLE, Event, SAFE, Server, Setup, event, on_both_stores,
+    Account, Backend, COMPATIBLE, Database, Event, Proxy, SAFE, Server, Setup, Way, event,
+    eventually, on_both_stores,
 };
 
 const OTHER_KEY: &str = "KeyOfAnotherAccountThatIs43CharactersLong06";
@@ -18,6 +22,12 @@ struct Case {
     wrong: String,
     /// What the error must name.
     misfit: &'static str,
+}
+
+impl Case {
+    fn right(&self) -> String {
+        format!("{}original_id = \"{OURS}\"\n", self.right.toml())
+    }
 }
 
 /// Each mistake in each mode.
@@ -74,6 +84,27 @@ fn chat() -> String {
         )
 }
 
+fn qunfa(server: &Server, arguments: &[&str]) -> Ended {
+    let mut command = server.command();
+    command
+        .env("QUNFA_SERVER__LISTEN", server.address.to_string())
+        .env("QUNFA_METRICS__LISTEN", server.metrics_address())
+        .args(arguments);
+    ended(command)
+}
+
+/// Configures every account as WeChat's console has it, for the next start and for commands.
+fn correct(server: &Server) {
+    let right: String = cases().iter().map(Case::right).collect();
+    std::fs::write(&server.config, right).unwrap();
+}
+
+async fn readiness(server: &Server) -> (String, String) {
+    let ready = server.ok("/readyz").await;
+    let text = |name: &str| ready[name].as_str().unwrap().to_owned();
+    (text("status"), text("detail"))
+}
+
 async fn sealed(server: &Server, account: &Account) -> Vec<Value> {
     let path = format!(
         "/api/v1/deliveries?state=sealed&account={}&limit=500",
@@ -89,7 +120,7 @@ on_both_stores! {
             let push = right.sign(event(1));
             let envelope = String::from_utf8(push.body.clone()).unwrap();
             for _ in 0..2 {
-                let again = qunfa::simulator::SignedPush { query: push.query.clone(), body: push.body.clone() };
+                let again = SignedPush { query: push.query.clone(), body: push.body.clone() };
                 assert_eq!(server.send(right.name, again).await, (200, "success".to_owned()));
             }
             server.accepts(&right, chat()).await;
@@ -111,4 +142,168 @@ on_both_stores! {
         }
         assert!(!server.log().contains(CHAT));
     }
+
+    async fn what_is_sealed_is_told_everywhere(backend: Backend) {
+        let mut server = wrongly_configured().start(backend).await;
+        assert_eq!(readiness(&server).await.0, "ready");
+        let all = cases();
+        let first = &all[0].right;
+        for _ in 0..3 {
+            server.accepts(first, event(1)).await;
+        }
+        let told = "a push does not open with the configuration of its account and is kept sealed";
+        assert_eq!(server.log().matches(told).count(), 1, "{}", server.log());
+        server.accepts(&all[2].right, event(1)).await;
+        assert_eq!(server.log().matches(told).count(), 2, "{}", server.log());
+
+        eventually("an earlier answer is forgotten", async || readiness(&server).await.0 == "degraded").await;
+        let (_, detail) = readiness(&server).await;
+        assert!(detail.contains("sealed") && !detail.contains(first.name), "{detail}");
+
+        let metrics = server.metrics().await;
+        for line in [
+            r#"qunfa_pushes_total{account="safe-key",event="none",result="sealed"} 3"#,
+            r#"qunfa_pushes_total{account="safe-app",event="none",result="sealed"} 0"#,
+            r#"qunfa_sealed_deliveries{account="safe-key"} 3"#,
+            r#"qunfa_sealed_deliveries{account="safe-id"} 1"#,
+            r#"qunfa_sealed_deliveries{account="safe-app"} 0"#,
+            r#"qunfa_sealed_dropped_deliveries{account="safe-key"} 0"#,
+            r#"qunfa_status{status="degraded"} 1"#,
+        ] {
+            assert!(metrics.lines().any(|one| one == line), "{line}: {metrics}");
+        }
+
+        let found = qunfa(&server, &["doctor"]).with_code(1);
+        let line = |account: &str| {
+            let about = format!("of `{account}` are sealed");
+            let mut lines = found.output.lines().filter(|line| line.starts_with("fail  sealed: ") && line.contains(&about));
+            lines.next().unwrap_or_else(|| panic!("{found:#?}")).to_owned()
+        };
+        let told = line("safe-key");
+        assert!(told.contains("3 deliveries") && told.contains("EncodingAESKey") && told.contains("qunfa reprocess"), "{told}");
+        assert!(line("safe-id").contains("ToUserName"), "{found:#?}");
+
+        server.kill();
+        server.restart();
+        eventually("the start tells", async || {
+            server.log().contains("deliveries are sealed; once the configuration of their account is right, run `qunfa reprocess`")
+        })
+        .await;
+    }
+
+    async fn only_a_prune_that_asks_for_sealed_deliveries_removes_them(backend: Backend) {
+        let server = wrongly_configured().start(backend).await;
+        let account = cases()[0].right;
+        server.accepts(&account, event(1)).await;
+        server.database.execute(match backend {
+            Backend::Sqlite => "update other_deliveries set received_at = received_at - 172800000",
+            Backend::Postgres => "update other_deliveries set received_at = received_at - interval '2 days'",
+        }).await;
+        let all = ["prune", "--older-than", "1d", "--unparsed", "--yes"];
+        assert_eq!(qunfa(&server, &all).with_code(0).output, "deliveries 0\n");
+        let prune = ["prune", "--older-than", "1d", "--sealed"];
+        assert!(qunfa(&server, &prune).with_code(0).output.starts_with("deliveries 1\nbytes "));
+        assert_eq!(sealed(&server, &account).await.len(), 1);
+        assert_eq!(qunfa(&server, &[&prune[..], &["--yes"]].concat()).with_code(0).output, "deliveries 1\n");
+        assert_eq!(sealed(&server, &account).await.len(), 0);
+        eventually("all is well again", async || readiness(&server).await.0 == "ready").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_postgresql_is_away_stays_sealed_on_its_way_through_the_spool() {
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    let server = wrongly_configured().start_on(database);
+    proxy.set(Way::Refused);
+    for Case { right, .. } in cases() {
+        server.accepts(&right, event(1)).await;
+        server.accepts(&right, chat()).await;
+    }
+    proxy.set(Way::Open);
+    for Case { right, misfit, .. } in cases() {
+        eventually("it is in the database", async || {
+            let path = format!("/api/v1/deliveries?state=sealed&account={}", right.name);
+            let (status, kept) = server.json(&path).await;
+            status == 200 && kept["items"].as_array().unwrap().len() == 2
+        })
+        .await;
+        for one in sealed(&server, &right).await {
+            let error = one["error"].as_str().unwrap();
+            assert!(error.contains(misfit), "{}: {error}", right.name);
+        }
+    }
+    assert_eq!(server.items("/api/v1/deliveries").await.len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_finds_a_server_that_was_not_restarted_and_leaves_nothing_sealed() {
+    let server = wrongly_configured().start(Backend::Sqlite).await;
+    correct(&server);
+    let found = qunfa(&server, &["doctor", "--account", "compatible-key"]).with_code(1);
+    let mut lines = found.output.lines();
+    let told = lines.find(|line| line.starts_with("fail  push: "));
+    assert!(
+        told.is_some_and(|told| told.contains("restart it")),
+        "{found:#?}"
+    );
+    assert_eq!(server.items("/api/v1/deliveries").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_says_what_to_correct() {
+    let server = wrongly_configured().start(Backend::Sqlite).await;
+    server.accepts(&cases()[1].right, event(1)).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url("/#/overview")).await;
+    browser
+        .shows("Pushes to safe-app are kept sealed, as they do not open: app_id is not the AppID")
+        .await;
+    browser.click(".note.warning a").await;
+    browser
+        .until("location.hash === '#/received?state=sealed'")
+        .await;
+    browser
+        .until("document.querySelector('.delivery .badge').textContent === 'Sealed'")
+        .await;
+    browser.click("#language").await;
+    browser
+        .until("document.querySelector('.delivery .badge').textContent === '未解密'")
+        .await;
+    browser.open(&server.url("/#/overview")).await;
+    browser
+        .shows("app_id 与微信后台的开发者ID（AppID）不一致")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_and_a_backup_have_what_is_sealed() {
+    let server = wrongly_configured().start(Backend::Sqlite).await;
+    let account = cases()[0].right;
+    for _ in 0..3 {
+        server.accepts(&account, event(1)).await;
+    }
+    let before = server.items("/api/v1/deliveries?state=sealed").await;
+    let sealed_in = async |database: Database| {
+        let server = wrongly_configured().start_on(database);
+        assert_eq!(
+            server.items("/api/v1/deliveries?state=sealed").await,
+            before
+        );
+        let metrics = server.metrics().await;
+        let told = "qunfa_sealed_deliveries{account=\"safe-key\"} 3";
+        assert!(metrics.contains(told), "{metrics}");
+    };
+
+    let copied = Backend::Postgres.database().await;
+    let file = server.database.directory().join("target-url");
+    std::fs::write(&file, &copied.url).unwrap();
+    let sums = qunfa(&server, &["copy", "--to-file", file.to_str().unwrap()]).with_code(0);
+    assert!(sums.output.contains("bodies 3 3"), "{sums:#?}");
+    sealed_in(copied).await;
+
+    let backup = Backend::Sqlite.database().await;
+    let path = backup.url.strip_prefix("sqlite://").unwrap();
+    qunfa(&server, &["backup", path]).with_code(0);
+    sealed_in(backup).await;
 }

@@ -1,6 +1,6 @@
 //! What a store promises about sealed deliveries: they are counted, bounded by account, and pruned only where asked for.
 
-use qunfa::domain::{DeliveryState, NewDelivery, Reading};
+use qunfa::domain::{DeliveryState, MsgId, NewDelivery, Reading};
 use qunfa::store::{
     DeliveryFilter, MAX_SEALED, MAX_SEALED_BYTES, Page, Prune, Recorded, SealedTotal, Store,
 };
@@ -41,7 +41,54 @@ async fn latest(store: &dyn Store, account: &str, limit: u32) -> Vec<String> {
         .collect()
 }
 
+/// What the version before this one kept: an event, what it did not understand, and the older content of a job.
+const OLD_ON_SQLITE: &str = "insert into other_deliveries \
+         (id, account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
+     values \
+         (1, 'a', cast('11111111111111111111111111111111' as blob), cast('event' as blob), 'stored', 'VIEW', null, null, null, 10, 20, 2), \
+         (2, 'a', cast('22222222222222222222222222222222' as blob), cast('odd' as blob), 'unparsed', null, null, 'empty', null, 30, 30, 1), \
+         (3, 'b', cast('33333333333333333333333333333333' as blob), cast('old' as blob), 'stored', 'MASSSENDJOBFINISH', 7, null, 40, 50, 50, 1); \
+     update delivery_ids set last = 3";
+const OLD_ON_POSTGRES: &str = "insert into other_deliveries \
+         (account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
+     values \
+         ('a', '11111111111111111111111111111111', 'event', 'stored', 'VIEW', null, null, null, to_timestamp(0.010), to_timestamp(0.020), 2), \
+         ('a', '22222222222222222222222222222222', 'odd', 'unparsed', null, null, 'empty', null, to_timestamp(0.030), to_timestamp(0.030), 1), \
+         ('b', '33333333333333333333333333333333', 'old', 'stored', 'MASSSENDJOBFINISH', 7, null, to_timestamp(0.040), to_timestamp(0.050), to_timestamp(0.050), 1)";
+
 on_both_stores! {
+    async fn a_database_of_the_version_before_keeps_what_it_has(backend: Backend) {
+        let database = backend.database().await;
+        database.migrate_to(4).await;
+        database
+            .execute(match backend {
+                Backend::Sqlite => OLD_ON_SQLITE,
+                Backend::Postgres => OLD_ON_POSTGRES,
+            })
+            .await;
+        let store = &*database.store().await;
+        let page = Page { after: None, limit: 10 };
+        let kept = store.deliveries(&DeliveryFilter::default(), &page).await.unwrap();
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|one| (one.account.as_str(), &one.body[..], one.state, one.received_at, one.last_received_at, one.times))
+            .collect();
+        assert_eq!(kept, [
+            ("b", &b"old"[..], DeliveryState::Stored, at(50), at(50), 1),
+            ("a", b"odd", DeliveryState::Unparsed, at(30), at(30), 1),
+            ("a", b"event", DeliveryState::Stored, at(10), at(20), 2),
+        ]);
+        let contents = store.job_deliveries(&"b".parse().unwrap(), MsgId::new(7).unwrap()).await.unwrap();
+        assert_eq!(contents.len(), 1);
+
+        events::record(store, sealed("a", "x", 60)).await.unwrap();
+        assert_eq!(store.sealed().await.unwrap(), [total("a", 1, 0)]);
+        let all = store.deliveries(&DeliveryFilter::default(), &page).await.unwrap();
+        assert_eq!(all.len(), 4);
+        assert!(all[0].id > all[1].id, "{all:?}");
+        store.close().await;
+    }
+
     async fn the_same_envelope_again_is_a_copy(backend: Backend) {
         let database = backend.database().await;
         let store = &*database.store().await;

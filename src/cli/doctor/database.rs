@@ -8,11 +8,14 @@ use anyhow::anyhow;
 use super::Report;
 use crate::app::{STRANDED, open_store, spool_path, stranded};
 use crate::config::{Config, StoreUrl};
-use crate::domain::Time;
-use crate::store::{Depth, Inspection, Migrations, Spool, Store};
+use crate::domain::{DeliveryState, Time};
+use crate::store::{
+    DeliveryFilter, Depth, Inspection, Migrations, Page, SealedTotal, Spool, Store, StoreError,
+};
 
 /// How far clocks may be apart, in milliseconds.
 pub(super) const SKEW: i64 = 5000;
+const SEALED: &str = "sealed";
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,6 +53,12 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Option<Arc<
         }
         Err(_) => report.fail(SUBJECT, format!("{url} does not take a write in time")),
     }
+    if let Err(error) = examine_sealed(&*store, report).await {
+        report.failed(
+            SEALED,
+            &anyhow!(error).context("it does not say what is sealed"),
+        );
+    }
     let asked = Time::now();
     match store.inspect().await {
         Ok(inspection) => judge(&inspection, asked, report),
@@ -59,6 +68,51 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Option<Arc<
         ),
     }
     Some(store)
+}
+
+/// What does not open, and why the latest of each account does not.
+async fn examine_sealed(store: &dyn Store, report: &mut Report) -> Result<(), StoreError> {
+    let mut is_sealed = false;
+    for total in store.sealed().await? {
+        let SealedTotal {
+            account,
+            deliveries,
+            dropped,
+        } = total;
+        if deliveries == 0 {
+            continue;
+        }
+        is_sealed = true;
+        let filter = DeliveryFilter {
+            account: Some(account.clone()),
+            state: Some(DeliveryState::Sealed),
+            ..DeliveryFilter::default()
+        };
+        let page = Page {
+            after: None,
+            limit: 1,
+        };
+        let latest = store.deliveries(&filter, &page).await?.pop();
+        let error = latest.and_then(|latest| latest.error).unwrap_or_default();
+        let dropped = match dropped {
+            0 => String::new(),
+            _ => format!(", {dropped} older ones were deleted"),
+        };
+        report.fail(
+            SEALED,
+            format!(
+                "{deliveries} deliveries of `{account}` are sealed{dropped}; of the latest: {error}. Correct the \
+                 configuration, restart the server, then run `qunfa reprocess`"
+            ),
+        );
+    }
+    if !is_sealed {
+        report.ok(
+            SEALED,
+            "every push opens with the configuration of its account",
+        );
+    }
+    Ok(())
 }
 
 fn judge(inspection: &Inspection, asked: Time, report: &mut Report) {

@@ -152,7 +152,9 @@ async fn push_and_read(
         mode: account.mode,
     };
     let simulator = Simulator::new(url.parse().context("the address makes no URL")?, sender)?;
-    let answer = simulator.push(message.as_bytes()).await?;
+    let push = simulator.sign(message.as_bytes())?;
+    let envelope = Sha256::digest(&push.body).into();
+    let answer = simulator.send(push).await?;
     if !answer.is_legal() {
         return Err(anyhow!(
             "{url} answers {}; its log tells why: was it restarted since the configuration was changed?",
@@ -173,6 +175,16 @@ async fn push_and_read(
         .withdraw(&name, msg_id, &Sha256::digest(message.as_bytes()).into())
         .await
         .with_context(|| format!("job {msg_id} of `{name}` was made and cannot be removed"))?;
+    let is_sealed = store
+        .withdraw_sealed(&name, &envelope)
+        .await
+        .context("a sealed delivery was made and cannot be removed")?;
+    if is_sealed {
+        return Err(anyhow!(
+            "{url} acknowledged a result but could not open it: the running server has another key, AppID or original_id \
+             for `{name}`; restart it"
+        ));
+    }
     read?;
     if !is_gone {
         return Err(anyhow!(

@@ -436,6 +436,19 @@ impl Store for PostgresStore {
         Ok(done.rows_affected() == 1)
     }
 
+    async fn withdraw_sealed(
+        &self,
+        account: &AccountName,
+        body_sha256: &[u8; 32],
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(inspection::WITHDRAW_SEALED)
+            .bind(account.as_str())
+            .bind(&body_sha256[..])
+            .execute(self.pool().await?)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
     async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError> {
         sqlx::query(client_uses::NOTE)
             .bind(client.as_str())
