@@ -140,6 +140,7 @@ fn check_signed(query: Query) {
         timestamp: Some(timestamp),
         nonce: Some(nonce),
         echostr: Some(query.echostr.unwrap_or_default()),
+        is_signed: true,
     };
     check_opening(&write(&query), &query);
     assert!(is_signed(&query));

@@ -1,5 +1,6 @@
 //! An account as WeChat's console knows it, and the opening of what is pushed to it: verify, decrypt, read.
 
+use super::encrypt::{self, Missing};
 use super::envelope::{AppId, EncodingAesKey, EnvelopeError, is_ciphertext};
 use super::event::{self, Push};
 use super::query::Query;
@@ -51,7 +52,8 @@ pub struct Encryption {
 /// An authentic push.
 #[derive(Debug)]
 pub struct Opened {
-    /// The body; in the encrypted modes decrypted, unless it is sealed.
+    /// The body: in the encrypted modes decrypted, unless it is sealed; in plain mode without the `Encrypt` of a compatible
+    /// push.
     pub body: Vec<u8>,
     /// How it was read.
     pub reading: Reading,
@@ -74,6 +76,9 @@ pub struct Echo {
 /// Why a request is not authentic. The outside sees one constant answer; this is for logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
+    /// There is no signature at all, as in the requests of monitors and scanners.
+    #[error("the request has no signature")]
+    Unsigned,
     /// A parameter is missing, stands twice, or does not match the token.
     #[error("the signature does not match the token")]
     Signature,
@@ -83,7 +88,7 @@ pub enum OpenError {
     /// A check of the URL without just one `echostr`.
     #[error("echostr is missing")]
     Echo,
-    /// Encrypted modes: no `msg_signature`, or no document with just one `Encrypt`.
+    /// Encrypted modes: no `msg_signature`, or no `Encrypt`.
     #[error("the push is not encrypted, but the account is in compatible or safe mode")]
     Envelope,
     /// Encrypted modes: it does not open, and cannot be kept sealed.
@@ -103,6 +108,7 @@ impl OpenError {
     /// What is wrong, in a word.
     pub const fn reason(&self) -> &'static str {
         match self {
+            Self::Unsigned => "unsigned",
             Self::Signature => "signature",
             Self::Timestamp => "timestamp",
             Self::Echo => "echo",
@@ -213,23 +219,17 @@ impl Account {
         skew: Option<u64>,
         tolerance: u64,
     ) -> Result<Opened, OpenError> {
-        let signature = self.verify_query(query)?;
+        let signature = self.verify_plain(query, &body)?;
         if skew.is_none_or(|skew| skew > tolerance) {
             return Err(OpenError::Timestamp);
         }
-        let Push {
-            reading,
-            to_user_name,
-        } = event::read(&body);
-        if matches!(reading, Reading::Unparsed { .. }) && event::is_bare_envelope(&body) {
-            return Err(OpenError::Encrypted);
-        }
-        if self.is_for_another(to_user_name.as_deref()) {
+        let (body, push) = clear_part(body)?;
+        if self.is_for_another(push.to_user_name.as_deref()) {
             return Err(OpenError::Foreign);
         }
         Ok(Opened {
             body,
-            reading,
+            reading: push.reading,
             unbound_signature: Some(signature),
             skew,
         })
@@ -246,41 +246,151 @@ impl Account {
         let (Some(claimed), Some(timestamp), Some(nonce)) =
             (&query.signature, &query.timestamp, &query.nonce)
         else {
-            return Err(OpenError::Signature);
+            return Err(if query.is_signed {
+                OpenError::Signature
+            } else {
+                OpenError::Unsigned
+            });
         };
-        let expected: Vec<_> = self
-            .tokens()
-            .map(|token| token.sign(timestamp, nonce))
-            .collect();
-        signature::matching(claimed, &expected).ok_or(OpenError::Signature)
+        let expected = self.tokens().map(|token| token.sign(timestamp, nonce));
+        signature::matching(claimed, expected).ok_or(OpenError::Signature)
     }
 
-    /// Checks `msg_signature`; the `Encrypt` that it covers.
+    /// Checks `signature` of a push in plain mode.
+    ///
+    /// A refusal takes the same work as in the encrypted modes, see [`Account::verify_message`]: how long it takes must not
+    /// tell whether there is such an account, and in which mode.
+    fn verify_plain(&self, query: &Query, body: &[u8]) -> Result<Signature, OpenError> {
+        let verified = self.verify_query(query);
+        if verified.is_err() {
+            let _ = std::hint::black_box(self.find_signed(query, body));
+        }
+        verified
+    }
+
+    /// Checks `msg_signature`, and returns the `Encrypt` that it covers.
     fn verify_message(&self, query: &Query, body: &[u8]) -> Result<String, OpenError> {
+        self.find_signed(query, body).map_err(|missing| {
+            let by_query = self.verify_query(query);
+            match missing {
+                Some(Missing::Unsigned) => OpenError::Signature,
+                Some(Missing::Absent) => OpenError::Envelope,
+                // A console in another mode deserves its own name in the log.
+                None => by_query.err().unwrap_or(OpenError::Envelope),
+            }
+        })
+    }
+
+    /// The `Encrypt` that `msg_signature` covers; no reason where the query has no such signature.
+    fn find_signed(&self, query: &Query, body: &[u8]) -> Result<String, Option<Missing>> {
         let (Some(claimed), Some(timestamp), Some(nonce)) =
             (&query.msg_signature, &query.timestamp, &query.nonce)
         else {
-            // Refused either way, but a console in another mode deserves its own name in the log.
-            return Err(match self.verify_query(query) {
-                Ok(_) => OpenError::Envelope,
-                Err(error) => error,
-            });
+            return Err(None);
         };
-        let encrypt = event::encrypt(body).ok_or(OpenError::Envelope)?;
-        let expected: Vec<_> = self
-            .tokens()
-            .map(|token| token.sign_message(timestamp, nonce, encrypt.as_bytes()))
-            .collect();
-        signature::matching(claimed, &expected).ok_or(OpenError::Signature)?;
-        Ok(encrypt)
+        let is_signed = |encrypt: &str| {
+            let sign = |token: &Token| token.sign_message(timestamp, nonce, encrypt.as_bytes());
+            signature::matching(claimed, self.tokens().map(sign)).is_some()
+        };
+        encrypt::signed(&encrypt::text_of(body), is_signed).map_err(Some)
     }
 
+    /// The tokens that a signature may be made with. They are always two, so that a wrong signature takes the same work
+    /// whether or not a token is being changed.
     fn tokens(&self) -> impl Iterator<Item = &Token> {
-        std::iter::once(&self.token).chain(&self.previous_token)
+        [
+            &self.token,
+            self.previous_token.as_ref().unwrap_or(&self.token),
+        ]
+        .into_iter()
     }
+}
+
+/// What a plain account is to read of a body: in compatible mode WeChat adds an `Encrypt` to it, which differs in every copy.
+fn clear_part(body: Vec<u8>) -> Result<(Vec<u8>, Push), OpenError> {
+    let examined = event::examine(&body);
+    if examined.is_bare_envelope && matches!(examined.push.reading, Reading::Unparsed { .. }) {
+        return Err(OpenError::Encrypted);
+    }
+    let rest = examined
+        .has_encrypt
+        .then(|| encrypt::removed(&body, examined.is_well_formed))
+        .flatten();
+    Ok(match rest {
+        Some(rest) => {
+            let push = event::read(&rest);
+            (rest, push)
+        }
+        None => (body, examined.push),
+    })
 }
 
 fn timestamp_seconds(query: &Query) -> Option<i64> {
     let digits = query.timestamp.as_deref()?;
     whole_number(std::str::from_utf8(digits).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::signature::tests::HASHED;
+    use super::*;
+
+    fn account(mode: Mode, previous_token: Option<&str>) -> Account {
+        let token = |text: &str| Token::new(text).expect("it is a token");
+        Account {
+            name: "main".parse().expect("it is a name"),
+            mode,
+            token: token("TokenOfTheAccount"),
+            previous_token: previous_token.map(token),
+            original_id: None,
+        }
+    }
+
+    fn encryption() -> Encryption {
+        Encryption {
+            app_id: AppId::new("wx0123456789abcdef").expect("it is an AppID"),
+            key: EncodingAesKey::new(&"A".repeat(43)).expect("it is a key"),
+            previous_key: None,
+        }
+    }
+
+    #[test]
+    fn a_refusal_takes_the_same_work_in_every_mode() {
+        let encrypt = "A".repeat(64_000);
+        let wrong = "0".repeat(40);
+        for query in [
+            String::new(),
+            format!("signature={wrong}"),
+            format!("signature={wrong}&timestamp=1&nonce=2"),
+            format!("msg_signature={wrong}&timestamp=1&nonce=2"),
+            format!("signature={wrong}&msg_signature={wrong}&timestamp=1&nonce=2"),
+            format!("signature={wrong}&msg_signature=0&timestamp=1&nonce=2"),
+        ] {
+            for body in [
+                format!("<xml><Encrypt>{encrypt}</Encrypt></xml>"),
+                format!("<xml><Encrypt a=''>{encrypt}</Encrypt></xml>"),
+                format!("{{\"Encrypt\":\"{encrypt}\"}}"),
+                "<xml></xml>".to_owned(),
+            ] {
+                let work = |account: Account| {
+                    let before = HASHED.get();
+                    let query = Query::parse(&query);
+                    let now = Time::from_create_time(1).expect("it is a time");
+                    let opened = account.open(&query, body.clone().into_bytes(), now, 600);
+                    assert!(opened.is_err());
+                    HASHED.get() - before
+                };
+                let expected = work(account(Mode::Plain, None));
+                for mode in [
+                    Mode::Plain,
+                    Mode::Compatible(encryption()),
+                    Mode::Safe(encryption()),
+                ] {
+                    for previous in [None, Some("TokenOfTheChanged")] {
+                        assert_eq!(work(account(mode.clone(), previous)), expected, "{query}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,9 +1,5 @@
 //! The body of an authentic push into a [`Reading`]: what it is, and for a job result, what it says.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
 use super::document::{Document, Malformed, Node};
 use super::{json, mass_send, xml};
 use crate::domain::{MASS_SEND_FINISHED, MsgId, Reading};
@@ -25,25 +21,49 @@ pub struct Push {
 ///
 /// XML and JSON are told apart by the first character, as the headers of pushes are not documented.
 pub fn read(body: &[u8]) -> Push {
+    examine(body).push
+}
+
+/// What a body says, and whether it is or has an envelope.
+pub(super) struct Examined {
+    pub(super) push: Push,
+    /// Whether all of it is a document.
+    pub(super) is_well_formed: bool,
+    /// Whether `Encrypt` is in it, or, as far as it is not well-formed, may be.
+    pub(super) has_encrypt: bool,
+    /// Whether it is an envelope of safe mode: `Encrypt`, without a message beside it.
+    pub(super) is_bare_envelope: bool,
+}
+
+pub(super) fn examine(body: &[u8]) -> Examined {
     let text = valid_start(body);
     let (document, mut outcome) = document(without_mark(text));
     if text.len() < body.len() {
         outcome = Err(Malformed("not UTF-8"));
     }
+    let is_well_formed = outcome.is_ok();
     let Some(root) = document.root() else {
         let fault = outcome.err().unwrap_or(Malformed("empty"));
-        return Push {
-            reading: Reading::Unparsed {
-                error: no_message(fault),
-                event: None,
-                msg_id: None,
+        return Examined {
+            push: Push {
+                reading: Reading::Unparsed {
+                    error: no_message(fault),
+                    event: None,
+                    msg_id: None,
+                },
+                to_user_name: None,
             },
-            to_user_name: None,
+            is_well_formed: false,
+            has_encrypt: true,
+            is_bare_envelope: false,
         };
     };
-    let to_user_name = match outcome {
-        Ok(()) => sole_text(root, "ToUserName"),
-        Err(_) => None,
+    let has = |name| root.named(name).next().is_some();
+    let has_encrypt = has("Encrypt");
+    let to_user_name = if is_well_formed {
+        sole_text(root, "ToUserName")
+    } else {
+        None
     };
     let reading = match no_result(root) {
         Some(reading) => reading,
@@ -56,9 +76,14 @@ pub fn read(body: &[u8]) -> Push {
                 msg_id: any_msg_id(root),
             }),
     };
-    Push {
-        reading,
-        to_user_name,
+    Examined {
+        push: Push {
+            reading,
+            to_user_name,
+        },
+        is_well_formed,
+        has_encrypt: has_encrypt || !is_well_formed,
+        is_bare_envelope: is_well_formed && has_encrypt && !has("MsgType"),
     }
 }
 
@@ -80,91 +105,6 @@ fn no_result(root: Node<'_>) -> Option<Reading> {
         }
         _ => None,
     }
-}
-
-/// The one `Encrypt` of an envelope.
-///
-/// In compatible mode a clear message stands beside it, with whatever a user wrote: it may be no well-formed document,
-/// and yet the push is authentic. So `Encrypt` is then looked for in the text; `msg_signature` and the decrypted
-/// message are the judges.
-pub(super) fn encrypt(body: &[u8]) -> Option<String> {
-    let text = str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-    let text = without_mark(&text);
-    if text.trim_start().starts_with('{') {
-        match serde_json::from_str::<Envelope>(text) {
-            Ok(envelope) => Some(envelope.encrypt),
-            Err(_) => encrypt_in_json_text(text),
-        }
-    } else {
-        match xml::read(text) {
-            (document, Ok(())) => sole_text(document.root()?, "Encrypt"),
-            (_, Err(_)) => encrypt_in_xml_text(text),
-        }
-    }
-}
-
-/// The envelope in JSON; a doubled `Encrypt` is an error.
-#[derive(Deserialize)]
-struct Envelope {
-    #[serde(rename = "Encrypt")]
-    encrypt: String,
-}
-
-fn encrypt_in_xml_text(text: &str) -> Option<String> {
-    // No user writes there.
-    if !has_plain_prolog(text) {
-        return None;
-    }
-    let (_, rest) = split_once_only(text, "<Encrypt>")?;
-    let value = rest.split_once("</Encrypt>")?.0.trim();
-    let value = match value.strip_prefix("<![CDATA[") {
-        Some(value) => value.strip_suffix("]]>")?,
-        None => value,
-    };
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-    value.bytes().all(is_base64).then(|| value.to_owned())
-}
-
-/// Whether no DOCTYPE and no processing instruction stands before the root element.
-fn has_plain_prolog(text: &str) -> bool {
-    let mut rest = text.trim_start();
-    if let Some(declaration) = rest.strip_prefix("<?xml ") {
-        rest = declaration.split_once("?>").map_or("", |(_, rest)| rest);
-    }
-    while let Some(comment) = rest.trim_start().strip_prefix("<!--") {
-        rest = comment.split_once("-->").map_or("", |(_, rest)| rest);
-    }
-    let rest = rest.trim_start();
-    !rest.starts_with("<!") && !rest.starts_with("<?")
-}
-
-fn encrypt_in_json_text(text: &str) -> Option<String> {
-    let (_, rest) = split_once_only(text, "\"Encrypt\"")?;
-    let value = rest.trim_start().strip_prefix(':')?;
-    let mut values = serde_json::Deserializer::from_str(value).into_iter();
-    values.next()?.ok()
-}
-
-/// Splits at the separator, unless it stands more than once.
-fn split_once_only<'t>(text: &'t str, separator: &str) -> Option<(&'t str, &'t str)> {
-    let (before, after) = text.split_once(separator)?;
-    (!after.contains(separator)).then_some((before, after))
-}
-
-/// Whether the body is the bare envelope of safe mode: an `Encrypt` element, and no message beside it.
-pub(super) fn is_bare_envelope(body: &[u8]) -> bool {
-    let has = |root: Node<'_>, name| root.named(name).next().is_some();
-    well_formed(body).is_some_and(|document| {
-        document
-            .root()
-            .is_some_and(|root| has(root, "Encrypt") && !has(root, "MsgType"))
-    })
-}
-
-fn well_formed(body: &[u8]) -> Option<Document<'_>> {
-    let text = std::str::from_utf8(body).ok()?;
-    let (document, outcome) = document(without_mark(text));
-    outcome.ok().map(|()| document)
 }
 
 /// The text up to the first byte that is not UTF-8.
@@ -246,47 +186,6 @@ mod tests {
         match read(body.as_bytes()).reading {
             Reading::Unparsed { error, .. } => error,
             other => panic!("{body}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_envelope_is_found_beside_whatever_a_user_wrote() {
-        let many = format!("<xml>{}<Encrypt>a+/=</Encrypt></xml>", "<C/>".repeat(2000));
-        for body in [
-            "<xml><Content><![CDATA[\u{8}\0]]></Content><Encrypt><![CDATA[a+/=]]></Encrypt></xml>",
-            "<xml><Content>&nbsp;& </Contents><Encrypt>\n<![CDATA[a+/=]]></Encrypt></xml>",
-            "<?xml version=\"1.0\"?> <!--<!DOCTYPE x>-->\n<xml><C>&<!DOCTYPE x></C><Encrypt>a+/=</Encrypt></xml>",
-            "<xml><Content><![CDATA[<Encrypt>b</Encrypt>]]></Content><Encrypt>a+/=</Encrypt></xml>",
-            &many,
-            "\u{feff}{\"Content\":\"\\u0008\",\"Encrypt\":\"a+\\/=\"}",
-            "{\"Content\":\"\u{8}\",\"Encrypt\": \"a+\\/=\"",
-        ] {
-            assert_eq!(encrypt(body.as_bytes()).as_deref(), Some("a+/="), "{body}");
-        }
-        let not_utf8 = b"<xml><C>\xff</C><Encrypt>a</Encrypt></xml>";
-        assert_eq!(encrypt(not_utf8).as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn an_envelope_has_just_one_encrypt() {
-        for body in [
-            "",
-            "a",
-            "<xml/>",
-            "<xml><Encrypt>a</Encrypt><Encrypt>a</Encrypt></xml>",
-            "<xml>&<Encrypt>a</Encrypt><Encrypt>a</Encrypt></xml>",
-            "<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///dev/null\">]><xml><Encrypt>&e;</Encrypt></xml>",
-            "<!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>",
-            "<?xml version=\"1.0\"?><!-- --><!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>",
-            "<?pi?><xml><Encrypt>a</Encrypt></xml>",
-            "<xml><Encrypt>a",
-            "<xml><Encrypt><![CDATA[a</Encrypt></xml>",
-            "{}",
-            r#"{"Encrypt":"a","Encrypt":"a"}"#,
-            r#"{"Encrypt":["a"]}"#,
-            r#"{"Encrypt""#,
-        ] {
-            assert_eq!(encrypt(body.as_bytes()), None, "{body}");
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod account;
 mod document;
+mod encrypt;
 mod envelope;
 mod event;
 mod json;

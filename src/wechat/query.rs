@@ -20,6 +20,8 @@ pub struct Query {
     pub nonce: Option<Vec<u8>>,
     /// `echostr`, on the check of the URL.
     pub echostr: Option<Vec<u8>>,
+    /// Whether `signature` or `msg_signature` is given at all, be it twice.
+    pub is_signed: bool,
 }
 
 impl Query {
@@ -45,6 +47,7 @@ impl Query {
             parameter.occurs(value);
         }
         Self {
+            is_signed: signature.is_given() || msg_signature.is_given(),
             signature: signature.decoded(),
             msg_signature: msg_signature.decoded(),
             timestamp: timestamp.decoded(),
@@ -67,6 +70,10 @@ impl<'r> Sole<'r> {
             Self::Missing => Self::Once(value),
             Self::Once(_) | Self::Twice => Self::Twice,
         };
+    }
+
+    fn is_given(&self) -> bool {
+        !matches!(self, Self::Missing)
     }
 
     fn decoded(self) -> Option<Vec<u8>> {
@@ -102,6 +109,8 @@ mod tests {
         assert_eq!(query.echostr.as_deref(), Some(&b""[..]));
         let doubled = Query::parse("signature=a&%73ignature=a");
         assert_eq!(doubled.signature, None);
+        assert!(query.is_signed && doubled.is_signed && Query::parse("msg_signature").is_signed);
+        assert!(!Query::parse("timestamp=1&nonce=2&Signature=a").is_signed);
     }
 
     #[test]

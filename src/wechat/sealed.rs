@@ -1,6 +1,7 @@
 //! Signed pushes that our configuration does not open: what is kept of them, and opening them once it is right.
 
 use super::account::{Account, Encryption};
+use super::encrypt;
 use super::event::{self, Push};
 use crate::domain::Reading;
 
@@ -32,7 +33,7 @@ impl Account {
     /// [`Misfit`] when the configuration does not fit it, so that it stays sealed.
     pub fn open_sealed(&self, envelope: &[u8]) -> Result<(Vec<u8>, Reading), Misfit> {
         let encryption = self.mode.encryption().ok_or(Misfit::Plain)?;
-        let encrypt = event::encrypt(envelope).ok_or(Misfit::Key)?;
+        let encrypt = encrypt::sole(envelope).ok_or(Misfit::Key)?;
         self.unseal(encryption, &encrypt)
     }
 
@@ -61,7 +62,7 @@ pub(super) fn envelope(body: Vec<u8>, encrypt: &str) -> Vec<u8> {
         reading,
         to_user_name,
     } = event::read(&body);
-    if reading.is_kept(&[]) && event::encrypt(&body).as_deref() == Some(encrypt) {
+    if reading.is_kept(&[]) && encrypt::sole(&body).as_deref() == Some(encrypt) {
         return body;
     }
     let is_safe = |name: &String| {

@@ -4,6 +4,7 @@
 //! instructions, undeclared entities, control characters, names, attributes, and anything around the one root.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use quick_xml::Reader;
 use quick_xml::escape::{resolve_predefined_entity, unescape};
@@ -18,25 +19,13 @@ const MAX_ATTRIBUTES: usize = 64;
 
 const NOT_WELL_FORMED: Malformed = Malformed("not well-formed XML");
 const UNDECLARED_ENTITY: Malformed = Malformed("an undeclared entity");
+const CUT_OFF: Malformed = Malformed("cut off before its end");
 const BAD_NAME: Malformed = Malformed("an element name that XML does not allow");
 const BAD_ATTRIBUTE: Malformed = Malformed("a malformed attribute");
 
 /// Reads a body without its byte-order mark. After a fault, the document holds what stood before it.
 pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
-    let mut builder = Builder {
-        // An element has some 30 bytes.
-        document: Document::with_capacity(text.len() / 32),
-        open: Vec::with_capacity(MAX_DEPTH),
-        has_returns: text.contains('\r'),
-    };
-    let outcome = match first_forbidden(text) {
-        None => builder.read(text),
-        Some(position) => {
-            // Only for what stands before it; that this is cut off is our doing.
-            let _ = builder.read(&text[..position]);
-            Err(CONTROL_CHARACTER)
-        }
-    };
+    let (builder, outcome) = build(text);
     let Builder {
         mut document, open, ..
     } = builder;
@@ -45,6 +34,63 @@ pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
         document.clear_text(index);
     }
     (document, outcome)
+}
+
+/// How many elements are open where the text ends; none if it has a fault.
+pub(super) fn depth(text: &str) -> Option<usize> {
+    let (builder, outcome) = build(text);
+    (outcome == Err(CUT_OFF)).then_some(builder.open.len())
+}
+
+fn build(text: &str) -> (Builder<'_>, Result<(), Malformed>) {
+    let (forbidden, has_returns) = first_forbidden(text);
+    let mut builder = Builder {
+        // An element has some 30 bytes.
+        document: Document::with_capacity(text.len() / 32),
+        open: Vec::with_capacity(MAX_DEPTH),
+        has_returns,
+    };
+    let outcome = match forbidden {
+        None => builder.read(text),
+        Some(position) => {
+            // Only for what stands before it; that this is cut off is our doing.
+            let _ = builder.read(&text[..position]);
+            Err(CONTROL_CHARACTER)
+        }
+    };
+    (builder, outcome)
+}
+
+/// Where the children of the root with that name are in a well-formed document.
+pub(super) fn children(text: &str, name: &str) -> Vec<Range<usize>> {
+    let mut reader = Reader::from_str(text);
+    let position = |at: u64| usize::try_from(at).unwrap_or(text.len());
+    let mut found = Vec::new();
+    let (mut depth, mut open) = (0, None);
+    loop {
+        let start = position(reader.buffer_position());
+        match reader.read_event() {
+            Ok(Event::Start(tag)) => {
+                if depth == 1 && tag.name().into_inner() == name {
+                    open = Some(start);
+                }
+                depth += 1;
+            }
+            Ok(Event::Empty(tag)) if depth == 1 && tag.name().into_inner() == name => {
+                found.push(start..position(reader.buffer_position()));
+            }
+            Ok(Event::End(_)) => {
+                depth -= 1;
+                if depth == 1
+                    && let Some(start) = open.take()
+                {
+                    found.push(start..position(reader.buffer_position()));
+                }
+            }
+            Ok(Event::Eof) | Err(_) => return found,
+            Ok(_) => {}
+        }
+    }
 }
 
 struct Builder<'a> {
@@ -97,7 +143,7 @@ impl<'a> Builder<'a> {
                 Event::PI(_) => return Err(Malformed("a processing instruction")),
                 Event::DocType(_) => return Err(Malformed("a document type declaration")),
                 Event::Eof if self.open.is_empty() && self.document.len() > 0 => return Ok(()),
-                Event::Eof => return Err(Malformed("cut off before its end")),
+                Event::Eof => return Err(CUT_OFF),
             }
         }
     }
