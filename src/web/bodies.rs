@@ -61,6 +61,8 @@ pub(super) enum BodyError {
     GaveWay,
     #[error("the body broke off")]
     Broken,
+    #[error("the body is empty; perhaps a proxy loses bodies")]
+    Empty,
 }
 
 impl BodyError {
@@ -71,6 +73,7 @@ impl BodyError {
             Self::TooSlow => "too_slow",
             Self::GaveWay => "gave_way",
             Self::Broken => "broken",
+            Self::Empty => "empty",
         }
     }
 }

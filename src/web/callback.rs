@@ -90,13 +90,15 @@ pub(super) async fn push(
         Err(error) => return state.refuse_at(peer, account, known, error),
     };
     let body_sha256 = Sha256::digest(&opened.body).into();
-    if let Some(signature) = opened.unbound_signature
-        && !state
-            .0
-            .replay
-            .admits(&account.name, signature, &body_sha256)
-    {
-        return state.refuse(peer, Some(account), &Refusal::Replayed);
+    let replay = &state.0.replay;
+    if let Some(signature) = opened.unbound_signature {
+        if !replay.admits(&account.name, signature, &body_sha256) {
+            return state.refuse(peer, Some(account), &Refusal::Replayed);
+        }
+        if opened.body.is_empty() {
+            replay.settle(&account.name, signature, false);
+            return state.turn_away(&parts.uri, &BodyError::Empty);
+        }
     }
     if opened.skew.is_none_or(|skew| skew > tolerance)
         && state.0.warnings.is_due(Subject::Skew, Some(&account.name))
@@ -115,6 +117,10 @@ pub(super) async fn push(
         state.0.metrics.skew(&account.name, skew);
     }
     let response = accept(&state, delivery).await;
+    if let Some(signature) = opened.unbound_signature {
+        let is_accepted = response.status() == StatusCode::OK;
+        replay.settle(&account.name, signature, is_accepted);
+    }
     state.0.metrics.acknowledged(started.elapsed());
     response
 }
@@ -207,7 +213,7 @@ impl State {
         }
     }
 
-    /// Answers a body that could not be read. Nobody has shown to be WeChat yet, but if it was, an event may be lost.
+    /// Answers a body that could not be read, or has nothing to be read. If it is WeChat's, an event may be lost.
     fn turn_away(&self, uri: &Uri, error: &BodyError) -> Response {
         let (account, known) = self.account(uri);
         let name = known.then_some(&account.name);
@@ -224,6 +230,7 @@ impl State {
                 text(StatusCode::REQUEST_TIMEOUT, "body too slow")
             }
             BodyError::Broken => text(StatusCode::BAD_REQUEST, "body broken off"),
+            BodyError::Empty => text(StatusCode::BAD_REQUEST, "body empty"),
         }
     }
 

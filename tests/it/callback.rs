@@ -154,6 +154,83 @@ on_both_stores! {
         assert_eq!(server.items("/api/v1/deliveries?state=unparsed").await.len(), 0);
     }
 
+    async fn of_many_encrypts_the_one_that_is_signed_is_read(backend: Backend) {
+        let server = Server::start(backend).await;
+        for account in ENCRYPTED {
+            let unsigned = account.encrypt(event(1000));
+            let element = format!("<Encrypt>{unsigned}</Encrypt>");
+            let many = element.repeat(50_000 / element.len());
+            for (n, before, after) in [
+                (1, &*element, ""),
+                (2, "", &*element),
+                (3, "", "<Encrypt/>"),
+                (4, "<Encrypt></Encrypt>", "<Encrypt><![CDATA["),
+                (5, &format!("<Content><![CDATA[{element}]]></Content>"), ""),
+                (6, &format!("<Content>\u{2}{element}</Content>"), ""),
+                (7, &format!("<Content><![CDATA[]]></Content>{element}<![CDATA[]]>"), &element),
+                (8, &many, ""),
+                (9, "", &many),
+            ] {
+                let encrypt = account.encrypt(event(n));
+                let query = account.sign_encrypt(&encrypt, &timestamp(), "7");
+                let body = format!("<xml>{before}<Encrypt><![CDATA[{encrypt}]]></Encrypt>{after}</xml>");
+                assert_eq!(status(&server, &account, &query, &body).await, 200, "{before:.100} {after:.100}");
+            }
+            for (n, before, after) in [(10, true, false), (11, false, true), (12, true, true)] {
+                let encrypt = account.encrypt(event(n));
+                let query = account.sign_encrypt(&encrypt, &timestamp(), "7");
+                let other = |is_there| if is_there { format!("\"Encrypt\":\"{unsigned}\",") } else { String::new() };
+                let body = format!("{{{}\"Encrypt\":\"{encrypt}\",{}\"x\":1}}", other(before), other(after));
+                assert_eq!(status(&server, &account, &query, &body).await, 200, "{body}");
+            }
+            assert_eq!(msg_ids(&server, &account).await, (1..=12).collect::<Vec<_>>());
+        }
+        for state in ["unparsed", "sealed"] {
+            assert!(server.items(&format!("/api/v1/deliveries?state={state}")).await.is_empty());
+        }
+    }
+
+    async fn a_compatible_push_to_a_plain_account_is_its_clear_part(backend: Backend) {
+        let server = Server::start(backend).await;
+        let form = Account { mode: "compatible", ..PLAIN };
+        let json = String::from_utf8(fixture("events/articles.json")).unwrap();
+        let xml = String::from_utf8(fixture("cases/compat-to-plain.xml")).unwrap();
+        for (msg_id, clear) in [("1000000570", &xml), ("3147483999", &json)] {
+            // Another time, another query and another `Encrypt`.
+            for _ in 0..2 {
+                let push = form.sign(clear);
+                assert!(String::from_utf8_lossy(&push.body).contains("Encrypt"));
+                assert_eq!(server.send("plain", push).await.0, 200);
+            }
+            server.accepts(&PLAIN, clear).await;
+            let job = server.job(&PLAIN, msg_id).await;
+            assert_eq!((&job["deliveries"], &job["revision"]), (&3.into(), &1.into()));
+            let deliveries = server.items(&format!("/api/v1/jobs/plain/{msg_id}/deliveries")).await;
+            assert_eq!(deliveries.len(), 1);
+            assert_eq!(deliveries[0]["body"], **clear);
+        }
+    }
+
+    async fn a_plain_push_whose_body_was_lost_comes_again(backend: Backend) {
+        let server = Setup::default().with_metrics().start(backend).await;
+        let push = PLAIN.sign(event(1));
+        let answer = server.post("plain", &push.query, "").await;
+        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.text().await.unwrap(), "body empty");
+        assert!(server.items("/api/v1/deliveries").await.is_empty());
+        assert!(server.metrics().await.contains("qunfa_refused_total{account=\"plain\",reason=\"empty\"} 1\n"));
+        assert_eq!(server.send("plain", push).await.0, 200);
+        assert_eq!(server.job(&PLAIN, "1").await["deliveries"], 1);
+
+        let unsigned = server.post("plain", "", "").await;
+        assert_eq!(unsigned.status(), 403);
+        // An encrypted message is empty only if WeChat made it so.
+        server.accepts(&SAFE, "").await;
+        server.accepts(&PLAIN, " ").await;
+        let unparsed = server.items("/api/v1/deliveries?state=unparsed").await;
+        assert_eq!((unparsed.len(), &unparsed[0]["body"], &unparsed[1]["body"]), (2, &" ".into(), &"".into()));
+    }
+
     async fn the_same_id_in_two_accounts_is_two_jobs(backend: Backend) {
         let server = Server::start(backend).await;
         for account in [PLAIN, COMPATIBLE, SAFE] {

@@ -172,7 +172,6 @@ fn not_well_formed_json() -> Vec<Case> {
 
 fn no_message() -> Vec<Case> {
     [
-        ("nothing", ""),
         ("white space", " \r\n\t"),
         ("a byte-order mark", "\u{feff}"),
         ("a word", "success"),

@@ -2,9 +2,10 @@
 
 use qunfa::domain::Time;
 use qunfa::simulator::SignedPush;
+use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::support::{
-    Account, Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, event, on_both_stores,
+    Account, Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, event, eventually, on_both_stores,
 };
 
 /// Another plain account, with the same token.
@@ -41,6 +42,37 @@ on_both_stores! {
         let job = server.job(&PLAIN, "1").await;
         assert_eq!((&job["deliveries"], &job["revision"]), (&3.into(), &1.into()));
         assert_eq!(server.json("/api/v1/jobs/plain/2").await.0, 404);
+    }
+
+    async fn a_retry_with_another_encrypt_is_the_same_push(backend: Backend) {
+        let server = Server::start(backend).await;
+        let form = Account { mode: "compatible", ..PLAIN };
+        let first = form.sign(event(1));
+        let retry = SignedPush { query: first.query.clone(), body: form.sign(event(1)).body };
+        let other = SignedPush { query: first.query.clone(), body: form.sign(event(2)).body };
+        assert_ne!(first.body, retry.body);
+        for (push, expected) in [(first, 200), (retry, 200), (other, 403)] {
+            assert_eq!(server.send("plain", push).await.0, expected);
+        }
+        let job = server.job(&PLAIN, "1").await;
+        assert_eq!((&job["deliveries"], &job["revision"]), (&2.into(), &1.into()));
+    }
+
+    async fn a_query_whose_timestamp_and_nonce_change_places_admits_no_other_body(backend: Backend) {
+        let server = Server::start(backend).await;
+        let (now, nonce) = (Time::now().seconds(), Time::now().seconds() + 60);
+        let query = PLAIN.sign_query(&now.to_string(), &nonce.to_string());
+        let signature = query.split('&').next().unwrap();
+        let swapped = format!("{signature}&timestamp={nonce}&nonce={now}");
+        for (query, message, expected) in [
+            (&query, event(1), 200),
+            (&swapped, event(2), 403),
+            (&swapped, event(1), 200),
+            (&query, event(2), 403),
+        ] {
+            assert_eq!(server.post("plain", query, message).await.status(), expected, "{query}");
+        }
+        assert_eq!(server.job(&PLAIN, "1").await["deliveries"], 2);
     }
 
     async fn the_query_of_a_check_admits_no_push(backend: Backend) {
@@ -90,6 +122,22 @@ async fn a_message_that_is_not_stored_uses_its_query_up_and_one_that_is_too_long
     let too_long = "x".repeat(70_000);
     assert_eq!(reuse(&server, &PLAIN, &honest, &too_long).await, 413);
     assert_eq!(reuse(&server, &PLAIN, &honest, &event(2)).await, 200);
+}
+
+#[tokio::test]
+async fn what_was_answered_503_is_not_held_against_a_retry() {
+    let server = Server::start(Backend::Sqlite).await;
+    let path = server.database.url.strip_prefix("sqlite://").unwrap();
+    let mut lock = SqliteConnection::connect(path).await.unwrap();
+    lock.execute("begin exclusive").await.unwrap();
+    let push = PLAIN.sign(event(1));
+    assert_eq!(reuse(&server, &PLAIN, &push, &event(1)).await, 503);
+    lock.execute("rollback").await.unwrap();
+    eventually("another body comes in", async || {
+        reuse(&server, &PLAIN, &push, &event(2)).await == 200
+    })
+    .await;
+    assert_eq!(reuse(&server, &PLAIN, &push, &event(1)).await, 403);
 }
 
 #[tokio::test]
