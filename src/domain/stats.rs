@@ -67,4 +67,6 @@ pub struct LastJob {
     pub finished_at: Time,
     /// When the latest delivery of it came.
     pub received_at: Time,
+    /// When the content that it shows came first.
+    pub shown_received_at: Time,
 }

@@ -155,7 +155,7 @@ impl Counters {
         );
         let last_event = register_int_gauge_vec_with_registry!(
             "qunfa_last_event_timestamp_seconds",
-            "When the last job result of an account came in, in seconds since 1970.",
+            "When the last job result of an account with new content came in, in seconds since 1970.",
             &["account"],
             registry
         );
@@ -221,7 +221,7 @@ impl Counters {
         self.store_errors.with_label_values(&[error.kind()]).inc();
     }
 
-    /// Notes when an account's last job result came in before the start; later ones stay.
+    /// Notes when the last job result of an account with new content came in before the start; later ones stay.
     pub(super) fn note_earlier(&self, account: &AccountName, received_at: Time) {
         if let Some((name, counters)) = self.accounts.get_key_value(account) {
             counters.last_event.get_or_init(|| {
@@ -356,7 +356,8 @@ impl Push<'_> {
         let (Some(outcome), Some((name, account, _))) = (self.result, self.account) else {
             return;
         };
-        if fate == Fate::Failed {
+        // A copy may be a captured push that somebody plays again.
+        if matches!(fate, Fate::Failed | Fate::Duplicate) {
             return;
         }
         if matches!(fate, Fate::Kept | Fate::Spooled) {

@@ -143,7 +143,7 @@ impl Ingest {
         self.counters.counts()
     }
 
-    /// Notes when the last job result of an account came in before the start.
+    /// Notes when the last job result of an account with new content came in before the start.
     pub fn note_earlier(&self, account: &AccountName, received_at: Time) {
         self.counters.note_earlier(account, received_at);
     }

@@ -39,7 +39,7 @@ pub(super) const LAST_JOBS: &str = "with recursive accounts (account) as ( \
          select (select min(jobs.account) from jobs where jobs.account > accounts.account) from accounts \
          where accounts.account is not null \
      ) \
-     select jobs.account, finished_at, last_received_at from accounts cross join jobs \
+     select jobs.account, finished_at, last_received_at, shown_received_at from accounts cross join jobs \
      where jobs.account = accounts.account and jobs.msg_id = (select msg_id from jobs \
          where jobs.account = accounts.account order by finished_at desc, msg_id desc limit 1)";
 

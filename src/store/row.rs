@@ -118,6 +118,7 @@ where
         account: parsed(row, "account")?,
         finished_at: row.try_get("finished_at")?,
         received_at: row.try_get("last_received_at")?,
+        shown_received_at: row.try_get("shown_received_at")?,
     })
 }
 

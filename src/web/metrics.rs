@@ -241,7 +241,8 @@ async fn learn_earlier_results(state: &State) {
         return;
     };
     for job in &last_jobs {
-        state.0.ingest.note_earlier(&job.account, job.received_at);
+        let received_at = job.shown_received_at;
+        state.0.ingest.note_earlier(&job.account, received_at);
     }
     state.0.metrics.knows_earlier_results.store(true, Relaxed);
 }

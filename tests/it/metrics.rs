@@ -1,5 +1,6 @@
 //! What Prometheus is told at `/metrics`.
 
+use qunfa::domain::Time;
 use rustix::process::Signal;
 
 use crate::support::{
@@ -91,6 +92,24 @@ on_both_stores! {
         assert_eq!(sample(&server, LAST).await, Some(last));
     }
 
+    async fn a_captured_push_does_not_hide_that_an_account_is_silent(backend: Backend) {
+        const LAST: &str = r#"qunfa_last_event_timestamp_seconds{account="safe"}"#;
+        let mut server = setup().start(backend).await;
+        let push = SAFE.sign(event(1));
+        assert_eq!(server.send("safe", push.clone()).await.0, 200);
+        let last = sample(&server, LAST).await.unwrap();
+        let this_second = Time::now().seconds();
+        eventually("the clock goes on", async || Time::now().seconds() > this_second).await;
+        assert_eq!(server.send("safe", push).await.0, 200);
+        assert_eq!(server.job(&SAFE, "1").await["deliveries"], 2);
+        assert_eq!(sample(&server, LAST).await, Some(last));
+        server.kill();
+        server.restart();
+        assert_eq!(sample(&server, LAST).await, Some(last));
+        server.accepts(&SAFE, Event::new(1, 20).xml()).await;
+        assert!(sample(&server, LAST).await.unwrap() > last);
+    }
+
     async fn requests_are_counted_by_route_and_status(backend: Backend) {
         let server = setup().start(backend).await;
         server.ok("/api/v1/jobs").await;
@@ -128,6 +147,15 @@ async fn what_is_refused_is_counted_by_its_reason_and_names_no_account_from_outs
         ..SAFE
     };
     assert_eq!(server.push(&unknown, event(1)).await.0, 403);
+    // A monitor.
+    assert_eq!(server.get("/wechat/safe").await.status(), 403);
+    assert_eq!(
+        server
+            .post("safe", "timestamp=1&nonce=2", "")
+            .await
+            .status(),
+        403
+    );
     let long = server.post("safe", "", vec![b'x'; 70_000]).await;
     assert_eq!(long.status(), 413);
     has(
@@ -136,6 +164,10 @@ async fn what_is_refused_is_counted_by_its_reason_and_names_no_account_from_outs
             (
                 r#"qunfa_refused_total{account="safe",reason="signature"}"#,
                 1.0,
+            ),
+            (
+                r#"qunfa_refused_total{account="safe",reason="unsigned"}"#,
+                2.0,
             ),
             (
                 r#"qunfa_refused_total{account="",reason="unknown_account"}"#,

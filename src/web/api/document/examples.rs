@@ -81,6 +81,7 @@ pub(in crate::web) fn all_accounts() -> ListOut<AccountOut> {
         account: "main".parse().expect("it is a name"),
         finished_at: finished_at(),
         received_at: received_at(),
+        shown_received_at: received_at(),
     };
     let silent = "new-one".parse().expect("it is a name");
     ListOut {
