@@ -23,9 +23,11 @@ pub struct ReprocessSums {
     pub forgotten: u64,
     /// Those that are still not understood.
     pub unparsed: u64,
+    /// Those that are still sealed.
+    pub sealed: u64,
 }
 
-/// Does with all stored deliveries that match what `judge` says, or with `dry_run` only finds out. What has not changed is only
+/// Does with all stored deliveries that match one of the filters what `judge` says, or with `dry_run` only finds out. What has not changed is only
 /// read; what has is written in short transactions with a pause between them. After each of them, `told` gets the sums so far and
 /// what changed in it.
 ///
@@ -33,12 +35,26 @@ pub struct ReprocessSums {
 /// When the database fails, or `told` does; the batches before that are done.
 pub async fn reprocess<E: From<StoreError>>(
     store: &dyn Store,
-    filter: &DeliveryFilter,
+    filters: &[DeliveryFilter],
     judge: &Judge<'_>,
     dry_run: bool,
     mut told: impl FnMut(ReprocessSums, &[Reprocessed]) -> Result<(), E>,
 ) -> Result<ReprocessSums, E> {
     let mut sums = ReprocessSums::default();
+    for filter in filters {
+        reprocess_filtered(store, filter, judge, dry_run, &mut sums, &mut told).await?;
+    }
+    Ok(sums)
+}
+
+async fn reprocess_filtered<E: From<StoreError>>(
+    store: &dyn Store,
+    filter: &DeliveryFilter,
+    judge: &Judge<'_>,
+    dry_run: bool,
+    sums: &mut ReprocessSums,
+    told: &mut impl FnMut(ReprocessSums, &[Reprocessed]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut page = Page {
         after: None,
         limit: PAGE,
@@ -46,7 +62,7 @@ pub async fn reprocess<E: From<StoreError>>(
     loop {
         let stored = store.stored(filter, &page).await?;
         let Some(last) = stored.last() else {
-            return Ok(sums);
+            return Ok(());
         };
         page.after = Some(DeliveryKey::from(&last.delivery));
         sums.read += stored.len() as u64;
@@ -55,7 +71,7 @@ pub async fn reprocess<E: From<StoreError>>(
             if one.is_changed_by(judge(&one.delivery)) {
                 changing.push(one);
             } else {
-                sums.unparsed += u64::from(one.delivery.state == DeliveryState::Unparsed);
+                sums.count(one.delivery.state);
             }
         }
         let mut rest = &changing[..];
@@ -68,10 +84,10 @@ pub async fn reprocess<E: From<StoreError>>(
             for one in &done {
                 sums.add(one);
             }
-            told(sums, &done)?;
+            told(*sums, &done)?;
             tokio::time::sleep(PAUSE).await;
         }
-        told(sums, &[])?;
+        told(*sums, &[])?;
     }
 }
 
@@ -80,9 +96,18 @@ impl ReprocessSums {
         match &done.after {
             Some(after) => {
                 self.changed += 1;
-                self.unparsed += u64::from(after.state == DeliveryState::Unparsed);
+                self.count(after.state);
             }
             None => self.forgotten += 1,
+        }
+    }
+
+    /// Counts a delivery in the state that it has now.
+    fn count(&mut self, state: DeliveryState) {
+        match state {
+            DeliveryState::Stored => {}
+            DeliveryState::Unparsed => self.unparsed += 1,
+            DeliveryState::Sealed => self.sealed += 1,
         }
     }
 }

@@ -124,7 +124,7 @@ enum KeyCommand {
 
 #[derive(Debug, Args)]
 struct ReprocessArgs {
-    /// Only what could not be understood so far (the default)
+    /// Only what could not be understood or opened so far (the default)
     #[arg(long, conflicts_with = "all")]
     unparsed: bool,
     /// Everything that is stored

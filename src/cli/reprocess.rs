@@ -7,8 +7,8 @@ use anyhow::{Context, anyhow};
 
 use super::{Failure, Outcome, ReprocessArgs};
 use crate::app::{DEMO, ReprocessSums, open_existing, reprocess};
-use crate::config::{Config, Settings};
-use crate::domain::{AccountName, Delivery, DeliveryState};
+use crate::config::{AccountConfig, Config, Settings};
+use crate::domain::{AccountName, Delivery, DeliveryState, Reading};
 use crate::store::{DeliveryFilter, Reprocessed, Store, Verdict};
 use crate::wechat;
 
@@ -26,14 +26,22 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
         )));
     }
     let store = open_existing(&config).await?;
-    let filter = DeliveryFilter {
-        account: arguments.account,
-        state: (!arguments.all).then_some(DeliveryState::Unparsed),
-        ..DeliveryFilter::default()
+    let states: &[_] = if arguments.all {
+        &[None]
+    } else {
+        &[Some(DeliveryState::Sealed), Some(DeliveryState::Unparsed)]
     };
+    let filters: Vec<_> = states
+        .iter()
+        .map(|state| DeliveryFilter {
+            account: arguments.account.clone(),
+            state: *state,
+            ..DeliveryFilter::default()
+        })
+        .collect();
     let mut report = Report::new(arguments.dry_run);
     let outcome = tokio::select! {
-        outcome = report.run(&*store, &config, &filter) => outcome,
+        outcome = report.run(&*store, &config, &filters) => outcome,
         // What is under way is rolled back.
         _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted; what is done stays done, and it can be run again")),
     };
@@ -54,27 +62,35 @@ fn is_configured(config: &Config, account: &AccountName) -> bool {
 
 /// What becomes of a stored delivery by today's parser and configuration.
 fn judge(config: &Config, delivery: &Delivery) -> Verdict {
-    if delivery.state == DeliveryState::Sealed {
-        return Verdict::Leave;
-    }
-    let reading = wechat::read(&delivery.body).reading;
-    if reading.is_kept(keep_events(config, &delivery.account)) {
-        return Verdict::Keep {
-            body: None,
-            reading,
+    let (body, reading) = if delivery.state == DeliveryState::Sealed {
+        let Some(configured) = configured(config, &delivery.account) else {
+            return Verdict::Leave;
         };
+        match configured.account.open_sealed(&delivery.body) {
+            Ok((message, reading)) => (Some(message), reading),
+            Err(misfit) => {
+                let error = misfit.to_string();
+                (None, Reading::Sealed { error })
+            }
+        }
+    } else {
+        (None, wechat::read(&delivery.body).reading)
+    };
+    let keep_events =
+        configured(config, &delivery.account).map_or(&[][..], |configured| &configured.keep_events);
+    if reading.is_kept(keep_events) {
+        return Verdict::Keep { body, reading };
     }
     // What was once asked to be kept stays.
     match delivery.state {
-        DeliveryState::Unparsed => Verdict::Forget,
-        DeliveryState::Stored | DeliveryState::Sealed => Verdict::Leave,
+        DeliveryState::Unparsed | DeliveryState::Sealed => Verdict::Forget,
+        DeliveryState::Stored => Verdict::Leave,
     }
 }
 
-fn keep_events<'c>(config: &'c Config, account: &AccountName) -> &'c [String] {
+fn configured<'c>(config: &'c Config, account: &AccountName) -> Option<&'c AccountConfig> {
     let mut accounts = config.accounts.iter();
-    let configured = accounts.find(|configured| configured.account.name == *account);
-    configured.map_or(&[], |configured| &configured.keep_events)
+    accounts.find(|configured| configured.account.name == *account)
 }
 
 /// What is said on standard error.
@@ -97,7 +113,7 @@ impl Report {
         &mut self,
         store: &dyn Store,
         config: &Config,
-        filter: &DeliveryFilter,
+        filters: &[DeliveryFilter],
     ) -> anyhow::Result<()> {
         let judge = |delivery: &Delivery| judge(config, delivery);
         let dry_run = self.dry_run;
@@ -112,7 +128,7 @@ impl Report {
             }
             Ok::<_, anyhow::Error>(())
         };
-        reprocess(store, filter, &judge, dry_run, told).await?;
+        reprocess(store, filters, &judge, dry_run, told).await?;
         Ok(())
     }
 
@@ -122,6 +138,7 @@ impl Report {
             changed,
             forgotten,
             unparsed,
+            sealed,
         } = self.sums;
         let (change, forget) = if self.dry_run {
             ("would change", "would be forgotten")
@@ -129,7 +146,7 @@ impl Report {
             ("changed", "forgotten")
         };
         eprintln!(
-            "deliveries read again: {read}, {change}: {changed}, not understood: {unparsed}, {forget}: {forgotten}"
+            "deliveries read again: {read}, {change}: {changed}, not understood: {unparsed}, {forget}: {forgotten}, still sealed: {sealed}"
         );
     }
 }

@@ -25,8 +25,18 @@ struct Case {
 }
 
 impl Case {
+    /// The configuration that opens what came. One account has its key as the previous one.
     fn right(&self) -> String {
-        format!("{}original_id = \"{OURS}\"\n", self.right.toml())
+        let original_id = format!("original_id = \"{OURS}\"\n");
+        if self.right.name != "safe-key" {
+            return self.right.toml() + &original_id;
+        }
+        let changed = Account {
+            aes_key: OTHER_KEY,
+            ..self.right
+        };
+        let previous = format!("previous_encoding_aes_key = \"{}\"\n", self.right.aes_key);
+        changed.toml() + &original_id + &previous
     }
 }
 
@@ -91,6 +101,12 @@ fn qunfa(server: &Server, arguments: &[&str]) -> Ended {
         .env("QUNFA_METRICS__LISTEN", server.metrics_address())
         .args(arguments);
     ended(command)
+}
+
+/// A run that does its work: standard output, and what it said at the end.
+fn reprocess(server: &Server, arguments: &[&str]) -> (String, String) {
+    let ended = qunfa(server, &[&["reprocess"], arguments].concat()).with_code(0);
+    (ended.output, ended.talk)
 }
 
 /// Configures every account as WeChat's console has it, for the next start and for commands.
@@ -191,6 +207,65 @@ on_both_stores! {
         .await;
     }
 
+    async fn once_the_configuration_is_right_reprocess_opens_it(backend: Backend) {
+        let mut server = wrongly_configured().start(backend).await;
+        let subscribe = chat().replace("<MsgType>text</MsgType>", "<MsgType>event</MsgType><Event>subscribe</Event>");
+        for Case { right, .. } in cases() {
+            for message in [event(1), chat(), event(1), subscribe.clone(), event(2)] {
+                server.accepts(&right, message).await;
+            }
+        }
+        let sealed_before = server.items("/api/v1/deliveries?state=sealed").await;
+        assert_eq!(sealed_before.len(), 30);
+
+        let (output, talk) = reprocess(&server, &[]);
+        assert_eq!(output, "");
+        assert!(talk.contains("changed: 0,") && talk.contains("still sealed: 30"), "{talk}");
+
+        // The key is right by now, the AppID is not.
+        let half_right = Account { app_id: OTHER_APP_ID, ..cases()[0].right };
+        std::fs::write(&server.config, half_right.toml()).unwrap();
+        reprocess(&server, &["--account", "safe-key"]);
+        let kept = sealed(&server, &half_right).await;
+        assert_eq!(kept.len(), 5);
+        assert!(kept.iter().all(|one| one["error"].as_str().unwrap().contains("AppID")), "{kept:?}");
+        assert_eq!(server.items("/api/v1/jobs").await.len(), 0);
+
+        correct(&server);
+        server.kill();
+        server.restart();
+        // Pushed again, it opens, and what is sealed joins it.
+        let last = cases().pop().unwrap().right;
+        server.accepts(&last, event(1)).await;
+
+        let (planned, talk) = reprocess(&server, &["--dry-run"]);
+        assert!(talk.contains("would change: 18, not understood: 0, would be forgotten: 12, still sealed: 0"), "{talk}");
+        assert_eq!(server.items("/api/v1/deliveries?state=sealed").await.len(), 30);
+        let (done, talk) = reprocess(&server, &[]);
+        assert!(talk.contains("changed: 18, not understood: 0, forgotten: 12, still sealed: 0"), "{talk}");
+        assert_eq!(done.lines().count(), planned.lines().count());
+
+        for Case { right, .. } in cases() {
+            let received = |name: &str| {
+                let copies = sealed_before.iter().filter(|one| one["account"] == right.name);
+                copies.map(|one| one[name].as_str().unwrap().to_owned()).min()
+            };
+            let job = server.job(&right, "1").await;
+            let copies = if right.name == last.name { 3 } else { 2 };
+            assert_eq!((&job["deliveries"], &job["revision"]), (&copies.into(), &1.into()), "{job}");
+            assert_eq!((&job["sent_count"], &job["status"]), (&1148.into(), &"send success".into()), "{job}");
+            assert_eq!(job["first_received_at"].as_str().map(str::to_owned), received("received_at"));
+            assert_eq!(server.job(&right, "2").await["deliveries"], 1);
+            let bodies = server.items(&format!("/api/v1/deliveries?account={}", right.name)).await;
+            assert_eq!(bodies.len(), 2, "{bodies:?}");
+            assert!(bodies.iter().any(|one| one["body"] == event(1) && one["times"] == copies), "{bodies:?}");
+            assert!(bodies.iter().all(|one| one["state"] == "stored"), "{bodies:?}");
+        }
+        assert_eq!(reprocess(&server, &["--all"]).0, "");
+        eventually("all is well again", async || readiness(&server).await.0 == "ready").await;
+        qunfa(&server, &["doctor"]).with_code(0);
+    }
+
     async fn only_a_prune_that_asks_for_sealed_deliveries_removes_them(backend: Backend) {
         let server = wrongly_configured().start(backend).await;
         let account = cases()[0].right;
@@ -234,6 +309,13 @@ async fn what_comes_while_postgresql_is_away_stays_sealed_on_its_way_through_the
         }
     }
     assert_eq!(server.items("/api/v1/deliveries").await.len(), 12);
+    correct(&server);
+    reprocess(&server, &[]);
+    for Case { right, .. } in cases() {
+        let job = server.job(&right, "1").await;
+        assert_eq!(job["deliveries"], 1, "{job}");
+    }
+    assert_eq!(server.items("/api/v1/deliveries").await.len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
