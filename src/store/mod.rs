@@ -48,7 +48,7 @@ pub use sqlite::{BackupError, SqliteStore};
 /// Keeps deliveries and the jobs they add up to.
 ///
 /// Jobs are keyed by (account, `msg_id`), deliveries by (account, SHA-256 of the body). Times come from the caller. Every
-/// call is one transaction: it happens whole or not at all.
+/// call is one transaction: it happens whole or not at all. A read that is dropped stops working in the database, too.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Records a batch; when this returns, all of it is on disk, as if its deliveries had come one by one. On an error none
@@ -216,6 +216,9 @@ pub trait Store: Send + Sync {
 
     /// Whether the database answers, and lets us write.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// How many reads run at the same time; more wait for their turn.
+    fn readers(&self) -> usize;
 
     /// Connections for reading that are open, and how many of them are idle.
     fn connections(&self) -> (usize, usize);

@@ -3,6 +3,7 @@
 mod announcing;
 mod filing;
 mod open;
+mod reading;
 mod reprocess;
 mod rolling_up;
 mod writers;
@@ -152,34 +153,29 @@ impl Store for PostgresStore {
 
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError> {
         if let Some(changed_after) = filter.changed_in_any_account() {
-            let are_many: bool = sqlx::query_scalar(query::MANY_CHANGED)
-                .bind(changed_after)
-                .fetch_one(self.pool().await?)
-                .await?;
-            if are_many {
-                let rows = query::recent_jobs::<Postgres>(filter, changed_after, page)
-                    .build()
-                    .fetch_all(self.pool().await?)
+            let query = sqlx::query(query::MANY_CHANGED).bind(changed_after);
+            let rows = self.all(query).await?;
+            if rows[0].try_get(0)? {
+                let rows = self
+                    .all(query::recent_jobs::<Postgres>(filter, changed_after, page).build())
                     .await?;
                 if rows.len() >= page.limit as usize {
                     return Ok(rows.iter().map(row::job).collect::<Result<_, _>>()?);
                 }
             }
         }
-        let rows = query::jobs::<Postgres>(filter, page)
-            .build()
-            .fetch_all(self.pool().await?)
+        let rows = self
+            .all(query::jobs::<Postgres>(filter, page).build())
             .await?;
         Ok(rows.iter().map(row::job).collect::<Result<_, _>>()?)
     }
 
     async fn job(&self, account: &AccountName, msg_id: MsgId) -> Result<Option<Job>, StoreError> {
-        let row = sqlx::query(query::JOB)
+        let query = sqlx::query(query::JOB)
             .bind(account.as_str())
-            .bind(msg_id.get())
-            .fetch_optional(self.pool().await?)
-            .await?;
-        Ok(row.as_ref().map(row::job).transpose()?)
+            .bind(msg_id.get());
+        let rows = self.all(query).await?;
+        Ok(rows.first().map(row::job).transpose()?)
     }
 
     async fn job_deliveries(
@@ -187,11 +183,10 @@ impl Store for PostgresStore {
         account: &AccountName,
         msg_id: MsgId,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let rows = sqlx::query(query::JOB_DELIVERIES)
+        let query = sqlx::query(query::JOB_DELIVERIES)
             .bind(account.as_str())
-            .bind(msg_id.get())
-            .fetch_all(self.pool().await?)
-            .await?;
+            .bind(msg_id.get());
+        let rows = self.all(query).await?;
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
 
@@ -200,17 +195,14 @@ impl Store for PostgresStore {
         filter: &DeliveryFilter,
         page: &Page<DeliveryKey>,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let rows = query::deliveries::<Postgres>(filter, page)
-            .build()
-            .fetch_all(self.pool().await?)
+        let rows = self
+            .all(query::deliveries::<Postgres>(filter, page).build())
             .await?;
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
 
     async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError> {
-        let rows = sqlx::query(query::LAST_JOBS)
-            .fetch_all(self.pool().await?)
-            .await?;
+        let rows = self.all(sqlx::query(query::LAST_JOBS)).await?;
         Ok(rows.iter().map(row::last_job).collect::<Result<_, _>>()?)
     }
 
@@ -227,11 +219,8 @@ impl Store for PostgresStore {
         {
             return Ok(timeline[0]);
         }
-        let row = totals::stats::<Postgres>(filter)
-            .build()
-            .fetch_one(self.pool().await?)
-            .await?;
-        Ok(totals::stats_of(&row)?)
+        let rows = self.all(totals::stats::<Postgres>(filter).build()).await?;
+        Ok(totals::stats_of(&rows[0])?)
     }
 
     async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError> {
@@ -240,9 +229,8 @@ impl Store for PostgresStore {
         {
             return Ok(timeline);
         }
-        let rows = totals::timeline_in_postgres(filter, edges)
-            .build()
-            .fetch_all(self.pool().await?)
+        let rows = self
+            .all(totals::timeline_in_postgres(filter, edges).build())
             .await?;
         Ok(rows
             .iter()
@@ -256,9 +244,8 @@ impl Store for PostgresStore {
     }
 
     async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {
-        let rows = totals::reasons::<Postgres>(filter)
-            .build()
-            .fetch_all(self.pool().await?)
+        let rows = self
+            .all(totals::reasons::<Postgres>(filter).build())
             .await?;
         Ok(rows
             .iter()
@@ -267,9 +254,8 @@ impl Store for PostgresStore {
     }
 
     async fn accounts(&self, filter: &JobFilter) -> Result<Vec<AccountStats>, StoreError> {
-        let rows = totals::accounts::<Postgres>(filter)
-            .build()
-            .fetch_all(self.pool().await?)
+        let rows = self
+            .all(totals::accounts::<Postgres>(filter).build())
             .await?;
         Ok(rows
             .iter()
@@ -489,6 +475,10 @@ impl Store for PostgresStore {
         Ok(())
     }
 
+    fn readers(&self) -> usize {
+        usize::try_from(open::MAX_CONNECTIONS).unwrap_or(usize::MAX)
+    }
+
     fn connections(&self) -> (usize, usize) {
         let open = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
         (open, self.pool.num_idle())
@@ -507,8 +497,10 @@ impl PostgresStore {
     }
 
     async fn by_hours(&self, parts: &[Part]) -> Result<Option<Vec<Stats>>, StoreError> {
-        let mut connection = self.pool().await?.acquire().await?;
-        rolling_up::timeline(&mut connection, parts).await
+        let mut reading = self.reading().await?;
+        let timeline = rolling_up::timeline(&mut reading, parts).await;
+        reading.finish();
+        timeline
     }
 
     async fn try_record(

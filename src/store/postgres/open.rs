@@ -10,12 +10,13 @@ use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
 
 use super::PostgresStore;
+use super::reading::note_backend;
 use super::writers::Writers;
 use crate::store::{Migrations, OpenStoreError, migrate};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
-const MAX_CONNECTIONS: u32 = 10;
+pub(super) const MAX_CONNECTIONS: u32 = 10;
 /// How long a call waits for a connection before it gives up.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -47,7 +48,7 @@ const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
 
 /// For what is read: each query is planned for its own values, as one for all would read the whole list where few rows match;
 /// and compiling takes longer than any of them.
-const READING: &str = "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config('jit', 'off', false)";
+const READING: &str = "select pg_backend_pid(), set_config('plan_cache_mode', 'force_custom_plan', false), set_config('jit', 'off', false)";
 
 impl PostgresStore {
     /// A store on a server that is there.
@@ -76,11 +77,13 @@ impl PostgresStore {
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     begin_session(connection).await?;
-                    sqlx::query(READING).execute(connection).await.map(drop)
+                    let backend = sqlx::query_scalar(READING).fetch_one(connection).await?;
+                    note_backend(backend);
+                    Ok(())
                 })
             })
             .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(answers_within(connection, PING_BEFORE)))
+            .before_acquire(|connection, _| Box::pin(is_alive(connection)))
             .after_release(|connection, _| Box::pin(answers_within(connection, PING_AFTER)))
             .connect_lazy_with(options.clone());
         Ok(Self {
@@ -200,6 +203,16 @@ async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error>
         sqlx::query(LIFT_CHANGE_NUMBERS).execute(connection).await?;
     }
     Ok(())
+}
+
+/// Whether a connection that lay idle answers, and which process of the server is behind it.
+async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let backend = sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection);
+    match tokio::time::timeout(PING_BEFORE, backend).await {
+        Ok(backend) => note_backend(backend?),
+        Err(_) => return Err(sqlx::Error::PoolTimedOut),
+    }
+    Ok(true)
 }
 
 /// Whether the connection answers; an error closes it at once.

@@ -3,6 +3,7 @@
 mod backup;
 mod filing;
 mod open;
+mod reading;
 mod reprocess;
 mod rolling_up;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Row, Sqlite, Transaction};
 
 use super::copy::{CopySide, Side};
 use super::hours::Part;
@@ -61,7 +62,7 @@ impl SqliteStore {
     }
 
     async fn by_hours(&self, parts: &[Part]) -> Result<Option<Vec<Stats>>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.reading().await?;
         rolling_up::timeline(&mut connection, parts).await
     }
 }
@@ -111,34 +112,29 @@ impl Store for SqliteStore {
 
     async fn jobs(&self, filter: &JobFilter, page: &Page<JobKey>) -> Result<Vec<Job>, StoreError> {
         if let Some(changed_after) = filter.changed_in_any_account() {
-            let are_many: bool = sqlx::query_scalar(query::MANY_CHANGED)
-                .bind(changed_after)
-                .fetch_one(&self.readers)
-                .await?;
-            if are_many {
-                let rows = query::recent_jobs::<Sqlite>(filter, changed_after, page)
-                    .build()
-                    .fetch_all(&self.readers)
+            let query = sqlx::query(query::MANY_CHANGED).bind(changed_after);
+            let rows = self.all(query).await?;
+            if rows[0].try_get(0)? {
+                let rows = self
+                    .all(query::recent_jobs::<Sqlite>(filter, changed_after, page).build())
                     .await?;
                 if rows.len() >= page.limit as usize {
                     return Ok(rows.iter().map(row::job).collect::<Result<_, _>>()?);
                 }
             }
         }
-        let rows = query::jobs::<Sqlite>(filter, page)
-            .build()
-            .fetch_all(&self.readers)
+        let rows = self
+            .all(query::jobs::<Sqlite>(filter, page).build())
             .await?;
         Ok(rows.iter().map(row::job).collect::<Result<_, _>>()?)
     }
 
     async fn job(&self, account: &AccountName, msg_id: MsgId) -> Result<Option<Job>, StoreError> {
-        let row = sqlx::query(query::JOB)
+        let query = sqlx::query(query::JOB)
             .bind(account.as_str())
-            .bind(msg_id.get())
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.as_ref().map(row::job).transpose()?)
+            .bind(msg_id.get());
+        let rows = self.all(query).await?;
+        Ok(rows.first().map(row::job).transpose()?)
     }
 
     async fn job_deliveries(
@@ -146,11 +142,10 @@ impl Store for SqliteStore {
         account: &AccountName,
         msg_id: MsgId,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let rows = sqlx::query(query::JOB_DELIVERIES)
+        let query = sqlx::query(query::JOB_DELIVERIES)
             .bind(account.as_str())
-            .bind(msg_id.get())
-            .fetch_all(&self.readers)
-            .await?;
+            .bind(msg_id.get());
+        let rows = self.all(query).await?;
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
 
@@ -159,17 +154,14 @@ impl Store for SqliteStore {
         filter: &DeliveryFilter,
         page: &Page<DeliveryKey>,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let rows = query::deliveries::<Sqlite>(filter, page)
-            .build()
-            .fetch_all(&self.readers)
+        let rows = self
+            .all(query::deliveries::<Sqlite>(filter, page).build())
             .await?;
         Ok(rows.iter().map(row::delivery).collect::<Result<_, _>>()?)
     }
 
     async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError> {
-        let rows = sqlx::query(query::LAST_JOBS)
-            .fetch_all(&self.readers)
-            .await?;
+        let rows = self.all(sqlx::query(query::LAST_JOBS)).await?;
         Ok(rows.iter().map(row::last_job).collect::<Result<_, _>>()?)
     }
 
@@ -184,11 +176,8 @@ impl Store for SqliteStore {
         {
             return Ok(timeline[0]);
         }
-        let row = totals::stats::<Sqlite>(filter)
-            .build()
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(totals::stats_of(&row)?)
+        let rows = self.all(totals::stats::<Sqlite>(filter).build()).await?;
+        Ok(totals::stats_of(&rows[0])?)
     }
 
     async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError> {
@@ -197,9 +186,8 @@ impl Store for SqliteStore {
         {
             return Ok(timeline);
         }
-        let rows = totals::timeline_in_sqlite(filter, edges)
-            .build()
-            .fetch_all(&self.readers)
+        let rows = self
+            .all(totals::timeline_in_sqlite(filter, edges).build())
             .await?;
         Ok(totals::timeline_of(&rows, edges.len().saturating_sub(1))?)
     }
@@ -219,10 +207,7 @@ impl Store for SqliteStore {
     }
 
     async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {
-        let rows = totals::reasons::<Sqlite>(filter)
-            .build()
-            .fetch_all(&self.readers)
-            .await?;
+        let rows = self.all(totals::reasons::<Sqlite>(filter).build()).await?;
         Ok(rows
             .iter()
             .map(totals::reason_of)
@@ -230,10 +215,7 @@ impl Store for SqliteStore {
     }
 
     async fn accounts(&self, filter: &JobFilter) -> Result<Vec<AccountStats>, StoreError> {
-        let rows = totals::accounts::<Sqlite>(filter)
-            .build()
-            .fetch_all(&self.readers)
-            .await?;
+        let rows = self.all(totals::accounts::<Sqlite>(filter).build()).await?;
         Ok(rows
             .iter()
             .map(totals::account_of)
@@ -259,7 +241,7 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Change>, StoreError> {
         let rows = changes::changes::<Sqlite>(accounts, after, i64::MAX, limit)
             .build()
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reading().await?)
             .await?;
         Ok(rows.iter().map(row::change).collect::<Result<_, _>>()?)
     }
@@ -430,6 +412,10 @@ impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.begin().await?.rollback().await?;
         Ok(())
+    }
+
+    fn readers(&self) -> usize {
+        usize::try_from(open::READERS).unwrap_or(usize::MAX)
     }
 
     fn connections(&self) -> (usize, usize) {

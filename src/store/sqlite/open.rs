@@ -17,7 +17,7 @@ use crate::store::{Migrations, OpenStoreError, migrate};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-const READERS: u32 = 4;
+pub(super) const READERS: u32 = 6;
 /// How long a call waits for a connection, or for another process that writes, before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
