@@ -1,5 +1,6 @@
 //! The only wiring: a checked configuration becomes a store, durable acceptance, and routes.
 
+mod api_runtime;
 mod clock;
 mod demo;
 mod open_files;
@@ -20,7 +21,7 @@ use prometheus::{IntGaugeVec, register_int_gauge_vec_with_registry};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{Config, StoreUrl};
 use crate::feed::Feed;
@@ -32,6 +33,7 @@ use crate::web::{self, ApiSettings, Foundation, Limits, Side, State, Surrounding
 use crate::wechat::{self, Account, Mode, Token};
 use crate::{server, telemetry};
 
+use api_runtime::ApiRuntime;
 pub use clock::{ClockCheck, ClockError};
 pub use demo::{DEMO, Demo};
 pub use private_files::exposed_files;
@@ -52,6 +54,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 /// A receiver that is ready to serve.
 pub struct App {
     state: State,
+    api_runtime: ApiRuntime,
     /// Ends every stream, which would otherwise hold up the stop.
     stop_feed: CancellationToken,
     store: Arc<dyn Store>,
@@ -114,10 +117,12 @@ impl App {
         )?;
         let stop_feed = CancellationToken::new();
         let feed = Feed::start(&store, ingest.recorded(), stop_feed.clone());
+        let api_runtime = ApiRuntime::start().context("cannot start threads for the API")?;
         let foundation = Foundation {
             ingest: Arc::clone(&ingest),
             store: Arc::clone(&store),
             feed,
+            api_runtime: api_runtime.handle().clone(),
             database: database_name(&config.store.url),
             registry,
         };
@@ -129,6 +134,7 @@ impl App {
         let state = State::new(accounts, decoy()?, foundation, surroundings, limits, api);
         Ok(Self {
             state,
+            api_runtime,
             stop_feed,
             store,
             ingest,
@@ -165,7 +171,17 @@ impl App {
         let api = async {
             if let Some(listener) = listeners.api {
                 let router = web::router(self.state.clone(), Side::Api);
-                serve(listener, router, self.max_connections, "api").await;
+                let open = self.open_connections.with_label_values(&["api"]);
+                let serving = server::serve(
+                    listener,
+                    router,
+                    self.max_connections,
+                    open,
+                    shutdown.clone(),
+                );
+                if let Err(error) = self.api_runtime.handle().spawn(serving).await {
+                    error!(%error, "the API is no longer served");
+                }
             }
         };
         let metrics = async {

@@ -8,15 +8,20 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use flate2::Compression;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
+use super::static_file::{BY_ENCODING, GZIP, accepts_gzip, gzip, is_worth_compressing};
 
-/// What a browser may keep, but for its user alone, and only to ask whether it is still so.
-const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// A browser may keep the answer for its user only, and asks each time whether it has changed.
+pub(super) const REVALIDATED: &str = "private, no-cache";
 
-/// The middleware of a route whose answers are whole bodies.
+/// The middleware of a route whose answers are whole bodies: tags and compresses them.
+///
+/// BREACH finds a secret in a compressed answer that also holds a text of the attacker, who makes a victim's browser ask again
+/// and again. No answer here holds a secret, and no browser sends the key by itself, as it would a cookie.
 pub(super) async fn tag(request: Request, next: Next) -> Response {
     let known: Vec<_> = request
         .headers()
@@ -24,6 +29,7 @@ pub(super) async fn tag(request: Request, next: Next) -> Response {
         .iter()
         .cloned()
         .collect();
+    let accepts_gzip = accepts_gzip(request.headers());
     let response = next.run(request).await;
     if response.status() != StatusCode::OK {
         return response;
@@ -36,16 +42,24 @@ pub(super) async fn tag(request: Request, next: Next) -> Response {
     let tag = tag_of(&body);
     let headers = HeaderMap::from_iter([
         (header::ETAG, tag.clone()),
-        (header::CACHE_CONTROL, REVALIDATED),
+        (header::CACHE_CONTROL, HeaderValue::from_static(REVALIDATED)),
     ]);
     if known.iter().any(|known| names(known, &tag)) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
     parts.headers.extend(headers);
-    Response::from_parts(parts, Body::from(body))
+    if !is_worth_compressing(&body) {
+        return Response::from_parts(parts, Body::from(body));
+    }
+    parts.headers.insert(header::VARY, BY_ENCODING);
+    if !accepts_gzip {
+        return Response::from_parts(parts, Body::from(body));
+    }
+    parts.headers.insert(header::CONTENT_ENCODING, GZIP);
+    Response::from_parts(parts, Body::from(gzip(&body, Compression::fast())))
 }
 
-fn tag_of(body: &[u8]) -> HeaderValue {
+pub(super) fn tag_of(body: &[u8]) -> HeaderValue {
     let hash = Sha256::digest(body);
     let tag = format!("W/\"{}\"", hex::encode(&hash[..16]));
     HeaderValue::try_from(tag).expect("it is letters and digits in quotes")

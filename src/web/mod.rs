@@ -1,6 +1,7 @@
 //! HTTP in: WeChat's callback, the JSON API, the page, and health. All routes stand here.
 
 mod access;
+mod answering;
 mod api;
 mod auth;
 mod bodies;
@@ -20,6 +21,7 @@ mod problem;
 mod refusals;
 mod replay;
 mod request;
+mod static_file;
 mod streams;
 mod warnings;
 
@@ -33,6 +35,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, get};
 use prometheus::Registry;
+use tokio::runtime::Handle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::predicate::{And, NotForContentType, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel, Predicate};
@@ -45,6 +48,7 @@ use crate::ingest::Ingest;
 use crate::store::Store;
 use crate::wechat::Account;
 
+use answering::Answering;
 use bodies::Bodies;
 use clients::Clients;
 use health::LastAnswer;
@@ -83,6 +87,7 @@ struct Shared {
     limits: Limits,
     clients: Clients,
     timezone: Zone,
+    answering: Answering,
     bodies: Bodies,
     refusals: Refusals,
     failed_keys: Refusals,
@@ -102,6 +107,8 @@ pub struct Foundation {
     pub store: Arc<dyn Store>,
     /// What changes there.
     pub feed: Feed,
+    /// Where requests to the API are answered.
+    pub api_runtime: Handle,
     /// "sqlite" or "postgresql", for the health route.
     pub database: &'static str,
     /// Where requests are counted.
@@ -153,9 +160,11 @@ impl State {
             ingest,
             store,
             feed,
+            api_runtime,
             database,
             registry,
         } = foundation;
+        let answering = Answering::new(api_runtime, store.readers());
         let names = accounts.iter().map(|account| &account.name);
         let metrics = Metrics::new(names, &registry);
         let accounts = accounts
@@ -174,6 +183,7 @@ impl State {
             limits,
             clients: Clients::new(api.keys, api.clients),
             timezone: api.timezone,
+            answering,
             bodies: Bodies::default(),
             refusals: Refusals::new(OF_PUSHES),
             failed_keys: Refusals::new(OF_KEYS),
@@ -277,7 +287,7 @@ pub fn routes() -> Vec<Route> {
         ),
         route("/api/v1/stream", Api(Read), get(api::stream::stream)),
         route("/api/v1/reasons", Api(Read), get(api::reasons)),
-        route("/openapi.json", Open, tagged(get(api::openapi_json))),
+        route("/openapi.json", Open, get(api::openapi_json)),
         route("/", Page, get(page::index)),
         route("/docs", Page, get(page::docs)),
         route("/assets/{version}/{*path}", Page, get(page::asset)),
@@ -339,20 +349,20 @@ pub fn router(state: State, side: Side) -> Router {
         .route("/api/{*rest}", any(api::not_found))
         .method_not_allowed_fallback(api::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::after_panic))
+        .layer(compression())
+        .layer(from_fn_with_state(state.clone(), answering::answer))
         .layer(from_fn(departure::give_up))
         .layer(from_fn_with_state(state.clone(), auth::require_key))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-store"),
-        ))
-        .layer(compression());
+        ));
     let api = match &state.0.origins[..] {
         [] => api,
         origins => api.layer(cors(origins)),
     };
 
-    let page = page.layer(compression()).layer(from_fn(page::guard));
-    let open = open.layer(compression());
+    let page = page.layer(from_fn(page::guard));
     let mut readable = api.merge(open).merge(page);
     if state.0.clients.is_open() {
         let guard = from_fn_with_state(state.clone(), host::require_ours);
@@ -387,14 +397,12 @@ pub fn metrics_router(state: State, listener: SocketAddr) -> Router {
     router.layer(from_fn(host::require_one)).with_state(state)
 }
 
-/// An answer of its own body alone: who has it already is told so.
+/// Adds an `ETag` to whole answers and compresses them; a client that has the same body already gets 304.
 fn tagged(methods: MethodRouter<State>) -> MethodRouter<State> {
     methods.route_layer(from_fn(conditional::tag))
 }
 
-/// gzip, where it pays; a stream of events would wait in it. BREACH finds out a secret that stands in an answer beside a
-/// text of the attacker's, who makes a victim's browser ask again and again. Here no answer holds a secret, and no browser
-/// sends the key of its own accord, as it would a cookie.
+/// gzip for answers that are not compressed yet, such as exports. Not for server-sent events, which would wait in its buffer.
 fn compression() -> CompressionLayer<And<SizeAbove, NotForContentType>> {
     CompressionLayer::new()
         .quality(CompressionLevel::Fastest)

@@ -1,20 +1,19 @@
 //! The page: static files, which read the API as any other client does. They hold no data, so they need no key.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use axum::extract::{Path, Request};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-};
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
-use super::conditional;
+use super::static_file::StaticFile;
 
-/// The files in `page/`; a debug build reads them at run time, so that an edit needs no new build.
+/// The files in `page/`; a debug build reads them when they are first requested, so an edit needs a restart only.
 #[derive(RustEmbed)]
 #[folder = "page/"]
 struct Files;
@@ -22,45 +21,74 @@ struct Files;
 const INDEX: &str = "index.html";
 const DOCS: &str = "docs.html";
 
+const FOREVER: &str = "public, max-age=31536000, immutable";
+
 /// Nothing but what comes from here; no markup made of texts, in browsers that can refuse it.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
 );
 
-/// One version for all files: it stands in their path, so that each may be kept for ever and none meets those of
-/// another version.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let mut names: Vec<_> = Files::iter().collect();
-    names.sort_unstable();
-    let mut hash = Sha256::new();
-    for name in names {
-        hash.update(name.as_bytes());
-        hash.update(
-            Files::get(&name)
-                .expect("it is listed")
-                .metadata
-                .sha256_hash(),
-        );
+static PAGE: LazyLock<Page> = LazyLock::new(Page::load);
+
+/// Every file of one version.
+struct Page {
+    /// Part of the path of each asset, so that browsers may keep it for ever and never mix two versions.
+    version: String,
+    index: StaticFile,
+    docs: StaticFile,
+    assets: HashMap<String, StaticFile>,
+}
+
+impl Page {
+    fn load() -> Self {
+        let mut names: Vec<_> = Files::iter().collect();
+        names.sort_unstable();
+        let files: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                let file = Files::get(&name).expect("it is listed");
+                (name.into_owned(), file)
+            })
+            .collect();
+        let mut hash = Sha256::new();
+        for (name, file) in &files {
+            hash.update(name.as_bytes());
+            hash.update(file.metadata.sha256_hash());
+        }
+        let version = hex::encode(&hash.finalize()[..8]);
+        let tag = HeaderValue::try_from(format!("W/\"{version}\""));
+        let tag = tag.expect("it is letters and digits in quotes");
+
+        let entry = |wanted: &str| {
+            let file = files.iter().find(|(name, _)| name == wanted);
+            let (_, file) = file.expect("it is embedded");
+            let text = String::from_utf8_lossy(&file.data).replace("{version}", &version);
+            StaticFile::new(content_type(wanted), "no-cache", tag.clone(), text)
+        };
+        let (index, docs) = (entry(INDEX), entry(DOCS));
+        let assets = files.into_iter().map(|(name, file)| {
+            let kind = content_type(&name);
+            let asset = StaticFile::new(kind, FOREVER, tag.clone(), file.data.into_owned());
+            (name, asset)
+        });
+        Self {
+            index,
+            docs,
+            assets: assets.collect(),
+            version,
+        }
     }
-    hex::encode(&hash.finalize()[..8])
-});
+}
 
 /// `GET /`.
 pub(super) async fn index(headers: HeaderMap) -> Response {
-    entry(&headers, INDEX)
+    PAGE.index.respond(&headers)
 }
 
 /// `GET /docs`: the document of the API, for people.
 pub(super) async fn docs(headers: HeaderMap) -> Response {
-    entry(&headers, DOCS)
-}
-
-/// What names the files of this version.
-fn entry(headers: &HeaderMap, name: &str) -> Response {
-    let file = Files::get(name).expect("it is embedded");
-    let text = String::from_utf8_lossy(&file.data).replace("{version}", &VERSION);
-    answer(headers, name, "no-cache", text.into_bytes())
+    PAGE.docs.respond(&headers)
 }
 
 /// `GET /assets/{version}/{*path}`.
@@ -68,11 +96,8 @@ pub(super) async fn asset(
     Path((version, path)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    match Files::get(&path) {
-        Some(file) if version == *VERSION => {
-            let forever = "public, max-age=31536000, immutable";
-            answer(&headers, &path, forever, file.data.into_owned())
-        }
+    match PAGE.assets.get(&path) {
+        Some(asset) if version == PAGE.version => asset.respond(&headers),
         _ => (StatusCode::NOT_FOUND, "not found").into_response(),
     }
 }
@@ -84,18 +109,6 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
-}
-
-fn answer(headers: &HeaderMap, path: &str, kept: &'static str, body: Vec<u8>) -> Response {
-    // Weak, as a compressed answer carries it, too.
-    let tag = format!("W/\"{}\"", *VERSION);
-    let tag = HeaderValue::try_from(tag).expect("it is letters and digits in quotes");
-    let fixed = [(CACHE_CONTROL, kept), (CONTENT_TYPE, content_type(path))];
-    let mut known = headers.get_all(IF_NONE_MATCH).iter();
-    if known.any(|known| conditional::names(known, &tag)) {
-        return (StatusCode::NOT_MODIFIED, fixed, [(ETAG, tag)]).into_response();
-    }
-    (fixed, [(ETAG, tag)], body).into_response()
 }
 
 fn content_type(path: &str) -> &'static str {

@@ -4,6 +4,7 @@
 //! - `api_answers`: how answers of the API go out: conditional, compressed, to pages of other origins.
 //! - `api_docs`: what the documents tell people to do with the API and the database works.
 //! - `api_errors`: what the API refuses, and how it says so.
+//! - `api_limits`: what one client of the API can take from others, and from pushes.
 //! - `api_stats`: what jobs add up to, by the clocks of a zone.
 //! - `api`: every route of the API, its shapes, filters and pages.
 //! - `backup`: a whole copy of the SQLite file, made while the server writes.
@@ -82,6 +83,7 @@ mod api;
 mod api_answers;
 mod api_docs;
 mod api_errors;
+mod api_limits;
 mod api_stats;
 mod backup;
 mod batch_ids;

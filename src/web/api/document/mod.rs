@@ -7,7 +7,7 @@ pub(super) mod examples;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{Object, Schema, SchemaType, Type};
@@ -16,7 +16,9 @@ use utoipa::openapi::{self, Content, Header, Ref, RefOr, Required, Response};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use crate::domain::Scope;
+use crate::web::conditional;
 use crate::web::problem::{Problem, ProblemOut};
+use crate::web::static_file::StaticFile;
 use crate::web::{Part, routes};
 
 /// What stands in the document; a new route of the API is a line here.
@@ -74,11 +76,17 @@ pub(in crate::web) static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     tag = "Server",
     responses((status = 200, description = "The document.", body = Object), Tagged),
 )]
-pub(in crate::web) async fn openapi_json() -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        DOCUMENT.as_str(),
-    )
+pub(in crate::web) async fn openapi_json(headers: HeaderMap) -> axum::response::Response {
+    static FILE: LazyLock<StaticFile> = LazyLock::new(|| {
+        let tag = conditional::tag_of(DOCUMENT.as_bytes());
+        StaticFile::new(
+            "application/json",
+            conditional::REVALIDATED,
+            tag,
+            DOCUMENT.as_str(),
+        )
+    });
+    FILE.respond(&headers)
 }
 
 const KEY: &str = "key";

@@ -1,0 +1,45 @@
+//! A runtime for the API and the page, whose threads give way to those that take pushes.
+
+use std::io;
+
+use rustix::process::nice;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tracing::debug;
+
+/// By how much its threads are nicer than others: they get a quarter of a processor that pushes would use whole. Much more,
+/// and the API would starve beside other programs.
+const NICENESS: i32 = 5;
+
+/// Ends without waiting for what still runs on it when it is dropped.
+pub(super) struct ApiRuntime(Option<Runtime>);
+
+impl ApiRuntime {
+    pub(super) fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("api")
+            .on_thread_start(|| {
+                // On Linux this is for the calling thread only.
+                if let Err(error) = nice(NICENESS) {
+                    debug!(%error, "the threads of the API have the same priority as others");
+                }
+            })
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        self.0
+            .as_ref()
+            .expect("it runs until it is dropped")
+            .handle()
+    }
+}
+
+impl Drop for ApiRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
