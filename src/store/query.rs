@@ -58,12 +58,18 @@ pub(super) const JOB_DELIVERIES: &str = "select id, account, body_sha256, body, 
 pub(super) const OTHER_CONTENTS: &str = "select id, finished_at, received_at, last_received_at, times \
      from other_deliveries where account = $1 and job = $2 and job > 0";
 
-/// Moves the delivery that a job shows to the others, where that was not pruned.
+/// Moves the delivery that a job shows to the others, where that was not pruned. Where rows of `jobs` were deleted by hand,
+/// its content may be there already.
 pub(super) const DEMOTE: &str = "insert into other_deliveries \
          (id, account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
      select shown_id, account, shown_sha256, shown_body, 'stored', shown_event, msg_id, shown_error, finished_at, \
          shown_received_at, shown_last_received_at, shown_times \
-     from jobs where account = $1 and msg_id = $2 and shown_body is not null";
+     from jobs where account = $1 and msg_id = $2 and shown_body is not null \
+     on conflict (account, body_sha256, job) do update set times = other_deliveries.times + excluded.times, \
+         received_at = case when excluded.received_at < other_deliveries.received_at \
+             then excluded.received_at else other_deliveries.received_at end, \
+         last_received_at = case when excluded.last_received_at > other_deliveries.last_received_at \
+             then excluded.last_received_at else other_deliveries.last_received_at end";
 
 /// Makes a job, or lets it show another content. `$31`: whether it may be there already.
 pub(super) const SHOW: &str = concat!(
