@@ -12,7 +12,7 @@ use super::counters::Counters;
 use super::fallback::Fallback;
 use super::queue::{Entry, Outcome, Queue};
 use super::{IngestError, Kept, TAKEN_ID, within};
-use crate::domain::NewDelivery;
+use crate::domain::{NewDelivery, Reading};
 use crate::store::{BatchId, BatchOutcome, Recorded, Store, StoreError};
 
 /// How long the spool may take.
@@ -74,8 +74,43 @@ impl Committer {
                 }
                 outcomes
             }
+            Err(StoreError::Locked(places)) if (1..batch.len()).contains(&places.len()) => {
+                self.record_unlocked(batch, &places, deadline).await
+            }
             Err(error) => self.fall_back(batch, id, error).await,
         }
+    }
+
+    /// Puts the deliveries whose jobs are locked into the spool, and records the rest.
+    async fn record_unlocked(
+        &self,
+        batch: &[NewDelivery],
+        locked: &[usize],
+        deadline: Instant,
+    ) -> Vec<Outcome> {
+        let (mut waiting, mut free) = (Vec::new(), Vec::new());
+        for (place, delivery) in batch.iter().enumerate() {
+            if locked.contains(&place) {
+                waiting.push(delivery.clone());
+            } else {
+                free.push(delivery.clone());
+            }
+        }
+        let locked_out = StoreError::Locked(Vec::new());
+        let waiting = self
+            .fall_back(&waiting, BatchId::random(), locked_out)
+            .await;
+        let free = Box::pin(self.record(&free, deadline)).await;
+        let (mut waiting, mut free) = (waiting.into_iter(), free.into_iter());
+        let outcome = |place| {
+            let outcomes = if locked.contains(&place) {
+                &mut waiting
+            } else {
+                &mut free
+            };
+            outcomes.next().unwrap_or(Err(IngestError::NotKept))
+        };
+        (0..batch.len()).map(outcome).collect()
     }
 
     /// Records a batch under an id that was just drawn. It may be another one in the end.
@@ -117,6 +152,10 @@ impl Committer {
                     *id = BatchId::random();
                 }
                 Ok(BatchOutcome::Recorded(recorded)) => return Ok(recorded),
+                // It stays whole, as the first attempt may still record it.
+                Err(StoreError::Locked(_)) if is_in_doubt => {
+                    return Err(StoreError::Locked(Vec::new()));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -129,22 +168,50 @@ impl Committer {
         id: BatchId,
         error: StoreError,
     ) -> Vec<Outcome> {
-        let Some(fallback) = &self.fallback else {
-            return not_kept(batch, &error);
-        };
         if let [delivery] = batch
             && error.lies_in_content()
         {
-            let refusal = error.source().map(ToString::to_string).unwrap_or_default();
+            return self.set_aside(delivery, &error).await;
+        }
+        let Some(fallback) = &self.fallback else {
+            return not_kept(batch, &error);
+        };
+        if error.is_outage() {
+            fallback.shut(&error);
+        }
+        // Its id will tell whether it was recorded.
+        spooled(batch, fallback.put(batch, Some(id))).await
+    }
+
+    /// Keeps what the database refuses for its content: in the spool or, where there is none, as an unparsed delivery, which
+    /// is listed and can be reprocessed.
+    async fn set_aside(&self, delivery: &NewDelivery, error: &StoreError) -> Vec<Outcome> {
+        let refusal = error.source().map(ToString::to_string).unwrap_or_default();
+        let batch = std::slice::from_ref(delivery);
+        if let Some(fallback) = &self.fallback {
             error!(
                 refusal,
                 "the database refuses a delivery; it is set aside in the spool"
             );
             return spooled(batch, fallback.spool.put_refused(delivery, &refusal)).await;
         }
-        fallback.note_failure(&error);
-        // Its id will tell whether it was recorded.
-        spooled(batch, fallback.put(batch, Some(id))).await
+        error!(
+            refusal,
+            "the database refuses a delivery; it is kept as `unparsed`"
+        );
+        let mut aside = delivery.clone();
+        aside.reading = Reading::Unparsed {
+            error: format!("the database refuses it: {refusal}"),
+            event: delivery.reading.event().map(str::to_owned),
+            msg_id: delivery.reading.msg_id(),
+        };
+        match within(self.budget, self.store.record(&[aside], None)).await {
+            Ok(BatchOutcome::Recorded(recorded)) => {
+                recorded.into_iter().map(Kept::Filed).map(Ok).collect()
+            }
+            Ok(_) => not_kept(batch, error),
+            Err(error) => not_kept(batch, &error),
+        }
     }
 }
 

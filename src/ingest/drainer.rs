@@ -1,6 +1,6 @@
 //! The drainer: moves what is in the spool to the database, oldest first, and opens the gate when the database works again.
 //!
-//! A batch that fails though the database works holds up no other: it is put off, and halved until what is in the way is
+//! A batch that fails though the database works holds up no other: it is put off, and split until what is in the way is
 //! alone.
 
 use std::error::Error;
@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use super::counters::Counters;
 use super::fallback::Fallback;
-use super::{TAKEN_ID, within};
+use super::{KeepEvents, TAKEN_ID, is_kept, within};
 use crate::domain::{NewDelivery, Reading, Time};
 use crate::store::{BatchOutcome, Reader, Store, StoreError, Unit};
 
@@ -35,6 +35,7 @@ pub(super) struct Drainer {
     pub(super) fallback: Arc<Fallback>,
     pub(super) counters: Arc<Counters>,
     pub(super) read: Reader,
+    pub(super) keep_events: Arc<KeepEvents>,
     pub(super) stop: CancellationToken,
 }
 
@@ -72,7 +73,7 @@ impl Drainer {
                 }
                 Ok(Step::Stuck) => next_delay(&mut backoff),
                 Err(error) => {
-                    self.fallback.note_failure(&error);
+                    self.fallback.shut(&error);
                     next_delay(&mut backoff)
                 }
             };
@@ -121,7 +122,7 @@ impl Drainer {
         let error = match outcome {
             Ok(BatchOutcome::RecordedBefore | BatchOutcome::Cancelled) if unit.is_unsent => {
                 error!("{TAKEN_ID}");
-                return Ok(spool.split(unit, 0).await.map(|()| Step::PutOff));
+                return Ok(spool.split(unit, &[]).await.map(|()| Step::PutOff));
             }
             Ok(BatchOutcome::Recorded(_) | BatchOutcome::RecordedBefore) => {
                 self.recorded.notify_one();
@@ -129,7 +130,7 @@ impl Drainer {
             }
             // The spool was put back, or the process was killed, before the batch was split.
             Ok(BatchOutcome::Cancelled) => {
-                return Ok(spool.split(unit, count / 2).await.map(|()| Step::PutOff));
+                return Ok(spool.split(unit, &half(count)).await.map(|()| Step::PutOff));
             }
             Err(error) => error,
         };
@@ -157,12 +158,16 @@ impl Drainer {
         } else {
             Step::Stuck
         };
-        if count == 1 {
+        let apart = match error {
+            StoreError::Locked(places) if !places.is_empty() && deliveries.len() == count => places,
+            _ => half(count),
+        };
+        if count == 1 || apart.len() == count {
             return Ok(spool.put_off(unit).await.map(|()| step));
         }
         // An attempt that was given up may still be under way: its parts would count twice.
         match within(PING_TIMEOUT, self.store.cancel(unit.id)).await {
-            Ok(true) => Ok(spool.split(unit, count / 2).await.map(|()| step)),
+            Ok(true) => Ok(spool.split(unit, &apart).await.map(|()| step)),
             Ok(false) => Ok(spool.remove(unit).await.map(|()| Step::Moved(count))),
             Err(_) => Ok(spool.put_off(unit).await.map(|()| step)),
         }
@@ -183,8 +188,15 @@ impl Drainer {
                 None => (self.read)(&spooled.body),
             },
         });
-        deliveries.collect()
+        // Another version may have put in what this one reads as something that is not kept.
+        deliveries
+            .filter(|delivery| is_kept(&self.keep_events, delivery))
+            .collect()
     }
+}
+
+fn half(count: usize) -> Vec<usize> {
+    (0..count / 2).collect()
 }
 
 fn next_delay(backoff: &mut Duration) -> Duration {

@@ -27,9 +27,9 @@ impl Fallback {
         }
     }
 
-    /// Shuts the gate, unless the database works and only others were in the way.
-    pub(super) fn note_failure(&self, error: &StoreError) {
-        if error.is_outage() && self.gate.shut() {
+    /// Shuts the gate, as the database does not work.
+    pub(super) fn shut(&self, error: &StoreError) {
+        if self.gate.shut() {
             let cause = error.source().map(ToString::to_string);
             warn!(%error, cause, "the database does not work; deliveries go to the spool");
         }

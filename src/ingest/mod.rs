@@ -37,7 +37,7 @@ pub struct Ingest {
     /// How long a push may take in all, the wait in the queue included.
     timeout: Duration,
     /// Per account, the events that are kept raw beside job results; compared without case.
-    keep_events: HashMap<AccountName, Vec<String>>,
+    keep_events: Arc<KeepEvents>,
     counters: Arc<Counters>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -93,6 +93,7 @@ impl Ingest {
         registry: &Registry,
     ) -> Self {
         let counters = Arc::new(Counters::new(&keep_events, registry));
+        let keep_events = Arc::new(keep_events);
         let queue = Arc::new(Queue::default());
         let recorded = Arc::new(Notify::new());
         let tasks = TaskTracker::new();
@@ -105,6 +106,7 @@ impl Ingest {
                 recorded: Arc::clone(&recorded),
                 counters: Arc::clone(&counters),
                 read: settings.read,
+                keep_events: Arc::clone(&keep_events),
                 stop: stop.clone(),
             };
             tasks.spawn(drainer.run());
@@ -158,17 +160,22 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`] when it could not be kept: then WeChat must try again.
     pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, IngestError> {
-        if !self.is_kept(&delivery) {
+        if !is_kept(&self.keep_events, &delivery) {
             self.counters.not_kept(&delivery);
             return Ok(Accepted::NotKept);
         }
         let push = self.counters.push(&delivery);
         let outcome = match self.queue.push(delivery) {
-            // What takes longer may still be kept, and is then a copy when WeChat tries again.
-            Ok(answer) => match tokio::time::timeout(self.timeout, answer).await {
+            Ok(mut answer) => match tokio::time::timeout(self.timeout, &mut answer).await {
                 Ok(Ok(outcome)) => outcome,
-                // The sender is dropped without a word only while the program stops.
-                Ok(Err(_)) | Err(_) => Err(IngestError::NotKept),
+                // The sender is dropped without an answer only while the program stops.
+                Ok(Err(_)) => Err(IngestError::NotKept),
+                Err(_) => {
+                    // It may still be kept, and is then a copy when WeChat tries again. It is counted here: the committer
+                    // counts those whose answer nobody takes.
+                    tokio::spawn(answer);
+                    Err(IngestError::NotKept)
+                }
             },
             Err(error) => Err(error),
         };
@@ -203,13 +210,16 @@ impl Ingest {
             fallback.spool.close().await;
         }
     }
+}
 
-    fn is_kept(&self, delivery: &NewDelivery) -> bool {
-        let keep_events = self.keep_events.get(&delivery.account);
-        delivery
-            .reading
-            .is_kept(keep_events.map_or(&[], Vec::as_slice))
-    }
+/// For each account, the events that are kept raw beside job results; compared without case.
+type KeepEvents = HashMap<AccountName, Vec<String>>;
+
+fn is_kept(keep_events: &KeepEvents, delivery: &NewDelivery) -> bool {
+    let keep_events = keep_events.get(&delivery.account);
+    delivery
+        .reading
+        .is_kept(keep_events.map_or(&[], Vec::as_slice))
 }
 
 /// What the log says when random numbers come twice, as after a virtual machine was put back to an earlier state.

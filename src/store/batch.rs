@@ -3,6 +3,8 @@
 use crate::domain::{Delivery, MassSendFinished, NewDelivery, Time};
 
 use super::Recorded;
+use super::row::Standing;
+use super::tally::Tally;
 
 /// The copies of the same bytes in a batch.
 #[derive(Clone, Copy, Debug)]
@@ -151,5 +153,50 @@ impl<'b> Sorted<'b> {
     /// What became of each delivery, in the order of the batch.
     pub(super) fn into_recorded(self) -> Vec<Recorded> {
         self.recorded
+    }
+}
+
+/// What a job comes to with one more content, or with copies of one that it does not show.
+#[derive(Debug)]
+pub(super) struct Revision<'r, 'b> {
+    pub(super) bundle: &'r Bundle<'b>,
+    /// The bytes are new.
+    pub(super) is_new: bool,
+    /// The job shows them from now on.
+    pub(super) is_shown: bool,
+    /// `shown` is the delivery that the job shows so far.
+    pub(super) tally: Tally,
+    pub(super) updated_at: Time,
+}
+
+impl<'r, 'b> Revision<'r, 'b> {
+    /// `is_copy`: the content is there already, though the job does not show it.
+    pub(super) fn new(stored: &Standing, bundle: &'r Bundle<'b>, is_copy: bool) -> Self {
+        let Standing { job, shown, .. } = stored;
+        let received_at = bundle.delivery.received_at;
+        let mut tally = Tally {
+            shown: shown.id,
+            first_received_at: job.first_received_at,
+            last_received_at: job.last_received_at.max(bundle.last_received_at),
+            deliveries: job.deliveries + bundle.times,
+            revision: job.revision,
+        };
+        let mut updated_at = stored.updated.at;
+        if !is_copy {
+            tally.first_received_at = job.first_received_at.min(received_at);
+            tally.revision += 1;
+            updated_at = updated_at.max(bundle.filed_at);
+        }
+        let is_shown = !is_copy
+            && bundle.result().is_some_and(|result| {
+                (result.finished_at, received_at) >= (shown.finished_at, shown.received_at)
+            });
+        Self {
+            bundle,
+            is_new: !is_copy,
+            is_shown,
+            tally,
+            updated_at,
+        }
     }
 }

@@ -15,6 +15,10 @@ pub enum StoreError {
     /// Others change the same rows time and again: the same call may work later.
     #[error("others write to the same job at the same moment")]
     Contended,
+    /// Another session holds a lock for too long, and nothing of the batch was recorded. Has the indexes of the deliveries
+    /// whose jobs are locked, where that is known.
+    #[error("another session holds a lock in the database")]
+    Locked(Vec<usize>),
     /// The database refuses what was to be written, and will not take it later either.
     #[error("the database refuses the content")]
     Refused(#[source] sqlx::Error),
@@ -25,6 +29,10 @@ pub enum StoreError {
 
 /// PostgreSQL's codes for a transaction that it has rolled back so that others can go on.
 const CONTENTION: [&str; 2] = ["40001", "40P01"];
+/// PostgreSQL's code for a lock that was not to be had in time.
+const LOCKED: &str = "55P03";
+/// PostgreSQL's code for a statement that it ended for its `statement_timeout`.
+const STATEMENT_TIMEOUT: &str = "57014";
 /// What PostgreSQL calls errors that lie in the content: data exception, integrity constraint violation, program limit
 /// exceeded.
 const CONTENT: [&str; 3] = ["22", "23", "54"];
@@ -56,7 +64,7 @@ impl StoreError {
             Self::Unavailable(_) => unavailable,
             Self::NotOpen(_) => not_open,
             Self::TimedOut => timed_out,
-            Self::Contended => contended,
+            Self::Contended | Self::Locked(_) => contended,
             Self::Refused(_) => refused,
             Self::Unexpected(_) => unexpected,
         }
@@ -96,6 +104,14 @@ impl From<sqlx::Error> for StoreError {
                     .is_some_and(|code| CONTENTION.contains(&&*code)) =>
             {
                 Self::Contended
+            }
+            sqlx::Error::Database(database) if database.code().as_deref() == Some(LOCKED) => {
+                Self::Locked(Vec::new())
+            }
+            sqlx::Error::Database(database)
+                if database.code().as_deref() == Some(STATEMENT_TIMEOUT) =>
+            {
+                Self::TimedOut
             }
             sqlx::Error::Database(database)
                 if database.code().is_some_and(|code| is_content(&code)) =>

@@ -197,21 +197,23 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes two batches of the first `count` deliveries and the rest, or one under another id. Only for a batch that is not
-    /// recorded and never will be under its own: else it would count twice.
-    pub async fn split(&self, unit: &Unit, count: usize) -> Result<(), StoreError> {
-        let (first, rest) = unit.deliveries.split_at(count);
+    /// Makes two batches of the deliveries at these places and the rest, or one under another id. Only for a batch that is
+    /// not recorded and never will be under its own: else it would count twice.
+    pub async fn split(&self, unit: &Unit, places: &[usize]) -> Result<(), StoreError> {
+        let (there, elsewhere) = (BatchId::random(), BatchId::random());
         let mut transaction = self.begin().await?;
-        for part in [first, rest] {
-            let id = BatchId::random();
-            for delivery in part {
-                sqlx::query(SPLIT)
-                    .bind(&id.0[..])
-                    .bind(delivery.id)
-                    .bind(&unit.id.0[..])
-                    .execute(&mut *transaction)
-                    .await?;
-            }
+        for (place, delivery) in unit.deliveries.iter().enumerate() {
+            let id = if places.contains(&place) {
+                there
+            } else {
+                elsewhere
+            };
+            sqlx::query(SPLIT)
+                .bind(&id.0[..])
+                .bind(delivery.id)
+                .bind(&unit.id.0[..])
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -419,7 +421,7 @@ mod tests {
         let (_directory, spool) = spool().await;
         spool.put(&batch([1, 2, 3]), None).await.unwrap();
         let whole = spool.next().await.unwrap().unwrap();
-        spool.split(&whole, 2).await.unwrap();
+        spool.split(&whole, &[0, 1]).await.unwrap();
         spool.put(&batch([4]), None).await.unwrap();
         assert_eq!(take(&spool).await.unwrap().1, [4]);
         let first = spool.next().await.unwrap().unwrap();

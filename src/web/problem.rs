@@ -138,7 +138,8 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable(_)
             | StoreError::NotOpen(_)
             | StoreError::TimedOut
-            | StoreError::Contended => {
+            | StoreError::Contended
+            | StoreError::Locked(_) => {
                 warn!(error = %store_error, cause, "the database is not available");
                 Self::Unavailable
             }

@@ -9,6 +9,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::task::JoinSet;
 
 use crate::support::events::{arrival, record};
+use crate::support::workplace::ended;
 use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores};
 
 /// Where to push, without a hold on the server.
@@ -69,6 +70,41 @@ on_both_stores! {
         assert_eq!((deliveries.len(), &deliveries[0]["times"]), (1, &50.into()));
     }
 
+    async fn a_job_that_was_deleted_by_hand_comes_again_with_all_its_contents(backend: Backend) {
+        let server = Server::start(backend).await;
+        for delete in ["delete from jobs", if backend == Backend::Sqlite { "delete from jobs" } else { "truncate jobs" }] {
+            for content in [10, 20, 30, 20, 10] {
+                server.accepts(&SAFE, Event::new(7, content).xml()).await;
+            }
+            let job = server.job(&SAFE, "7").await;
+            assert_eq!((&job["deliveries"], &job["revision"]), (&5.into(), &3.into()), "{job}");
+            assert_eq!(server.items("/api/v1/deliveries").await.len(), 3);
+            server.database.execute(delete).await;
+            assert_eq!(server.items("/api/v1/deliveries").await.len(), 0, "after {delete}");
+        }
+    }
+
+    async fn contents_that_a_job_left_behind_in_the_version_before_are_counted_with_it(backend: Backend) {
+        let server = Server::start(backend).await;
+        for content in [10, 20] {
+            server.accepts(&SAFE, Event::new(7, content).xml()).await;
+        }
+        let delete = if backend == Backend::Sqlite {
+            "drop trigger delete_contents_of_deleted_job; delete from jobs"
+        } else {
+            "drop trigger delete_contents_of_deleted_job on jobs; delete from jobs"
+        };
+        server.database.execute(delete).await;
+        // The content of 10 is there already when it is no longer shown.
+        for content in [10, 20, 30] {
+            server.accepts(&SAFE, Event::new(7, content).xml()).await;
+        }
+        let times: Vec<_> = server.items("/api/v1/jobs/safe/7/deliveries").await;
+        let times: Vec<_> = times.iter().map(|delivery| delivery["times"].as_i64().unwrap()).collect();
+        assert_eq!(times, [2, 1, 1]);
+        assert_eq!(server.job(&SAFE, "7").await["revision"], 3);
+    }
+
     async fn retries_count_and_other_contents_are_revisions(backend: Backend) {
         let server = Server::start(backend).await;
         let first = Event::new(7, 10).counts([9, 9, 1, 0]);
@@ -106,6 +142,43 @@ async fn a_locked_sqlite_database_is_never_a_success() {
     })
     .await;
     assert_eq!(server.job(&SAFE, "1").await["revision"], 1);
+}
+
+#[tokio::test]
+async fn what_sqlite_refuses_for_its_content_is_kept_raw_and_can_be_reprocessed() {
+    let server = Server::start(Backend::Sqlite).await;
+    let poison = "create trigger poison before insert on jobs when new.msg_id = 13 begin select raise(abort, 'poison'); end";
+    server.database.execute(poison).await;
+    let target = Target::of(&server);
+    let pushes: JoinSet<_> = (10..=20)
+        .map(|msg_id| {
+            let target = target.clone();
+            async move { target.push(&Event::new(msg_id, 10)).await }
+        })
+        .collect();
+    assert_eq!(pushes.join_all().await, [Some(true); 11]);
+    server.accepts(&PLAIN, Event::new(13, 10).xml()).await;
+    assert_eq!(server.items("/api/v1/jobs").await.len(), 10);
+    let unparsed = server.items("/api/v1/deliveries?state=unparsed").await;
+    assert_eq!((unparsed.len(), &unparsed[0]["times"]), (1, &2.into()));
+    assert!(
+        unparsed[0]["error"].to_string().contains("poison"),
+        "{unparsed:?}"
+    );
+    assert_eq!(unparsed[0]["msg_id"], "13");
+
+    server.database.execute("drop trigger poison").await;
+    let mut reprocess = server.command();
+    reprocess.arg("reprocess");
+    ended(reprocess).with_code(0);
+    assert_eq!(server.job(&PLAIN, "13").await["deliveries"], 2);
+    assert_eq!(
+        server
+            .items("/api/v1/deliveries?state=unparsed")
+            .await
+            .len(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -150,6 +223,13 @@ async fn two_replicas_on_one_database_count_together() {
     answers.extend(pushes.join_all().await.into_iter().map(Ok));
     for answer in answers {
         assert_eq!(answer.unwrap(), Some(true), "{}{}", one.log(), two.log());
+    }
+    // What has waited too long for the other one, on a busy machine, is in the spool.
+    for replica in [&one, &two] {
+        eventually("the spool is empty", async || {
+            replica.json("/readyz").await.1["status"] == "ready"
+        })
+        .await;
     }
     for msg_id in 1..=10 {
         let job = one.job(&PLAIN, &msg_id.to_string()).await;

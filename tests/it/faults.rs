@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::batch_ids::copy_directory;
 use crate::support::cluster::Cluster;
 use crate::support::faults::{ANY_FAULT, Load, SILENT_DATABASE, random_moment, rounds};
 use crate::support::{
@@ -157,6 +158,45 @@ async fn replicas_are_restarted_one_after_the_other() {
         }
     }
     let fault = "rolling restart of two replicas";
+    load.settle(fault, ANY_FAULT, &[&one, &two]).await;
+}
+
+/// Two servers on one database; in turn, one gets a clone of the other's data directory, and its own back as it was at first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_directories_are_cloned_and_put_back() {
+    let (mut one, proxy) = behind_a_proxy(Backend::Postgres.database().await).await;
+    let mut two = Setup::default().start_on(one.database.shared());
+    let data = |server: &Server| server.database.directory().join("data");
+    let snapshot = one.database.directory().join("snapshot");
+    let load = Load::on(&one, &[PLAIN, SAFE]);
+    for round in 0..rounds(2) {
+        load.aim(&[]);
+        for server in [&mut one, &mut two] {
+            eventually("the spool is empty", async || {
+                server.json("/readyz").await.1["status"] == "ready"
+            })
+            .await;
+            server.signal(Signal::TERM);
+            assert_eq!(server.wait().await.code(), Some(0), "{}", server.log());
+        }
+        if round == 0 {
+            copy_directory(&data(&one), &snapshot);
+        }
+        if round % 2 == 0 {
+            copy_directory(&data(&one), &data(&two));
+        } else {
+            copy_directory(&snapshot, &data(&one));
+        }
+        one.restart();
+        two.restart();
+        load.aim(&[&one, &two]);
+        load.goes_on().await;
+        proxy.set(Way::Refused);
+        load.goes_on().await;
+        proxy.set(Way::Open);
+        load.goes_on().await;
+    }
+    let fault = "data directories are cloned and put back";
     load.settle(fault, ANY_FAULT, &[&one, &two]).await;
 }
 

@@ -66,6 +66,7 @@
 //! - `systemd`: a socket that is handed over and outlives restarts; readiness, the stop, signs of life.
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
 //! - `listeners`: the API on a listener of its own.
+//! - `locks`: a lock of another session, or a slow connection to PostgreSQL, delays only what it concerns.
 //! - `load`: `simulate load` counts what the server counts.
 //! - `transport`: bodies and heads of every size and shape over bare TCP.
 //! - `connections`: slow, silent and many clients.
@@ -111,6 +112,7 @@ mod kept;
 mod layers;
 mod listeners;
 mod load;
+mod locks;
 mod logs;
 mod metrics;
 mod mistakes;

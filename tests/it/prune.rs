@@ -9,7 +9,7 @@ use qunfa::store::{
 };
 
 use crate::support::clock::Clock;
-use crate::support::events::{self, arrival, at, keeping, understood};
+use crate::support::events::{self, arrival, at, keeping, record_batch, understood};
 use crate::support::workplace::{Ended, ended};
 use crate::support::{Backend, Event, PLAIN, Server, Setup, eventually, on_both_stores};
 
@@ -185,7 +185,7 @@ on_both_stores! {
         let copies: Vec<NewDelivery> = (1..=JOBS).rev().map(|id| arrival("plain", event(id, 10), 5000)).collect();
         let file = async || {
             for _ in 0..5 {
-                store.record(&copies, None).await.unwrap();
+                record_batch(store, &copies, None).await.unwrap();
             }
         };
         let prune = async || prune_all(store, &old(false), 7).await.shown;

@@ -59,8 +59,9 @@ async fn forget(server: &Server) {
              from jobs",
         )
         .await;
-    server.database.execute("delete from jobs").await;
+    // Before the jobs are deleted, as those would take their contents along.
     server.database.execute("update other_deliveries set state = 'unparsed', error = 'x', event = null, msg_id = null, finished_at = null").await;
+    server.database.execute("delete from jobs").await;
 }
 
 /// Two accounts: a job of two contents that came three times, one that came once, and what nobody understands.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use qunfa::store::Spool;
 use serde_json::Value;
+use sqlx::{ConnectOptions, Executor};
 
 use crate::support::cluster::Cluster;
 use crate::support::load::jobs;
@@ -104,6 +105,43 @@ async fn with_neither_database_nor_spool_nothing_is_acknowledged() {
     for delivery in deliveries {
         assert_eq!(delivery["times"], 1);
     }
+}
+
+/// The database and the spool both hang for longer than a push may take, so that pushes are answered before it is known what
+/// becomes of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_nothing_could_keep_counts_once() {
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    let server = Setup::default().with_metrics().start_on(database);
+    let spool = server.database.directory().join("data/spool.db");
+    let spool = sqlx::sqlite::SqliteConnectOptions::new().filename(spool);
+    let mut spool = spool.connect().await.unwrap();
+    spool.execute("begin exclusive").await.unwrap();
+    proxy.set(Way::BlackHole);
+    let pushes: tokio::task::JoinSet<_> = (1..=6)
+        .map(|msg_id| {
+            let push = PLAIN.sign(Event::new(msg_id, 10).xml());
+            let url = server.url(&format!("/wechat/plain?{}", push.query));
+            let request = server.client.post(url).body(push.body);
+            async move {
+                // Each finds the committer at work for the one before.
+                tokio::time::sleep(Duration::from_millis(50 * msg_id.unsigned_abs())).await;
+                request.send().await.unwrap().status().as_u16()
+            }
+        })
+        .collect();
+    assert_eq!(pushes.join_all().await, [503; 6]);
+    spool.execute("rollback").await.unwrap();
+    eventually("pushes are taken again", async || {
+        let event = Event::new(7, 10).xml();
+        server.push(&PLAIN, event).await.0 == 200
+    })
+    .await;
+    let metrics = server.metrics().await;
+    let failed =
+        "qunfa_pushes_total{account=\"plain\",event=\"MASSSENDJOBFINISH\",result=\"failed\"} 6";
+    assert!(metrics.contains(failed), "{metrics}");
 }
 
 /// One poisoned delivery: it is set aside, the others are filed, and once the reason is gone it is filed as well.

@@ -7,6 +7,7 @@ use qunfa::domain::{Delivery, DeliveryState, Job, MsgId, NewDelivery, Reading};
 use qunfa::store::{
     DeliveryFilter, DeliveryKey, Page, Prune, Recorded, Reprocessed, Store, Verdict,
 };
+use tokio::sync::Semaphore;
 
 use crate::support::events::{
     self, arrival, arrival_as, at, keeping, not_understood, stored, understood,
@@ -226,10 +227,15 @@ on_both_stores! {
     async fn records_at_the_same_moment_neither_get_lost_nor_count_twice(backend: Backend) {
         let database = backend.database().await;
         let stores = [database.store().await, database.store().await];
+        // Each replica records one batch at a time, and fifty that wait for one job would take longer than a lock may be waited for.
+        let turns = Arc::new(Semaphore::new(8));
         let at_once = |deliveries: Vec<NewDelivery>| {
             let tasks: Vec<_> = deliveries.into_iter().enumerate().map(|(index, delivery)| {
-                let store = Arc::clone(&stores[index % 2]);
-                tokio::spawn(async move { record(&*store, delivery).await })
+                let (store, turns) = (Arc::clone(&stores[index % 2]), Arc::clone(&turns));
+                tokio::spawn(async move {
+                    let _turn = turns.acquire().await.unwrap();
+                    record(&*store, delivery).await
+                })
             }).collect();
             async move {
                 let mut new = 0;
@@ -424,6 +430,32 @@ on_both_stores! {
             assert_ne!(recorded.unwrap(), Recorded::Duplicate);
             let (deliveries, revision, ..) = tally(&*store, "a", round).await;
             assert_eq!((deliveries, revision), (2, 2), "round {round}");
+        }
+    }
+
+    async fn reading_again_while_a_retry_comes_counts_both(backend: Backend) {
+        let database = backend.database().await;
+        let (store, other) = (database.store().await, database.store().await);
+        let page = Page { after: None, limit: 1000 };
+        for round in 1..=20 {
+            // A replica that still runs the version before does not understand the retry either.
+            let read = if round % 2 == 0 { understood } else { not_understood };
+            let first = arrival_as("a", Event::new(round, 50).xml(), round, not_understood);
+            let retry = arrival_as("a", first.body.clone(), round, read);
+            let sha256 = first.body_sha256;
+            record(&*store, first).await;
+            let key = keys(&*store).await.pop().unwrap();
+            let batch = [stored(&*store, &key).await.unwrap()];
+            let judge = keeping(understood);
+            let (done, recorded) = tokio::join!(
+                store.reprocess(&batch, &judge, at(9000), false),
+                events::record(&*other, retry),
+            );
+            assert!(done.unwrap()[0].as_ref().unwrap().changed());
+            recorded.unwrap();
+            let all = store.deliveries(&DeliveryFilter::default(), &page).await.unwrap();
+            let copies = all.iter().filter(|delivery| delivery.body_sha256 == sha256);
+            assert_eq!(copies.map(|delivery| delivery.times).sum::<i64>(), 2, "round {round}");
         }
     }
 

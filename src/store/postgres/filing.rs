@@ -4,13 +4,25 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, Postgres, Row};
 
-use crate::domain::{AccountName, Delivery, Job, MassSendFinished, MsgId, NewDelivery, Time};
+use super::revising::revise;
+use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Time};
 use crate::store::batch::{Bundle, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
 use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::sealed;
 use crate::store::tally::Tally;
 use crate::store::{BatchId, BatchOutcome, StoreError};
+
+/// `$1` to `$24`, as [`bind_contents`] binds them.
+macro_rules! shown_contents {
+    () => {
+        "$1::text[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::bigint[], $7::bigint[], $8::bigint[], \
+         $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[], \
+         $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::bigint[], $20::text[], $21::text[], \
+         $22::bytea[], $23::bytea[], $24::timestamptz[]"
+    };
+}
+pub(super) use shown_contents;
 
 /// Records one content for each job. `$25` is the id of the batch: where it is there already, nothing is done. With `$26`
 /// it is all or nothing: unless each content is new or what its job shows, nothing is done. That is seen beforehand; if
@@ -38,10 +50,9 @@ const RECORD: &str = concat!(
              new.articles::jsonb, new.to_user_name, new.from_user_name, new.finished_at, new.received_at, \
              new.last_received_at, new.filed_at, new.times, 1, nextval('delivery_ids'), new.event, new.error, new.body, \
              new.sha256, new.received_at, new.last_received_at, new.times, (select next_change()) \
-         from batch, unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::bigint[], $7::bigint[], \
-             $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[], \
-             $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::bigint[], $20::text[], $21::text[], \
-             $22::bytea[], $23::bytea[], $24::timestamptz[]) \
+         from batch, unnest(",
+    shown_contents!(),
+    ") \
              as new (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, \
                  check_state, copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
                  received_at, last_received_at, times, event, error, body, sha256, filed_at) \
@@ -71,14 +82,23 @@ const RECORD: &str = concat!(
 const IS_CANCELLED: &str = "select is_cancelled from batches where id = $1";
 
 const RECORD_OTHERS: &str = "insert into other_deliveries \
-         (account, body_sha256, body, state, event, msg_id, error, received_at, last_received_at, times) \
+         (account, body_sha256, body, state, event, msg_id, error, finished_at, received_at, last_received_at, times) \
      select * from unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::text[], \
-         $8::timestamptz[], $9::timestamptz[], $10::bigint[]) \
+         $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bigint[]) \
      on conflict (account, body_sha256, job) do update set \
          times = other_deliveries.times + excluded.times, \
          received_at = least(other_deliveries.received_at, excluded.received_at), \
          last_received_at = greatest(other_deliveries.last_received_at, excluded.last_received_at) \
      returning account, body_sha256, times";
+
+/// The jobs that others have locked, of those asked for.
+const LOCKED: &str = "with asked as materialized ( \
+         select distinct account, msg_id from unnest($1::text[], $2::bigint[]) as asked (account, msg_id) \
+     ), \
+     free as materialized ( \
+         select jobs.account, jobs.msg_id from jobs join asked using (account, msg_id) for update of jobs skip locked \
+     ) \
+     select account, msg_id from jobs join asked using (account, msg_id) except select account, msg_id from free";
 
 const LOCK_JOB: &str = concat!(
     "select ",
@@ -88,12 +108,7 @@ const LOCK_JOB: &str = concat!(
     " from jobs where account = $1 and msg_id = $2 for update"
 );
 
-const NEXT_ID: &str = "select nextval('delivery_ids')";
-
 const NEXT_CHANGE: &str = "select next_change()";
-
-/// How often a job that others make and delete at the same moment is tried again.
-const TRIES: usize = 10;
 
 /// Records a batch: one without a revision in one statement, which is a transaction of its own.
 pub(super) async fn record(
@@ -136,17 +151,25 @@ async fn record_in_steps(
         transaction.rollback().await?;
         return find_out(connection, id).await;
     }
-    for bundle in sorted.contents.clone() {
-        if recorded.is_new(&bundle, false) {
-            sorted.note_new(&bundle);
-        } else if !recorded.has(&bundle) && add_content(&mut transaction, &bundle).await? {
+    let mut round = sorted.contents.clone();
+    let mut further = sorted.further.clone();
+    let mut recorded = recorded;
+    loop {
+        let (done, revisions): (Vec<Bundle>, Vec<Bundle>) =
+            round.into_iter().partition(|bundle| recorded.has(bundle));
+        for bundle in done {
+            if recorded.is_new(&bundle, false) {
+                sorted.note_new(&bundle);
+            }
+        }
+        for bundle in revise(&mut transaction, &revisions).await? {
             sorted.note_revision(&bundle);
         }
-    }
-    for bundle in sorted.further.clone() {
-        if add_content(&mut transaction, &bundle).await? {
-            sorted.note_revision(&bundle);
+        (round, further) = first_of_each_job(further);
+        if round.is_empty() {
+            break;
         }
+        recorded = record_contents(&mut transaction, &round, None, false).await?;
     }
     for bundle in record_others(&mut transaction, &sorted.others).await? {
         sorted.note_new(&bundle);
@@ -154,6 +177,42 @@ async fn record_in_steps(
     sealed::limit_on_postgres(&mut transaction, batch).await?;
     transaction.commit().await?;
     Ok(BatchOutcome::Recorded(sorted.into_recorded()))
+}
+
+/// Takes the first content of each job from what is sorted by job.
+fn first_of_each_job(sorted: Vec<Bundle<'_>>) -> (Vec<Bundle<'_>>, Vec<Bundle<'_>>) {
+    let (mut first, mut rest): (Vec<Bundle>, Vec<Bundle>) = (Vec::new(), Vec::new());
+    for bundle in sorted {
+        if first.last().map(Bundle::key) == Some(bundle.key()) {
+            rest.push(bundle);
+        } else {
+            first.push(bundle);
+        }
+    }
+    (first, rest)
+}
+
+/// The places in a batch of deliveries whose jobs others have locked.
+pub(super) async fn locked(
+    connection: &mut PgConnection,
+    batch: &[NewDelivery],
+) -> Result<Vec<usize>, StoreError> {
+    let key = |delivery: &NewDelivery| {
+        let result = delivery.reading.result()?;
+        Some((delivery.account.to_string(), result.msg_id.get()))
+    };
+    let (accounts, ids): (Vec<_>, Vec<_>) = batch.iter().filter_map(key).unzip();
+    let jobs: Vec<(String, i64)> = sqlx::query_as(LOCKED)
+        .bind(accounts)
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+    let is_locked = |delivery| key(delivery).is_some_and(|key| jobs.contains(&key));
+    let places = batch.iter().enumerate();
+    Ok(places
+        .filter(|(_, delivery)| is_locked(delivery))
+        .map(|(place, _)| place)
+        .collect())
 }
 
 /// Why a batch was not recorded though nothing failed.
@@ -237,7 +296,7 @@ async fn record_contents(
 }
 
 /// Binds `$1` to `$24`: a column each.
-fn bind_contents<'q>(
+pub(super) fn bind_contents<'q>(
     query: Query<'q, Postgres, PgArguments>,
     bundles: &[Bundle<'_>],
 ) -> Result<Query<'q, Postgres, PgArguments>, sqlx::Error> {
@@ -273,12 +332,12 @@ fn bind_contents<'q>(
         .bind(column(bundles, |bundle| bundle.filed_at)))
 }
 
-fn column<T, V>(items: impl IntoIterator<Item = T>, value: impl Fn(T) -> V) -> Vec<V> {
+pub(super) fn column<T, V>(items: impl IntoIterator<Item = T>, value: impl Fn(T) -> V) -> Vec<V> {
     items.into_iter().map(value).collect()
 }
 
-/// Keeps what is no job result; those whose bytes are new.
-async fn record_others<'b>(
+/// Keeps what no job shows; those whose bytes are new, of what is sorted by account and bytes.
+pub(super) async fn record_others<'b>(
     connection: &mut PgConnection,
     others: &[Bundle<'b>],
 ) -> Result<Vec<Bundle<'b>>, StoreError> {
@@ -296,6 +355,9 @@ async fn record_others<'b>(
             new.reading.msg_id().map(MsgId::get)
         }))
         .bind(column(deliveries(), |new| new.reading.error()))
+        .bind(column(others, |bundle| {
+            bundle.result().map(|result| result.finished_at)
+        }))
         .bind(column(others, |bundle| bundle.first_received_at))
         .bind(column(others, |bundle| bundle.last_received_at))
         .bind(column(others, |bundle| bundle.times))
@@ -317,84 +379,6 @@ async fn record_others<'b>(
         );
     }
     Ok(new)
-}
-
-/// Adds a content to a job that shows another one; true when its bytes are new.
-async fn add_content(
-    connection: &mut PgConnection,
-    bundle: &Bundle<'_>,
-) -> Result<bool, StoreError> {
-    let delivery = bundle.delivery;
-    let Some(result) = bundle.result() else {
-        return Ok(false);
-    };
-    for _ in 0..TRIES {
-        let Some(standing) = lock_job(connection, &delivery.account, result.msg_id).await? else {
-            // A rereading moved its last content away and deleted it: it is to be made after all.
-            let recorded = record_contents(connection, &[*bundle], None, false).await?;
-            if recorded.has(bundle) {
-                return Ok(recorded.is_new(bundle, false));
-            }
-            continue;
-        };
-        if standing.shown_sha256 == delivery.body_sha256 {
-            let recorded = record_contents(connection, &[*bundle], None, false).await?;
-            return Ok(recorded.is_new(bundle, false));
-        }
-        return revise(connection, bundle, &standing, result).await;
-    }
-    Err(StoreError::Contended)
-}
-
-/// Counts copies of a content that a job does not show, or adds that content to it; true when its bytes are new.
-async fn revise(
-    connection: &mut PgConnection,
-    bundle: &Bundle<'_>,
-    standing: &Standing,
-    result: &MassSendFinished,
-) -> Result<bool, StoreError> {
-    let Standing { job, shown, .. } = standing;
-    let counted = sqlx::query(query::COUNT_OTHER)
-        .bind(job.account.as_str())
-        .bind(&bundle.delivery.body_sha256[..])
-        .bind(result.msg_id.get())
-        .bind(bundle.times)
-        .bind(bundle.last_received_at)
-        .execute(&mut *connection)
-        .await?;
-    let mut tally = Tally {
-        shown: shown.id,
-        first_received_at: job.first_received_at,
-        last_received_at: job.last_received_at.max(bundle.last_received_at),
-        deliveries: job.deliveries + bundle.times,
-        revision: job.revision,
-    };
-    if counted.rows_affected() == 1 {
-        count(connection, job, &tally, standing.updated).await?;
-        return Ok(false);
-    }
-    let id = sqlx::query_scalar(NEXT_ID)
-        .fetch_one(&mut *connection)
-        .await?;
-    let delivery = bundle.as_delivery(id);
-    tally.first_received_at = job.first_received_at.min(delivery.received_at);
-    tally.revision += 1;
-    let change = next_change(connection).await?;
-    let updated = standing.updated.next(bundle.filed_at, change);
-    if (result.finished_at, delivery.received_at) >= (shown.finished_at, shown.received_at) {
-        demote(connection, job).await?;
-        let showing = Showing {
-            result,
-            tally,
-            updated,
-            shown: &delivery,
-        };
-        show(connection, &showing, true).await?;
-    } else {
-        keep_other(connection, &delivery, Some(result.finished_at)).await?;
-        count(connection, job, &tally, updated).await?;
-    }
-    Ok(true)
 }
 
 /// The number of the changes that this transaction makes.

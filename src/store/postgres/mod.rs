@@ -5,6 +5,7 @@ mod filing;
 mod open;
 mod reading;
 mod reprocess;
+mod revising;
 mod rolling_up;
 mod writers;
 
@@ -125,6 +126,7 @@ impl Store for PostgresStore {
         for _ in 1..TRIES {
             match self.try_record(batch, id).await {
                 Err(StoreError::Contended) => {}
+                Err(StoreError::Locked(_)) => return Err(self.locked(batch).await),
                 outcome => return outcome,
             }
         }
@@ -501,6 +503,17 @@ impl PostgresStore {
         let timeline = rolling_up::timeline(&mut reading, parts).await;
         reading.finish();
         timeline
+    }
+
+    /// What to say of a batch that others have locked something of.
+    async fn locked(&self, batch: &[NewDelivery]) -> StoreError {
+        let places = async {
+            let mut writer = self.writers.lend().await?;
+            let places = filing::locked(writer.connection(), batch).await?;
+            self.writers.give_back(writer);
+            Ok::<_, StoreError>(places)
+        };
+        StoreError::Locked(places.await.unwrap_or_default())
     }
 
     async fn try_record(

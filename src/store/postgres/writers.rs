@@ -13,6 +13,13 @@ use super::open::connect;
 /// How many are kept open. No more are in use at once, unless a call is given up and its connection with it.
 const IDLE: usize = 4;
 
+/// A batch does not wait long for a row that another session has locked: the rest of it is recorded without that row. And all
+/// rows are found by their keys, so that no plan from when a table was small reads all of it when it is large. A table without
+/// an index is read as a whole nevertheless, at a cost so high that PostgreSQL would compile the plan, for half a second.
+const WRITING: &str = "select set_config('lock_timeout', '500', false), set_config('enable_seqscan', 'off', false), \
+     set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), \
+     set_config('jit', 'off', false)";
+
 /// Lends connections.
 #[derive(Debug)]
 pub(super) struct Writers {
@@ -84,7 +91,9 @@ impl Writers {
 
     /// A new connection.
     pub(super) async fn open(&self) -> Result<Writer, sqlx::Error> {
-        Ok(self.writer(connect(&self.options).await?))
+        let mut connection = connect(&self.options).await?;
+        sqlx::query(WRITING).execute(&mut connection).await?;
+        Ok(self.writer(connection))
     }
 
     fn writer(&self, connection: PgConnection) -> Writer {

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use sqlx::{Row, Sqlite};
 
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Time};
-use crate::store::batch::{Bundle, Sorted};
+use crate::store::batch::{Bundle, Revision, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
 use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::tally::Tally;
@@ -256,10 +256,10 @@ async fn revise(
         return Ok(false);
     };
     let account = &bundle.delivery.account;
-    let Some(standing) = load_job(connection, account, result.msg_id).await? else {
+    let Some(stored) = load_job(connection, account, result.msg_id).await? else {
         return Err(sqlx::Error::RowNotFound.into());
     };
-    let Standing { job, shown, .. } = &standing;
+    let job = &stored.job;
     let counted = sqlx::query(query::COUNT_OTHER)
         .bind(job.account.as_str())
         .bind(&bundle.delivery.body_sha256[..])
@@ -268,35 +268,32 @@ async fn revise(
         .bind(bundle.last_received_at)
         .execute(&mut *connection)
         .await?;
-    let mut tally = Tally {
-        shown: shown.id,
-        first_received_at: job.first_received_at,
-        last_received_at: job.last_received_at.max(bundle.last_received_at),
-        deliveries: job.deliveries + bundle.times,
-        revision: job.revision,
+    let revision = Revision::new(&stored, bundle, counted.rows_affected() == 1);
+    let updated = Updated {
+        at: revision.updated_at,
+        change: if revision.is_new {
+            id
+        } else {
+            stored.updated.change
+        },
     };
-    if counted.rows_affected() == 1 {
-        count(connection, job, &tally, standing.updated).await?;
-        return Ok(false);
-    }
     let delivery = bundle.as_delivery(id);
-    tally.first_received_at = job.first_received_at.min(delivery.received_at);
-    tally.revision += 1;
-    let updated = standing.updated.next(bundle.filed_at, id);
-    if (result.finished_at, delivery.received_at) >= (shown.finished_at, shown.received_at) {
+    if revision.is_shown {
         demote(connection, job).await?;
         let showing = Showing {
             result,
-            tally,
+            tally: revision.tally,
             updated,
             shown: &delivery,
         };
         show(connection, &showing, true).await?;
     } else {
-        keep_other(connection, &delivery, Some(result.finished_at)).await?;
-        count(connection, job, &tally, updated).await?;
+        if revision.is_new {
+            keep_other(connection, &delivery, Some(result.finished_at)).await?;
+        }
+        count(connection, job, &revision.tally, updated).await?;
     }
-    Ok(true)
+    Ok(revision.is_new)
 }
 
 pub(super) async fn load_job(

@@ -186,6 +186,11 @@ impl Cluster {
         Database::on(&self.url()).await
     }
 
+    /// What the server has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

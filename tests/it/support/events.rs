@@ -2,7 +2,7 @@
 
 use qunfa::domain::{Delivery, NewDelivery, Reading, Time};
 use qunfa::store::{
-    BatchOutcome, DeliveryFilter, DeliveryKey, Judge, Page, Recorded, Reprocessed, Store,
+    BatchId, BatchOutcome, DeliveryFilter, DeliveryKey, Judge, Page, Recorded, Reprocessed, Store,
     StoreError, StoredDelivery, Verdict,
 };
 use qunfa::wechat;
@@ -150,8 +150,23 @@ pub(crate) async fn record(
     store: &dyn Store,
     delivery: NewDelivery,
 ) -> Result<Recorded, StoreError> {
-    match store.record(&[delivery], None).await? {
+    match record_batch(store, &[delivery], None).await? {
         BatchOutcome::Recorded(recorded) => Ok(recorded[0]),
         other => panic!("it has no id: {other:?}"),
+    }
+}
+
+/// Records a batch. Where another session has held a lock for longer than a batch waits, it is recorded later, as from the
+/// spool.
+pub(crate) async fn record_batch(
+    store: &dyn Store,
+    batch: &[NewDelivery],
+    id: Option<BatchId>,
+) -> Result<BatchOutcome, StoreError> {
+    loop {
+        match store.record(batch, id).await {
+            Err(StoreError::Locked(_)) => {}
+            outcome => return outcome,
+        }
     }
 }

@@ -29,7 +29,8 @@ pub(crate) enum Way {
     Cut(Cut),
 }
 
-/// An exchange with the database that breaks off, and its connection with it.
+/// An exchange with the database that breaks off, and its connection with it. Only connections that have recorded a batch are
+/// cut: the roll-up commits, too, whenever it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// What the client says in it.
@@ -148,8 +149,11 @@ impl Link {
     async fn carry(&mut self, near: &mut TcpStream, far: &mut TcpStream) -> End {
         /// `ReadyForQuery`, outside of a transaction.
         const DONE: &[u8] = b"Z\0\0\0\x05I";
+        /// What only a batch says.
+        const BATCH: &[u8] = b"MASSSENDJOBFINISH";
         let (mut asked, mut answered) = (vec![0; 8192], vec![0; 8192]);
         let (mut question, mut answer) = (Tail::default(), Tail::default());
+        let (mut batch, mut records) = (Tail::default(), false);
         let mut cut: Option<Cut> = None;
         loop {
             tokio::select! {
@@ -163,8 +167,10 @@ impl Link {
                     let Ok(length @ 1..) = read else {
                         return End::Closed;
                     };
+                    records = records || batch.has(&asked[..length], BATCH);
                     let way = *self.way.borrow();
                     if let Way::Cut(next) = way
+                        && records
                         && question.has(&asked[..length], next.text.as_bytes())
                         && self.takes_cut()
                     {
