@@ -95,6 +95,7 @@ async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
 #[test]
 fn only_what_is_stamped_or_signed_asks_the_clock() {
     let may = [
+        "app/clock.rs",
         "app/pruning.rs",
         "app/reprocessing.rs",
         "cli/doctor/database.rs",
@@ -102,6 +103,7 @@ fn only_what_is_stamped_or_signed_asks_the_clock() {
         "cli/key.rs",
         "cli/prune.rs",
         "cli/simulate/load.rs",
+        "cli/simulate/push.rs",
         "domain/time.rs",
         "ingest/drainer.rs",
         "simulator/load/worker.rs",

@@ -120,7 +120,7 @@ pub(crate) fn ended(mut command: Command) -> Ended {
     let process = Pid::from_child(&child);
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
-    let Ok(output) = receiver.recv_timeout(Duration::from_mins(1)) else {
+    let Ok(output) = receiver.recv_timeout(Duration::from_mins(4)) else {
         let _ = kill_process(process, Signal::KILL);
         panic!("it does not end: {command:?}");
     };
