@@ -36,7 +36,7 @@ export function overviewView(root, signal) {
   parts.timeline.className = 'figures';
 
   const loaders = {
-    warning: new Loader(parts.warning, ([sealed, unparsed]) => [sealedNote(sealed), unparsedNote(unparsed)], signal),
+    warning: new Loader(parts.warning, ([sealed, all, unparsed]) => [sealedNote(sealed), namesNote(all, params), unparsedNote(unparsed)], signal),
     totals: new Loader(parts.totals, ({ stats, latest }) => totals(stats, latest, params), signal),
     timeline: new Loader(parts.timeline, ({ items, bucket }) => [outcomesFigure(items, bucket, signal), rateFigure(items, bucket, signal)], signal),
     reasons: new Loader(parts.reasons, ({ items }) => reasonsList(items, listParams(params)), signal),
@@ -47,7 +47,7 @@ export function overviewView(root, signal) {
     const filter = { account: params.account, from, to };
     const { account } = params;
     const latest = (state, stop) => get('deliveries', { account, state, limit: 1 }, stop);
-    loaders.warning.load((stop) => Promise.all([latest('sealed', stop), latest('unparsed', stop)]), { quietly: true });
+    loaders.warning.load((stop) => Promise.all([latest('sealed', stop), get('accounts', {}, stop), latest('unparsed', stop)]), { quietly: true });
     loaders.totals.load(async (stop) => {
       const stats = await get('stats', filter, stop);
       return { stats, latest: stats.jobs === 0 ? await latestJob(account, stop) : null };
@@ -93,6 +93,13 @@ function misfit(error) {
   if (error.includes('plain mode')) return 'mode';
   if (error.includes('ToUserName')) return 'originalId';
   return error.includes('another AppID') ? 'appId' : 'key';
+}
+
+/** Accounts that results of another WeChat account come to. */
+function namesNote({ items }, { account }) {
+  return items.filter((item) => item.other_to_user_name && (!account || item.account === account))
+    .map((item) => el('p', { class: 'note warning' },
+      t('overview.otherName', item.account, item.to_user_name, item.other_to_user_name)));
 }
 
 function unparsedNote({ items }) {

@@ -117,6 +117,7 @@ export const en = {
   'overview.sealed.key': 'encoding_aes_key is not the EncodingAESKey in WeChat’s console.',
   'overview.sealed.appId': 'app_id is not the AppID in WeChat’s console.',
   'overview.sealed.originalId': 'original_id is not the account’s original ID (原始ID).',
+  'overview.otherName': (account, name, other) => `Results of another WeChat account, ${other}, come to ${account}. They do not replace those of ${name}. Set original_id of ${account}, and give the other account a name of its own in the configuration.`,
   'overview.sealed.mode': 'the account is in plain mode by now.',
   'overview.unparsedLink': 'Look at it',
 

@@ -112,6 +112,7 @@ export const zh = {
   'overview.sealed.key': 'encoding_aes_key 与微信后台的消息加解密密钥（EncodingAESKey）不一致。',
   'overview.sealed.appId': 'app_id 与微信后台的开发者ID（AppID）不一致。',
   'overview.sealed.originalId': 'original_id 不是该公众号的原始ID。',
+  'overview.otherName': (account, name, other) => `${account} 收到了另一个公众号（${other}）的群发结果，不会覆盖 ${name} 的结果。请为 ${account} 设置 original_id，并把另一个公众号配置成单独的账号。`,
   'overview.sealed.mode': '该账号现在配置为明文模式。',
   'overview.unparsedLink': '查看',
 

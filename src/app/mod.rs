@@ -1,5 +1,6 @@
 //! The only wiring: a checked configuration becomes a store, durable acceptance, and routes.
 
+mod account_names;
 mod api_runtime;
 mod clock;
 mod demo;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, StoreUrl};
+use crate::domain::AccountName;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, SpoolSettings};
 use crate::store::{
@@ -33,6 +35,7 @@ use crate::web::{self, ApiSettings, Foundation, Limits, Side, State, Surrounding
 use crate::wechat::{self, Account, Mode, Token};
 use crate::{server, telemetry};
 
+pub use account_names::{remembered_name, set_original_ids};
 use api_runtime::ApiRuntime;
 pub use clock::{ClockCheck, ClockError};
 pub use demo::{DEMO, Demo};
@@ -62,6 +65,8 @@ pub struct App {
     max_connections: usize,
     /// By the section of the listener that they are on.
     open_connections: IntGaugeVec,
+    /// The accounts whose `original_id` is configured, with it.
+    original_ids: Vec<(AccountName, String)>,
     /// For how long raw deliveries are kept; none: for ever.
     retention: Option<Duration>,
 }
@@ -131,6 +136,7 @@ impl App {
             trusted_proxies: config.server.trusted_proxies.clone(),
             public_host: public_url.and_then(|url| url.host()).map(str::to_owned),
         };
+        let original_ids = account_names::original_ids(&accounts);
         let state = State::new(accounts, decoy()?, foundation, surroundings, limits, api);
         Ok(Self {
             state,
@@ -140,6 +146,7 @@ impl App {
             ingest,
             max_connections: config.server.max_connections,
             open_connections,
+            original_ids,
             retention: config.store.keep_raw_days.map(|days| DAY * days),
         })
     }
@@ -151,6 +158,11 @@ impl App {
         if let Some(age) = self.retention {
             tokio::spawn(pruning::retain(self.store.clone(), age, shutdown.clone()));
         }
+        tokio::spawn(account_names::follow_original_ids(
+            self.store.clone(),
+            self.original_ids,
+            shutdown.clone(),
+        ));
         tokio::spawn(pruning::forget_batches(
             self.store.clone(),
             shutdown.clone(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 
 use super::{Failure, Outcome, ReprocessArgs};
-use crate::app::{DEMO, ReprocessSums, open_existing, reprocess};
+use crate::app::{DEMO, ReprocessSums, open_existing, reprocess, set_original_ids};
 use crate::config::{AccountConfig, Config, Settings};
 use crate::domain::{AccountName, Delivery, DeliveryState, Reading};
 use crate::store::{DeliveryFilter, Reprocessed, Store, Verdict};
@@ -26,6 +26,10 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
         )));
     }
     let store = open_existing(&config).await?;
+    if !arguments.dry_run {
+        let set = set_original_ids(&*store, &config).await;
+        set.context("cannot set the original ids of accounts")?;
+    }
     let states: &[_] = if arguments.all {
         &[None]
     } else {

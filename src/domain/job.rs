@@ -33,6 +33,23 @@ pub struct MassSendFinished {
     pub from_user_name: Option<String>,
 }
 
+/// The `ToUserName` of made-up results, which says nothing about the WeChat account.
+pub const SAMPLE_NAME: &str = "gh_qunfa_sample";
+
+impl MassSendFinished {
+    /// The WeChat account that it is addressed to, where it says so.
+    pub fn addressee(&self) -> Option<&str> {
+        let name = self.to_user_name.as_deref();
+        name.filter(|name| !name.is_empty() && *name != SAMPLE_NAME)
+    }
+
+    /// Whether it is the result of another WeChat account than the one with that `ToUserName`.
+    pub fn is_foreign_to(&self, name: Option<&str>) -> bool {
+        self.addressee()
+            .is_some_and(|addressee| name.is_some_and(|name| name != addressee))
+    }
+}
+
 /// The counts of followers; none is negative. They are taken shortly before the job ends, so they need not add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -94,7 +111,8 @@ pub struct Copyright {
 pub struct Job {
     /// The account that sent it.
     pub account: AccountName,
-    /// The content with the latest `CreateTime`; on a tie, the one first received last.
+    /// The content with the latest `CreateTime`; on a tie, the one first received last. A result of another WeChat account is
+    /// shown only where there is no other.
     pub result: MassSendFinished,
     /// When its first delivery came.
     pub first_received_at: Time,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::domain::{AccountName, CATALOGUE, MsgId, Time};
+use crate::domain::{AccountName, CATALOGUE, MsgId, SAMPLE_NAME, Time};
 
 /// By how many seconds an event may be earlier than its number says.
 const JITTER: u64 = 900;
@@ -106,7 +106,7 @@ fn body(msg_id: u64, create_time: u64, random: &mut Random) -> String {
     let mut body = String::with_capacity(700);
     let _ = write!(
         body,
-        "<xml><ToUserName>gh_0a1b2c3d4e5f</ToUserName><FromUserName>oAbCdEfGhIjKlMnOpQrStUvWxYz0</FromUserName>\
+        "<xml><ToUserName>{SAMPLE_NAME}</ToUserName><FromUserName>oAbCdEfGhIjKlMnOpQrStUvWxYz0</FromUserName>\
          <CreateTime>{create_time}</CreateTime><MsgType>event</MsgType><Event>MASSSENDJOBFINISH</Event>\
          <MsgID>{msg_id}</MsgID><Status>{status}</Status><TotalCount>{total}</TotalCount>\
          <FilterCount>{filter}</FilterCount><SentCount>{sent}</SentCount><ErrorCount>{error}</ErrorCount>"

@@ -172,7 +172,12 @@ pub(super) struct Revision<'r, 'b> {
 impl<'r, 'b> Revision<'r, 'b> {
     /// `is_copy`: the content is there already, though the job does not show it.
     pub(super) fn new(stored: &Standing, bundle: &'r Bundle<'b>, is_copy: bool) -> Self {
-        let Standing { job, shown, .. } = stored;
+        let Standing {
+            job,
+            shown,
+            account_name,
+            ..
+        } = stored;
         let received_at = bundle.delivery.received_at;
         let mut tally = Tally {
             shown: shown.id,
@@ -189,7 +194,8 @@ impl<'r, 'b> Revision<'r, 'b> {
         }
         let is_shown = !is_copy
             && bundle.result().is_some_and(|result| {
-                (result.finished_at, received_at) >= (shown.finished_at, shown.received_at)
+                let is_foreign = result.is_foreign_to(account_name.as_deref());
+                (!is_foreign, result.finished_at, received_at) >= shown.order()
             });
         Self {
             bundle,

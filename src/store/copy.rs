@@ -17,6 +17,8 @@ const ROWS: i64 = 500;
 const ARE_THERE_ROWS: &str =
     "select exists (select 1 from jobs) or exists (select 1 from other_deliveries)";
 
+const CLEAR_NAMES: &str = "delete from account_names";
+
 const SUMS: &str = "select \
      cast((select coalesce(sum(deliveries), 0) from jobs) as bigint) as deliveries, \
      cast((select coalesce(sum(revision), 0) from jobs) as bigint) as revisions, \
@@ -92,7 +94,7 @@ enum Value {
 }
 
 /// What is copied. The ids in `batches` are left out: they matter only while an answer is missing.
-const TABLES: [Table; 2] = [
+const TABLES: [Table; 3] = [
     Table {
         name: "jobs",
         columns: &[
@@ -146,6 +148,16 @@ const TABLES: [Table; 2] = [
         ],
         key: 1,
     },
+    Table {
+        name: "account_names",
+        columns: &[
+            ("account", Kind::Text),
+            ("name", Kind::Text),
+            ("other_name", Kind::Text),
+            ("other_received_at", Kind::Time),
+        ],
+        key: 1,
+    },
 ];
 
 /// Copies all rows, and tells how many there are so far.
@@ -157,6 +169,7 @@ pub async fn copy(
     target: &mut CopySide,
     mut told: impl FnMut(u64),
 ) -> Result<(), CopyError> {
+    target.clear_names().await.map_err(CopyError::Target)?;
     let mut count = 0;
     for table in &TABLES {
         let mut after = None;
@@ -273,6 +286,19 @@ impl CopySide {
                     .build()
                     .execute(&mut **side)
                     .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A server that was started on the target may have set names: those of the source take their place.
+    async fn clear_names(&mut self) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Side::Sqlite(side) => {
+                sqlx::query(CLEAR_NAMES).execute(&mut **side).await?;
+            }
+            Side::Postgres(side) => {
+                sqlx::query(CLEAR_NAMES).execute(&mut **side).await?;
             }
         }
         Ok(())

@@ -35,12 +35,25 @@ pub(super) trait JobRows: Send {
         msg_id: MsgId,
     ) -> impl Future<Output = Result<Option<Standing>, StoreError>> + Send;
 
-    /// The contents of a job that it does not show.
+    /// The contents of a job that it does not show, each with its `CreateTime`.
     fn other_contents(
         &mut self,
         account: &AccountName,
         msg_id: MsgId,
-    ) -> impl Future<Output = Result<Vec<Content>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(Delivery, Time)>, StoreError>> + Send;
+
+    /// The `ToUserName` that an account stands for.
+    fn account_name(
+        &mut self,
+        account: &AccountName,
+    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// Remembers the `ToUserName` of an account that has none yet.
+    fn remember_name(
+        &mut self,
+        account: &AccountName,
+        name: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The number of a change that this transaction makes.
     fn next_change(&mut self) -> impl Future<Output = Result<i64, StoreError>> + Send;
@@ -129,13 +142,37 @@ macro_rules! job_rows {
                 &mut self,
                 account: &AccountName,
                 msg_id: MsgId,
-            ) -> Result<Vec<Content>, StoreError> {
+            ) -> Result<Vec<(Delivery, Time)>, StoreError> {
                 let rows = sqlx::query(query::OTHER_CONTENTS)
                     .bind(account.as_str())
                     .bind(msg_id.get())
                     .fetch_all(self)
                     .await?;
-                Ok(rows.iter().map(row::content).collect::<Result<_, _>>()?)
+                let contents = rows
+                    .iter()
+                    .map(|row| Ok((row::delivery(row)?, row.try_get("finished_at")?)));
+                Ok(contents.collect::<Result<_, sqlx::Error>>()?)
+            }
+
+            async fn account_name(
+                &mut self,
+                account: &AccountName,
+            ) -> Result<Option<String>, StoreError> {
+                let name = sqlx::query_scalar(names::NAME).bind(account.as_str());
+                Ok(name.fetch_optional(self).await?)
+            }
+
+            async fn remember_name(
+                &mut self,
+                account: &AccountName,
+                name: &str,
+            ) -> Result<(), StoreError> {
+                sqlx::query(names::REMEMBER)
+                    .bind(account.as_str())
+                    .bind(name)
+                    .execute(self)
+                    .await?;
+                Ok(())
             }
 
             async fn next_change(&mut self) -> Result<i64, StoreError> {

@@ -11,6 +11,7 @@ mod hours;
 mod inspection;
 mod job_rows;
 mod migrate;
+mod names;
 mod postgres;
 mod prune;
 mod query;
@@ -38,6 +39,7 @@ pub use copy::{CopyError, CopySide, CopySums, copy};
 pub use error::{OpenStoreError, StoreError};
 pub use inspection::Inspection;
 pub use migrate::Migrations;
+pub use names::NamedAccount;
 pub use postgres::PostgresStore;
 pub use prune::{Prunable, Prune, Pruned};
 pub use reprocess::{Judge, Reprocessed, StoredDelivery, Verdict};
@@ -56,8 +58,9 @@ pub trait Store: Send + Sync {
     ///
     /// The same bytes again are one more copy: `times`, `deliveries` and `last_received_at` move, nothing else. Other
     /// bytes for the same job are a new revision. The job shows the content with the latest `CreateTime`; on a tie, the
-    /// one first received last, so a late retry of old content never flips it back. Only job results that were
-    /// understood count in a job. A copy that was received before the first, but is recorded after it, moves the first time
+    /// one first received last, so a late retry of old content never flips it back. A result of another WeChat account,
+    /// by its `ToUserName`, is shown only where the job has none of its own account: that of its first result, or the one
+    /// set with [`Store::set_account_name`]. Only job results that were understood count in a job. A copy that was received before the first, but is recorded after it, moves the first time
     /// of a job with one content; with more, it does not, lest it change what a tie shows.
     ///
     /// Of each account at most [`MAX_SEALED`] deliveries and [`MAX_SEALED_BYTES`] bytes stay sealed: beyond that the oldest
@@ -204,6 +207,12 @@ pub trait Store: Send + Sync {
         account: &AccountName,
         body_sha256: &[u8; 32],
     ) -> Result<bool, StoreError>;
+
+    /// The WeChat accounts that accounts stand for, by account.
+    async fn account_names(&self) -> Result<Vec<NamedAccount>, StoreError>;
+
+    /// Sets the `ToUserName` that an account stands for, as configured, whatever its first result came with.
+    async fn set_account_name(&self, account: &AccountName, name: &str) -> Result<(), StoreError>;
 
     /// Notes that a client of the API has used its key. The latest time stays.
     async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError>;

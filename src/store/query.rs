@@ -21,10 +21,20 @@ macro_rules! job_columns {
 /// The number of a job's latest change, and the delivery that it shows, but its body.
 macro_rules! shown_columns {
     () => {
-        "change, shown_id, shown_sha256, shown_received_at, shown_last_received_at, shown_times, shown_body is null as is_pruned"
+        concat!(
+            "change, shown_id, shown_sha256, shown_received_at, shown_last_received_at, shown_times, shown_body is null as is_pruned, ",
+            $crate::store::query::account_name!()
+        )
     };
 }
-pub(super) use {job_columns, shown_columns};
+
+/// The `ToUserName` that the account of a job stands for.
+macro_rules! account_name {
+    () => {
+        "(select name from account_names where account_names.account = jobs.account) as account_name"
+    };
+}
+pub(super) use {account_name, job_columns, shown_columns};
 
 pub(super) const JOB: &str = concat!(
     "select ",
@@ -54,9 +64,9 @@ pub(super) const JOB_DELIVERIES: &str = "select id, account, body_sha256, body, 
          shown_last_received_at, shown_times from jobs where account = $1 and msg_id = $2 and shown_body is not null \
      order by received_at, id";
 
-/// The deliveries that make up a job but are not shown, without their bodies.
-pub(super) const OTHER_CONTENTS: &str = "select id, finished_at, received_at, last_received_at, times \
-     from other_deliveries where account = $1 and job = $2 and job > 0";
+/// The deliveries that make up a job but are not shown.
+pub(super) const OTHER_CONTENTS: &str = "select * from other_deliveries \
+     where account = $1 and job = $2 and job > 0";
 
 /// Moves the delivery that a job shows to the others, where that was not pruned. Where rows of `jobs` were deleted by hand,
 /// its content may be there already.
@@ -278,7 +288,9 @@ const STORED_SHOWN: Half = Half {
         "select ",
         job_columns!(),
         ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
-         shown_times from jobs where shown_body is not null"
+         shown_times, ",
+        account_name!(),
+        " from jobs where shown_body is not null"
     ),
     ..SHOWN
 };

@@ -43,6 +43,8 @@ pub struct StoredDelivery {
     pub(super) finished_at: Option<Time>,
     /// The values of the job that shows it.
     pub(super) shown: Option<MassSendFinished>,
+    /// A job shows it that may have a content to show instead, as this one is of another WeChat account.
+    pub(super) is_to_give_way: bool,
 }
 
 /// What reprocessing did with a delivery.
@@ -98,7 +100,7 @@ impl StoredDelivery {
             .as_ref()
             .is_none_or(|shown| Some(shown) == reading.result());
         let is_same = after == *before && finished_at == self.finished_at && shows_the_same;
-        (!is_same).then(|| {
+        (!is_same || self.is_to_give_way).then(|| {
             Change::Keep(Box::new(ReadDelivery {
                 delivery: after,
                 reading,
@@ -194,6 +196,7 @@ async fn reprocess_one<R: JobRows>(
         .find(|job| job.shown.id == delivery.id);
     let stored = StoredDelivery {
         shown: shown_by.map(|job| job.job.result.clone()),
+        is_to_give_way: shown_by.is_some_and(|job| job.shown.is_foreign && job.job.revision > 1),
         finished_at,
         delivery,
     };
@@ -331,15 +334,16 @@ struct JobBefore {
 
 impl JobBefore {
     /// `others`: its contents beside the one that it shows.
-    fn new(standing: Standing, others: &[Content]) -> Self {
+    fn new(standing: Standing, others: &[(Delivery, Time)]) -> Self {
         let Standing {
             job,
             shown,
             shown_sha256,
             updated,
             is_pruned,
+            account_name: _,
         } = standing;
-        let copies: i64 = others.iter().map(|content| content.times).sum();
+        let copies: i64 = others.iter().map(|(delivery, _)| delivery.times).sum();
         let contents = i64::try_from(others.len()).unwrap_or(i64::MAX);
         Self {
             pruned_deliveries: job.deliveries - copies - shown.times,
@@ -376,6 +380,24 @@ async fn take_apart<R: JobRows>(rows: &mut R, standing: Standing) -> Result<JobB
     Ok(JobBefore::new(standing, &contents))
 }
 
+/// The `ToUserName` that an account stands for; if none is known yet, that of the first of these is remembered.
+async fn account_name<R: JobRows>(
+    rows: &mut R,
+    account: &AccountName,
+    readings: &[Option<Reading>],
+) -> Result<Option<String>, StoreError> {
+    let known = rows.account_name(account).await?;
+    let mut results = readings.iter().flatten().filter_map(Reading::result);
+    let first = results.find_map(MassSendFinished::addressee);
+    match (known, first.map(str::to_owned)) {
+        (None, Some(first)) => {
+            rows.remember_name(account, &first).await?;
+            Ok(Some(first))
+        }
+        (known, _) => Ok(known),
+    }
+}
+
 /// Makes a job from its contents; tells whether it changed.
 async fn rebuild<R: JobRows>(
     rows: &mut R,
@@ -384,7 +406,18 @@ async fn rebuild<R: JobRows>(
     read: &(dyn Fn(&Delivery) -> Option<Reading> + Sync),
     now: Time,
 ) -> Result<bool, StoreError> {
-    let mut contents = rows.other_contents(account, msg_id).await?;
+    let mut others = rows.other_contents(account, msg_id).await?;
+    others.sort_by_key(|(delivery, _)| delivery.received_at);
+    let readings: Vec<_> = others.iter().map(|(delivery, _)| read(delivery)).collect();
+    let name = account_name(rows, account, &readings).await?;
+    let mut contents: Vec<_> = others
+        .iter()
+        .zip(&readings)
+        .map(|((delivery, finished_at), reading)| {
+            let result = reading.as_ref().and_then(Reading::result);
+            Content::new(delivery, *finished_at, result, name.as_deref())
+        })
+        .collect();
     contents.extend(before.as_ref().and_then(|before| before.pruned));
     let Some(mut tally) = Tally::of(&contents) else {
         if before.is_none() {

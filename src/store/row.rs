@@ -126,6 +126,8 @@ where
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) job: Job,
+    /// The `ToUserName` that the account stands for.
+    pub(super) account_name: Option<String>,
     pub(super) shown: Content,
     pub(super) shown_sha256: Vec<u8>,
     pub(super) updated: Updated,
@@ -145,15 +147,19 @@ where
     for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
     for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
 {
+    let job = job(row)?;
+    let account_name: Option<String> = row.try_get("account_name")?;
     Ok(Standing {
-        job: job(row)?,
         shown: Content {
             id: row.try_get("shown_id")?,
             finished_at: row.try_get("finished_at")?,
             received_at: row.try_get("shown_received_at")?,
             last_received_at: row.try_get("shown_last_received_at")?,
             times: row.try_get("shown_times")?,
+            is_foreign: job.result.is_foreign_to(account_name.as_deref()),
         },
+        job,
+        account_name,
         shown_sha256: row.try_get("shown_sha256")?,
         updated: Updated {
             at: row.try_get("updated_at")?,
@@ -204,6 +210,7 @@ where
         delivery: delivery(row)?,
         finished_at: row.try_get("finished_at")?,
         shown: None,
+        is_to_give_way: false,
     })
 }
 
@@ -219,8 +226,12 @@ where
     for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
 {
     let Job {
-        account, result, ..
+        account,
+        result,
+        revision,
+        ..
     } = job(row)?;
+    let account_name: Option<String> = row.try_get("account_name")?;
     let body_sha256: Vec<u8> = row.try_get("shown_sha256")?;
     Ok(StoredDelivery {
         delivery: Delivery {
@@ -237,24 +248,8 @@ where
             times: row.try_get("shown_times")?,
         },
         finished_at: Some(result.finished_at),
+        is_to_give_way: revision > 1 && result.is_foreign_to(account_name.as_deref()),
         shown: Some(result),
-    })
-}
-
-/// A row of `deliveries` that is a job result, without its body.
-pub(super) fn content<R>(row: &R) -> Result<Content, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-{
-    Ok(Content {
-        id: row.try_get("id")?,
-        finished_at: row.try_get("finished_at")?,
-        received_at: row.try_get("received_at")?,
-        last_received_at: row.try_get("last_received_at")?,
-        times: row.try_get("times")?,
     })
 }
 

@@ -10,9 +10,34 @@ pub(super) struct Content {
     pub(super) received_at: Time,
     pub(super) last_received_at: Time,
     pub(super) times: i64,
+    /// It is a result of another WeChat account than the one that its account stands for.
+    pub(super) is_foreign: bool,
 }
 
 impl Content {
+    /// `name`: the `ToUserName` that the account stands for.
+    pub(super) fn new(
+        delivery: &Delivery,
+        finished_at: Time,
+        result: Option<&MassSendFinished>,
+        name: Option<&str>,
+    ) -> Self {
+        Self {
+            id: delivery.id,
+            finished_at,
+            received_at: delivery.received_at,
+            last_received_at: delivery.last_received_at,
+            times: delivery.times,
+            is_foreign: result.is_some_and(|result| result.is_foreign_to(name)),
+        }
+    }
+
+    /// The content that a job shows comes last. `is_foreign` comes first: a result of another WeChat account is only shown
+    /// where there is no other.
+    pub(super) fn order(&self) -> (bool, Time, Time) {
+        (!self.is_foreign, self.finished_at, self.received_at)
+    }
+
     /// Adds the copies of the same content.
     pub(super) fn add_copies(&mut self, copies: &Delivery) {
         self.received_at = self.received_at.min(copies.received_at);
@@ -24,7 +49,8 @@ impl Content {
 /// The sums over all contents of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// The delivery whose content the job shows: the latest `CreateTime`; on a tie, the one first received last.
+    /// The delivery whose content the job shows: of those that are not foreign, if there are any, the one with the latest
+    /// `CreateTime`; on a tie, the one first received last.
     pub(super) shown: i64,
     pub(super) first_received_at: Time,
     pub(super) last_received_at: Time,
@@ -35,7 +61,7 @@ pub(super) struct Tally {
 impl Tally {
     /// None when there is no content.
     pub(super) fn of(contents: &[Content]) -> Option<Self> {
-        let order = |content: &&Content| (content.finished_at, content.received_at, content.id);
+        let order = |content: &&Content| (content.order(), content.id);
         Some(Self {
             shown: contents.iter().max_by_key(order)?.id,
             first_received_at: contents.iter().map(|content| content.received_at).min()?,
@@ -74,7 +100,23 @@ mod tests {
             received_at: time(received),
             last_received_at: time(last),
             times,
+            is_foreign: false,
         }
+    }
+
+    #[test]
+    fn a_foreign_content_shows_only_where_there_is_no_other() {
+        let foreign = Content {
+            is_foreign: true,
+            ..content(1, 30, 3, 3, 1)
+        };
+        let later = Content {
+            is_foreign: true,
+            ..content(2, 40, 4, 4, 1)
+        };
+        let shown = |contents: &[Content]| Tally::of(contents).map(|tally| tally.shown);
+        assert_eq!(shown(&[later, foreign]), Some(2));
+        assert_eq!(shown(&[foreign, content(3, 10, 1, 1, 1), later]), Some(3));
     }
 
     #[test]

@@ -67,6 +67,7 @@
 //! - `simulate`: `simulate push` plays WeChat, against us and against others.
 //! - `listeners`: the API on a listener of its own.
 //! - `locks`: a lock of another session, or a slow connection to PostgreSQL, delays only what it concerns.
+//! - `names`: one account name that two WeChat accounts push to.
 //! - `load`: `simulate load` counts what the server counts.
 //! - `transport`: bodies and heads of every size and shape over bare TCP.
 //! - `connections`: slow, silent and many clients.
@@ -116,6 +117,7 @@ mod locks;
 mod logs;
 mod metrics;
 mod mistakes;
+mod names;
 mod openapi;
 mod outage;
 mod outcome;

@@ -8,14 +8,16 @@ use anyhow::anyhow;
 use super::Report;
 use crate::app::{STRANDED, open_store, spool_path, stranded};
 use crate::config::{Config, StoreUrl};
-use crate::domain::{DeliveryState, Time};
+use crate::domain::{AccountName, DeliveryState, Time};
 use crate::store::{
-    DeliveryFilter, Depth, Inspection, Migrations, Page, SealedTotal, Spool, Store, StoreError,
+    DeliveryFilter, Depth, Inspection, Migrations, NamedAccount, Page, SealedTotal, Spool, Store,
+    StoreError,
 };
 
 /// How far clocks may be apart, in milliseconds.
 pub(super) const SKEW: i64 = 5000;
 const SEALED: &str = "sealed";
+const NAMES: &str = "original_id";
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,6 +59,12 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Option<Arc<
         report.failed(
             SEALED,
             &anyhow!(error).context("it does not say what is sealed"),
+        );
+    }
+    if let Err(error) = examine_names(&*store, config, report).await {
+        report.failed(
+            NAMES,
+            &anyhow!(error).context("it does not say which WeChat accounts there are"),
         );
     }
     let asked = Time::now();
@@ -110,6 +118,48 @@ async fn examine_sealed(store: &dyn Store, report: &mut Report) -> Result<(), St
         report.ok(
             SEALED,
             "every push opens with the configuration of its account",
+        );
+    }
+    Ok(())
+}
+
+/// Whether results of one WeChat account only have come to each account.
+async fn examine_names(
+    store: &dyn Store,
+    config: &Config,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let has_original_id = |name: &AccountName| {
+        let mut accounts = config.accounts.iter().map(|configured| &configured.account);
+        accounts.any(|account| account.name == *name && account.original_id.is_some())
+    };
+    let mut are_mixed = false;
+    for named in store.account_names().await? {
+        let NamedAccount {
+            account,
+            name,
+            other: Some((other, received_at)),
+        } = named
+        else {
+            continue;
+        };
+        if has_original_id(&account) {
+            continue;
+        }
+        are_mixed = true;
+        report.warn(
+            NAMES,
+            format!(
+                "results of two WeChat accounts come to `{account}`: of {name} first, and of {other}, the latest at \
+                 {received_at}, which do not replace those of {name}. Set `original_id` of `{account}` to the one that is right, \
+                 restart the server, then run `qunfa reprocess --all`; give the other an account of its own"
+            ),
+        );
+    }
+    if !are_mixed {
+        report.ok(
+            NAMES,
+            "the results of each account come from one WeChat account",
         );
     }
     Ok(())

@@ -16,9 +16,9 @@ use crate::app::{DEMO, Demo};
 use crate::cli::reachable;
 use crate::cli::secret::secret;
 use crate::config::Config;
-use crate::domain::{AccountName, MsgId, Time};
+use crate::domain::{AccountName, MsgId, SAMPLE_NAME, Time};
 use crate::simulator::{Sender, Simulator};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::wechat::Account;
 
 const SUBJECT: &str = "server";
@@ -144,8 +144,12 @@ async fn push_and_read(
     let account = account(config, arguments.account.as_ref())?;
     let key = secret(None, arguments.api_key_file.as_deref()).context("`--api-key-file`")?;
     let msg_id = unreal_msg_id()?;
-    let message = message(&account, msg_id);
     let name = account.name.clone();
+    let to = match &account.original_id {
+        Some(original_id) => Some(original_id.clone()),
+        None => remembered_name(store, &name).await?,
+    };
+    let message = message(to.as_deref().unwrap_or(SAMPLE_NAME), msg_id);
     let url = format!("{base}/wechat/{name}");
     let sender = Sender {
         token: account.token,
@@ -224,8 +228,16 @@ fn unreal_msg_id() -> anyhow::Result<MsgId> {
     MsgId::new(i64::MAX - i64::from(random)).context("it is positive")
 }
 
-fn message(account: &Account, msg_id: MsgId) -> String {
-    let to = account.original_id.as_deref().unwrap_or("gh_doctor");
+async fn remembered_name(
+    store: &dyn Store,
+    account: &AccountName,
+) -> Result<Option<String>, StoreError> {
+    let mut names = store.account_names().await?.into_iter();
+    let named = names.find(|named| named.account == *account);
+    Ok(named.map(|named| named.name))
+}
+
+fn message(to: &str, msg_id: MsgId) -> String {
     let now = Time::now().seconds();
     format!(
         "<xml><ToUserName>{to}</ToUserName><FromUserName>doctor</FromUserName><CreateTime>{now}</CreateTime>\

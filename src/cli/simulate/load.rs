@@ -51,7 +51,7 @@ pub(in crate::cli) async fn load(
     settings: impl FnOnce() -> Result<Settings, ConfigError>,
     arguments: LoadArgs,
 ) -> Outcome {
-    let target = arguments.target.resolve(settings)?;
+    let target = arguments.target.resolve(settings).await?;
     let file = match &arguments.acknowledged {
         Some(path) => {
             let file = File::create(path)
@@ -67,7 +67,7 @@ pub(in crate::cli) async fn load(
         rate: arguments.rate,
         repeats: arguments.repeats,
         first_msg_id: arguments.first_msg_id.unwrap_or_else(msg_id_of_now),
-        original_id: target.original_id,
+        original_id: Some(target.to_user_name),
     };
     allow_files(load.connections)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

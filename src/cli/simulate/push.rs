@@ -44,8 +44,8 @@ pub(in crate::cli) async fn push(
     settings: impl FnOnce() -> Result<Settings, ConfigError>,
     arguments: PushArgs,
 ) -> Outcome {
-    let target = arguments.target.resolve(settings)?;
-    let message = message(&arguments, target.original_id.as_deref()).map_err(Failure::usage)?;
+    let target = arguments.target.resolve(settings).await?;
+    let message = message(&arguments, &target.to_user_name).map_err(Failure::usage)?;
     let simulator = Simulator::new(target.url, target.sender).map_err(anyhow::Error::from)?;
     let mut illegal = 0_u32;
     for number in 1..=arguments.repeat {
@@ -75,7 +75,7 @@ pub(in crate::cli) async fn push(
 }
 
 /// The event to push: a file as it is, or a built-in event as if it had just happened, unless the arguments say otherwise.
-fn message(arguments: &PushArgs, original_id: Option<&str>) -> anyhow::Result<Vec<u8>> {
+fn message(arguments: &PushArgs, to_user_name: &str) -> anyhow::Result<Vec<u8>> {
     let (message, msg_id, create_time) = if let Some(path) = &arguments.event {
         let event = std::fs::read(path)
             .with_context(|| format!("`--event`: cannot read `{}`", path.display()))?;
@@ -85,10 +85,7 @@ fn message(arguments: &PushArgs, original_id: Option<&str>) -> anyhow::Result<Ve
             .sample
             .parse()
             .map_err(|()| anyhow!("`--sample` is not one of the built-in events"))?;
-        let event = match original_id {
-            Some(original_id) => sample.addressed_to(original_id),
-            None => sample.xml().to_owned(),
-        };
+        let event = sample.addressed_to(to_user_name);
         let msg_id = arguments.msg_id.or_else(new_msg_id);
         let now = Time::now().seconds();
         let create_time = arguments.create_time.unwrap_or(now);

@@ -8,11 +8,11 @@ use clap::builder::PossibleValuesParser;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::app::{DEMO, Demo};
+use crate::app::{DEMO, Demo, remembered_name};
 use crate::cli::secret::secret;
 use crate::cli::{Failure, reachable};
 use crate::config::{ConfigError, Settings};
-use crate::domain::AccountName;
+use crate::domain::{AccountName, SAMPLE_NAME};
 use crate::simulator::{Sender, is_loopback};
 use crate::wechat::{Account, AppId, EncodingAesKey, Encryption, Mode, Token};
 
@@ -52,19 +52,19 @@ pub(super) struct TargetArgs {
 pub(super) struct Target {
     pub(super) url: Url,
     pub(super) sender: Sender,
-    /// Whom events are addressed to, where the account insists on it.
-    pub(super) original_id: Option<String>,
+    /// Whom events are addressed to, `gh_…`.
+    pub(super) to_user_name: String,
 }
 
 impl TargetArgs {
     /// The target that these arguments name. `settings` are read only if an account is named.
-    pub(super) fn resolve(
+    pub(super) async fn resolve(
         &self,
         settings: impl FnOnce() -> Result<Settings, ConfigError>,
     ) -> Result<Target, Failure> {
         let target = match &self.account {
             Some(account) => {
-                let configured = configured(&settings()?, account)?;
+                let configured = configured(&settings()?, account).await?;
                 match &self.url {
                     Some(url) => Target {
                         url: http_url(url).map_err(Failure::usage)?,
@@ -85,7 +85,7 @@ impl TargetArgs {
 }
 
 /// The target that the configuration describes.
-fn configured(settings: &Settings, name: &AccountName) -> Result<Target, Failure> {
+async fn configured(settings: &Settings, name: &AccountName) -> Result<Target, Failure> {
     let config = settings.check()?;
     let mut accounts = config.accounts.iter().map(|configured| &configured.account);
     let account: Account = match accounts.find(|account| account.name == *name) {
@@ -103,13 +103,17 @@ fn configured(settings: &Settings, name: &AccountName) -> Result<Target, Failure
         }
     };
     let url = format!("http://{}/wechat/{name}", reachable(config.server.listen));
+    let to_user_name = match account.original_id {
+        Some(original_id) => Some(original_id),
+        None => remembered_name(&config, name).await,
+    };
     Ok(Target {
         url: url.parse().context("the configured address makes no URL")?,
         sender: Sender {
             token: account.token,
             mode: account.mode,
         },
-        original_id: account.original_id,
+        to_user_name: to_user_name.unwrap_or_else(|| SAMPLE_NAME.to_owned()),
     })
 }
 
@@ -151,7 +155,7 @@ fn described(arguments: &TargetArgs) -> anyhow::Result<Target> {
             token: Token::new(token.expose_secret()).context("the token to sign with")?,
             mode,
         },
-        original_id: None,
+        to_user_name: SAMPLE_NAME.to_owned(),
     })
 }
 

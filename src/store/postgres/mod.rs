@@ -21,11 +21,12 @@ use tokio::task::JoinHandle;
 
 use super::copy::{CopySide, Side};
 use super::hours::Part;
+use super::names::KnownNames;
 use super::{
     Announcements, BatchId, BatchOutcome, Change, ChangeKey, DeliveryFilter, DeliveryKey,
-    Inspection, JobFilter, JobKey, Judge, LatestChange, Migrations, OpenStoreError, Page, Prunable,
-    Prune, Pruned, Reprocessed, SealedTotal, Store, StoreError, StoredDelivery, changes,
-    client_uses, hours, inspection, prune, query, row, sealed, totals,
+    Inspection, JobFilter, JobKey, Judge, LatestChange, Migrations, NamedAccount, OpenStoreError,
+    Page, Prunable, Prune, Pruned, Reprocessed, SealedTotal, Store, StoreError, StoredDelivery,
+    changes, client_uses, hours, inspection, names, prune, query, row, sealed, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, Accounts, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery,
@@ -90,7 +91,7 @@ const TAKE_TIME: &str = "select set_config('statement_timeout', '10min', true), 
 
 /// Readers wait, too, rather than find nothing there.
 const LOCK_ALL: &str =
-    "lock table rolled_up, jobs, other_deliveries, batches in access exclusive mode";
+    "lock table account_names, rolled_up, jobs, other_deliveries, batches in access exclusive mode";
 
 const CANCEL: &str = "insert into batches (id, is_cancelled) values ($1, true) \
      on conflict (id) do update set id = excluded.id returning is_cancelled";
@@ -108,6 +109,7 @@ const TRIES: usize = 3;
 #[derive(Debug)]
 pub struct PostgresStore {
     writers: Writers,
+    names: KnownNames,
     pool: PgPool,
     options: PgConnectOptions,
     migrations: Migrations,
@@ -437,6 +439,26 @@ impl Store for PostgresStore {
         Ok(done.rows_affected() == 1)
     }
 
+    async fn account_names(&self) -> Result<Vec<NamedAccount>, StoreError> {
+        let rows = sqlx::query(names::ALL)
+            .fetch_all(self.pool().await?)
+            .await?;
+        Ok(rows
+            .iter()
+            .map(names::named_account)
+            .collect::<Result<_, _>>()?)
+    }
+
+    async fn set_account_name(&self, account: &AccountName, name: &str) -> Result<(), StoreError> {
+        sqlx::query(names::SET)
+            .bind(account.as_str())
+            .bind(name)
+            .execute(self.pool().await?)
+            .await?;
+        self.names.set(account, name.to_owned());
+        Ok(())
+    }
+
     async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError> {
         sqlx::query(client_uses::NOTE)
             .bind(client.as_str())
@@ -523,6 +545,9 @@ impl PostgresStore {
     ) -> Result<BatchOutcome, StoreError> {
         self.prepare().await?;
         let mut writer = self.writers.lend().await?;
+        if self.names.has_news(batch) {
+            names::learn_on_postgres(writer.connection(), &self.names, batch).await?;
+        }
         let outcome = filing::record(writer.connection(), batch, id).await?;
         self.writers.give_back(writer);
         Ok(outcome)

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use super::PostgresStore;
 use super::reading::note_backend;
 use super::writers::Writers;
+use crate::store::names::KnownNames;
 use crate::store::{Migrations, OpenStoreError, migrate};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -88,6 +89,7 @@ impl PostgresStore {
             .connect_lazy_with(options.clone());
         Ok(Self {
             writers: Writers::new(options.clone()),
+            names: KnownNames::default(),
             pool,
             options,
             migrations,

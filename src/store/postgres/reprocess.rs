@@ -11,7 +11,7 @@ use crate::store::job_rows::{self, job_rows};
 use crate::store::reprocess::{self, Judge, Reprocessed, StoredDelivery};
 use crate::store::row::{self, Showing, Standing, Updated};
 use crate::store::tally::{Content, Tally};
-use crate::store::{DeliveryKey, StoreError, query};
+use crate::store::{DeliveryKey, StoreError, names, query};
 
 const LOCK_JOBS: &str = "select from jobs \
      where (account, msg_id) in (select * from unnest($1::text[], $2::bigint[])) \

@@ -19,11 +19,12 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::copy::{CopySide, Side};
 use super::hours::Part;
+use super::names::KnownNames;
 use super::{
     Announcements, BatchId, BatchOutcome, Change, ChangeKey, DeliveryFilter, DeliveryKey,
-    Inspection, JobFilter, JobKey, Judge, LatestChange, Page, Prunable, Prune, Pruned, Reprocessed,
-    SealedTotal, Store, StoreError, StoredDelivery, changes, client_uses, hours, inspection, prune,
-    query, row, sealed, totals,
+    Inspection, JobFilter, JobKey, Judge, LatestChange, NamedAccount, Page, Prunable, Prune,
+    Pruned, Reprocessed, SealedTotal, Store, StoreError, StoredDelivery, changes, client_uses,
+    hours, inspection, names, prune, query, row, sealed, totals,
 };
 use crate::domain::{
     AccountName, AccountStats, Accounts, ClientName, Delivery, Job, LastJob, MsgId, NewDelivery,
@@ -52,6 +53,7 @@ const FORGET_BATCHES: &str = "delete from batches where id in ( \
 /// One SQLite file: one connection that writes, and some that read.
 #[derive(Debug)]
 pub struct SqliteStore {
+    names: KnownNames,
     writer: SqlitePool,
     readers: SqlitePool,
 }
@@ -84,6 +86,11 @@ impl Store for SqliteStore {
         batch: &[NewDelivery],
         id: Option<BatchId>,
     ) -> Result<BatchOutcome, StoreError> {
+        if self.names.has_news(batch) {
+            // In transactions of their own: what is known must be in the database.
+            let mut writer = self.writer.acquire().await?;
+            names::learn_on_sqlite(&mut writer, &self.names, batch).await?;
+        }
         let mut transaction = self.begin().await?;
         let outcome = filing::record(&mut transaction, batch, id).await?;
         if matches!(outcome, BatchOutcome::Recorded(_)) {
@@ -380,6 +387,24 @@ impl Store for SqliteStore {
             .execute(&self.writer)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    async fn account_names(&self) -> Result<Vec<NamedAccount>, StoreError> {
+        let rows = sqlx::query(names::ALL).fetch_all(&self.readers).await?;
+        Ok(rows
+            .iter()
+            .map(names::named_account)
+            .collect::<Result<_, _>>()?)
+    }
+
+    async fn set_account_name(&self, account: &AccountName, name: &str) -> Result<(), StoreError> {
+        sqlx::query(names::SET)
+            .bind(account.as_str())
+            .bind(name)
+            .execute(&self.writer)
+            .await?;
+        self.names.set(account, name.to_owned());
+        Ok(())
     }
 
     async fn note_client_use(&self, client: &ClientName, used_at: Time) -> Result<(), StoreError> {

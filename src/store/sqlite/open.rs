@@ -13,6 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use super::{BEGIN, SqliteStore};
+use crate::store::names::KnownNames;
 use crate::store::{Migrations, OpenStoreError, migrate};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -34,7 +35,11 @@ impl SqliteStore {
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.pragma("query_only", "on"));
-        Ok(Self { writer, readers })
+        Ok(Self {
+            names: KnownNames::default(),
+            writer,
+            readers,
+        })
     }
 }
 

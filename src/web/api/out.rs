@@ -64,7 +64,7 @@ pub(in crate::web) struct JobOut {
     /// Copies received, retries included.
     #[schema(minimum = 1)]
     deliveries: i64,
-    /// Distinct contents received. Shown is the one with the latest `CreateTime`.
+    /// Distinct contents received. Shown is the one with the latest `CreateTime`; one of another WeChat account only if there is no other.
     #[schema(minimum = 1)]
     revision: i64,
 }

@@ -86,8 +86,8 @@ pub(in crate::web) fn all_accounts() -> ListOut<AccountOut> {
     let silent = "new-one".parse().expect("it is a name");
     ListOut {
         items: vec![
-            AccountOut::new(&last.account, Some(&last)),
-            AccountOut::new(&silent, None),
+            AccountOut::new(&last.account, Some(&last), None),
+            AccountOut::new(&silent, None, None),
         ],
     }
 }

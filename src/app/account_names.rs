@@ -1,0 +1,68 @@
+//! The WeChat account that each account stands for: `original_id`, or else what the database remembers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::open_store;
+use crate::config::Config;
+use crate::domain::AccountName;
+use crate::store::{Migrations, Store, StoreError};
+use crate::wechat::Account;
+
+/// The pause before the next try while the database is away.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long the database may take to tell a name that a sample could do without.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn original_ids(accounts: &[Account]) -> Vec<(AccountName, String)> {
+    let original_id =
+        |account: &Account| Some((account.name.clone(), account.original_id.clone()?));
+    accounts.iter().filter_map(original_id).collect()
+}
+
+/// Lets the database follow the configuration, as soon as it answers.
+pub(super) async fn follow_original_ids(
+    store: Arc<dyn Store>,
+    original_ids: Vec<(AccountName, String)>,
+    shutdown: CancellationToken,
+) {
+    while set(&*store, &original_ids).await.is_err() {
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Lets the database follow the configuration.
+///
+/// # Errors
+/// [`StoreError`] when the database does not take it.
+pub async fn set_original_ids(store: &dyn Store, config: &Config) -> Result<(), StoreError> {
+    let accounts = config.accounts.iter().map(|configured| &configured.account);
+    let accounts: Vec<_> = accounts.cloned().collect();
+    set(store, &original_ids(&accounts)).await
+}
+
+async fn set(store: &dyn Store, original_ids: &[(AccountName, String)]) -> Result<(), StoreError> {
+    for (account, original_id) in original_ids {
+        store.set_account_name(account, original_id).await?;
+    }
+    Ok(())
+}
+
+/// The `ToUserName` that the database remembers of an account; none where it cannot be asked.
+pub async fn remembered_name(config: &Config, account: &AccountName) -> Option<String> {
+    let asked = async {
+        let store = open_store(&config.store.url, Migrations::Require)
+            .await
+            .ok()?;
+        let names = store.account_names().await;
+        store.close().await;
+        let mut names = names.ok()?.into_iter();
+        Some(names.find(|named| named.account == *account)?.name)
+    };
+    tokio::time::timeout(TIMEOUT, asked).await.ok()?
+}

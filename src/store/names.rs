@@ -1,0 +1,192 @@
+//! The WeChat account that each account stands for, by its `ToUserName`: the one that its first result came with, or
+//! `original_id`. Results of another one are told of, and do not replace those of the first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{ColumnIndex, Decode, Row, Type};
+use tracing::warn;
+
+use super::{StoreError, row};
+use crate::domain::{AccountName, NewDelivery, Time};
+
+/// How often another name is told of, for each account.
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// Returns the name that is there already, or the new one.
+pub(super) const REMEMBER: &str = "insert into account_names (account, name) values ($1, $2) \
+     on conflict (account) do update set account = excluded.account returning name";
+
+/// Replaces what was remembered; results of another account no longer get in.
+pub(super) const SET: &str = "insert into account_names (account, name) values ($1, $2) \
+     on conflict (account) do update set name = excluded.name, other_name = null, other_received_at = null";
+
+pub(super) const ALL: &str =
+    "select account, name, other_name, other_received_at from account_names order by account";
+
+pub(super) const NAME: &str = "select name from account_names where account = $1";
+
+const NOTE_OTHER: &str = "update account_names set other_name = $2, other_received_at = $3 where account = $1 and name <> $2";
+
+/// The WeChat account that an account stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedAccount {
+    /// The account.
+    pub account: AccountName,
+    /// Its `ToUserName`, `gh_…`.
+    pub name: String,
+    /// The `ToUserName` of another WeChat account whose results came, too, and when the latest came, to the minute.
+    pub other: Option<(String, Time)>,
+}
+
+/// A row of [`ALL`].
+pub(super) fn named_account<R>(row: &R) -> Result<NamedAccount, sqlx::Error>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let other_name: Option<String> = row.try_get("other_name")?;
+    let other_received_at: Option<Time> = row.try_get("other_received_at")?;
+    Ok(NamedAccount {
+        account: row::parsed(row, "account")?,
+        name: row.try_get("name")?,
+        other: other_name.zip(other_received_at),
+    })
+}
+
+/// The names in the database, as far as this process has met them: recording asks the database once for each account.
+#[derive(Debug, Default)]
+pub(super) struct KnownNames {
+    known: Mutex<HashMap<AccountName, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    told_at: Option<Instant>,
+}
+
+impl Known {
+    /// Whether that name is another one, and due to be told of.
+    fn is_due(&self, name: &str) -> bool {
+        self.name != name
+            && self
+                .told_at
+                .is_none_or(|told_at| told_at.elapsed() >= INTERVAL)
+    }
+}
+
+/// Another name that results came with.
+struct Other<'b> {
+    account: &'b AccountName,
+    name: &'b str,
+    received_at: Time,
+    first_name: String,
+}
+
+impl KnownNames {
+    pub(super) fn set(&self, account: &AccountName, name: String) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let told_at = None;
+        known.insert(account.clone(), Known { name, told_at });
+    }
+
+    /// Whether the database is to be told of a name in the batch.
+    pub(super) fn has_news(&self, batch: &[NewDelivery]) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        addressed(batch).any(|(delivery, name)| {
+            known
+                .get(&delivery.account)
+                .is_none_or(|known| known.is_due(name))
+        })
+    }
+
+    /// The first name of each account of a batch that has not been met yet.
+    fn unknown<'b>(&self, batch: &'b [NewDelivery]) -> BTreeMap<&'b AccountName, &'b str> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = BTreeMap::new();
+        for (delivery, name) in addressed(batch) {
+            if !known.contains_key(&delivery.account) {
+                unknown.entry(&delivery.account).or_insert(name);
+            }
+        }
+        unknown
+    }
+
+    /// The other names in a batch that are due to be told of.
+    fn others<'b>(&self, batch: &'b [NewDelivery]) -> Vec<Other<'b>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = Vec::new();
+        for (delivery, name) in addressed(batch) {
+            if let Some(known) = known.get_mut(&delivery.account)
+                && known.is_due(name)
+            {
+                known.told_at = Some(Instant::now());
+                others.push(Other {
+                    account: &delivery.account,
+                    name,
+                    received_at: delivery.received_at,
+                    first_name: known.name.clone(),
+                });
+            }
+        }
+        others
+    }
+}
+
+/// The job results of a batch with whom they are addressed to.
+fn addressed(batch: &[NewDelivery]) -> impl Iterator<Item = (&NewDelivery, &str)> {
+    batch
+        .iter()
+        .filter_map(|delivery| Some((delivery, delivery.reading.result()?.addressee()?)))
+}
+
+macro_rules! learn {
+    ($name:ident, $connection:ty) => {
+        /// Remembers the name of each account that had none, and tells of other names.
+        pub(super) async fn $name(
+            connection: &mut $connection,
+            known: &KnownNames,
+            batch: &[NewDelivery],
+        ) -> Result<(), StoreError> {
+            for (account, name) in known.unknown(batch) {
+                let name = sqlx::query_scalar(REMEMBER)
+                    .bind(account.as_str())
+                    .bind(name)
+                    .fetch_one(&mut *connection)
+                    .await?;
+                known.set(account, name);
+            }
+            for other in known.others(batch) {
+                let Other {
+                    account,
+                    name,
+                    received_at,
+                    first_name,
+                } = other;
+                warn!(
+                    %account,
+                    to_user_name = name,
+                    expected = first_name,
+                    "results of another WeChat account come to this one and do not replace its own; set `original_id` to the \
+                     one that is right, and give the other an account of its own"
+                );
+                sqlx::query(NOTE_OTHER)
+                    .bind(account.as_str())
+                    .bind(name)
+                    .bind(received_at)
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Ok(())
+        }
+    };
+}
+
+learn!(learn_on_postgres, PgConnection);
+learn!(learn_on_sqlite, SqliteConnection);
