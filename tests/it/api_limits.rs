@@ -130,7 +130,8 @@ async fn clients_that_do_not_read_take_a_bounded_memory_and_pushes_go_on() {
     assert!(answer > 1_000_000);
     let at_rest = resident_mib(server.pid());
 
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer greedy\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer greedy\r\n\r\n");
     let mut wires = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut wire = TcpStream::connect(server.address).await.unwrap();
@@ -184,7 +185,8 @@ fn length_of(answer: &[u8]) -> Option<usize> {
 /// Requests a file again and again on one connection, and reads the answers.
 fn download(server: &Server, path: &str) -> AbortOnDropHandle<()> {
     let address = server.address;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut wire = TcpStream::connect(address).await.unwrap();
         let mut unread = Vec::new();

@@ -168,11 +168,12 @@ async fn honest_and_refused_pushes(watch: &mut Watch, account: Account) {
             )
             .await;
     } else {
-        for other in [
-            Account {
-                mode: "plain",
-                ..account
-            },
+        let plain = Account {
+            mode: "plain",
+            ..account
+        };
+        watch.push(name, plain.sign(&unwanted), 403).await;
+        for sealed in [
             Account {
                 app_id: "wx00000000000000ff",
                 ..account
@@ -182,7 +183,7 @@ async fn honest_and_refused_pushes(watch: &mut Watch, account: Account) {
                 ..account
             },
         ] {
-            watch.push(name, other.sign(&unwanted), 403).await;
+            watch.push(name, sealed.sign(&kept), 200).await;
         }
     }
     let now = Time::now().seconds().to_string();
