@@ -17,9 +17,10 @@ use super::{KeepEvents, TAKEN_ID, is_kept, within};
 use crate::domain::{NewDelivery, Reading, Time};
 use crate::store::{BatchOutcome, Reader, Store, StoreError, Unit};
 
-/// How long the database may take for a batch; twice as long after each failure, up to the longest.
+/// How long the database may take for a batch; twice as long after each of its first failures. Not longer: a connection
+/// that is lost without a word holds up the whole spool for that long.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(80);
+const DOUBLINGS: u32 = 2;
 /// How long it may take to say whether it works.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// The delay after a failure; it doubles up to the longest.
@@ -115,7 +116,7 @@ impl Drainer {
         let spool = &self.fallback.spool;
         let count = unit.deliveries.len();
         let deliveries = self.read(unit);
-        let timeout = (TIMEOUT * 2_u32.pow(unit.failures.min(4))).min(LONGEST_TIMEOUT);
+        let timeout = TIMEOUT * 2_u32.pow(unit.failures.min(DOUBLINGS));
         let outcome = within(timeout, self.store.record(&deliveries, Some(unit.id)))
             .await
             .inspect_err(|error| self.counters.store_failed(error));
