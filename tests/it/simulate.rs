@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use qunfa::domain::Time;
+use qunfa::domain::{SAMPLE_NAME, Time};
 use qunfa::simulator::Sample;
 
 use crate::support::workplace::{Ended, ended, unused_address};
@@ -87,6 +87,7 @@ on_both_stores! {
         let server = Server::start(backend).await;
         for sample in Sample::ALL {
             let event = String::from_utf8(fixture(&format!("../../src/simulator/samples/{}.xml", sample.as_str()))).unwrap();
+            let event = event.replace("gh_0a1b2c3d4e5f", SAMPLE_NAME);
             let number = |name: &str| {
                 let (_, rest) = event.split_once(&format!("<{name}>")).unwrap();
                 rest.split_once('<').unwrap().0.to_owned()
