@@ -39,6 +39,12 @@ export class JobList {
     else this.countNews(this.unseen.add(`${job.account}/${job.msg_id}`).size);
   }
 
+  /** Announces the jobs that the same list did not have before it was loaded again. */
+  announceSince(before) {
+    const count = this.jobs.filter((job) => !before.jobs.some((shown) => isSame(shown, job))).length;
+    if (count > 0) announce('jobs.new', count);
+  }
+
   countNews(count) {
     if (count > 0) announce('jobs.new', count);
     this.showCount(count);

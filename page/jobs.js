@@ -38,8 +38,10 @@ export function jobsView(root, signal) {
   let list = null;
   const loader = new Loader(area, ({ page, latest }) => {
     const drawn = table(t('jobs.caption'), columns(), page.items, keyOf);
+    const before = list;
     list = new JobList(drawn, page, params, PAGE, (count) => showNews(news, count, params));
     list.countNews(0);
+    if (before?.isFirst) list.announceSince(before);
     if (page.items.length === 0) {
       if (latest !== null) return emptyNote(t('jobs.empty'), latestNote(latest, params));
       const filtered = Object.keys(params).length > 0;
