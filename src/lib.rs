@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! WeChat ─POST─▶ web::callback ─▶ wechat::Account::open (verify ▸ decrypt ▸ read) ─▶ ingest ─▶ store ─▶ "success"
-//! store ─▶ web::api (JSON, CSV) ─▶ dashboards
+//! store ─▶ output ─▶ web::api (JSON, CSV) ─▶ dashboards
 //! simulator ─▶ plays WeChat, over HTTP only
 //! ```
 //!
@@ -21,7 +21,8 @@
 //! | [`store`] | the only place with SQL: PostgreSQL and SQLite behind one trait | `domain` |
 //! | [`ingest`] | durable acceptance: what is kept, and when it may be acknowledged | `domain`, `store` |
 //! | [`feed`] | jobs as they change, for whoever follows them | `domain`, `store` |
-//! | [`web`] | HTTP in: the callback, the API, the page, health | `domain`, `wechat`, `ingest`, `feed`, `store`, `server` |
+//! | [`output`] | what outsiders see of what is stored: shapes of answers, CSV, NDJSON | `domain`, `store` |
+//! | [`web`] | the HTTP server: callback, API, page, health | `domain`, `wechat`, `ingest`, `feed`, `store`, `output`, `server` |
 //! | [`simulator`] | WeChat's side, over HTTP | `domain`, `wechat` |
 //! | [`config`] | TOML and environment into a checked configuration | `domain`, `wechat` |
 //! | [`server`], [`telemetry`] | the accept loop; logs, metrics of the process | nothing of ours |
@@ -36,6 +37,7 @@ pub mod config;
 pub mod domain;
 pub mod feed;
 pub mod ingest;
+pub mod output;
 pub mod server;
 pub mod simulator;
 pub mod store;

@@ -31,7 +31,7 @@ use crate::ingest::{Ingest, SpoolSettings};
 use crate::store::{
     Depth, Migrations, OpenStoreError, PostgresStore, Spool, SqliteStore, Store, StoreError,
 };
-use crate::web::{self, ApiSettings, Foundation, Limits, Side, State, Surroundings};
+use crate::web::{self, ApiSettings, Limits, Listener, Services, State, Surroundings};
 use crate::wechat::{self, Account, Mode, Token};
 use crate::{server, telemetry};
 
@@ -123,7 +123,7 @@ impl App {
         let stop_feed = CancellationToken::new();
         let feed = Feed::start(&store, ingest.recorded(), stop_feed.clone());
         let api_runtime = ApiRuntime::start().context("cannot start threads for the API")?;
-        let foundation = Foundation {
+        let services = Services {
             ingest: Arc::clone(&ingest),
             store: Arc::clone(&store),
             feed,
@@ -137,7 +137,7 @@ impl App {
             public_host: public_url.and_then(|url| url.host()).map(str::to_owned),
         };
         let original_ids = account_names::original_ids(&accounts);
-        let state = State::new(accounts, decoy()?, foundation, surroundings, limits, api);
+        let state = State::new(accounts, decoy()?, services, surroundings, limits, api);
         Ok(Self {
             state,
             api_runtime,
@@ -172,17 +172,17 @@ impl App {
             let open = self.open_connections.with_label_values(&[name]);
             server::serve(listener, router, max_connections, open, shutdown.clone()).await;
         };
-        let side = match &listeners.api {
-            Some(_) => Side::Callback,
-            None => Side::Both,
+        let listener = match &listeners.api {
+            Some(_) => Listener::Callback,
+            None => Listener::All,
         };
         let main = async {
-            let router = web::router(self.state.clone(), side);
+            let router = web::router(self.state.clone(), listener);
             serve(listeners.main, router, self.max_connections, "server").await;
         };
         let api = async {
             if let Some(listener) = listeners.api {
-                let router = web::router(self.state.clone(), Side::Api);
+                let router = web::router(self.state.clone(), Listener::Api);
                 let open = self.open_connections.with_label_values(&["api"]);
                 let serving = server::serve(
                     listener,

@@ -13,8 +13,8 @@ use super::{Failure, Outcome};
 use crate::app::open_existing;
 use crate::config::Settings;
 use crate::domain::{AccountName, MsgId, Outcome as JobOutcome, Time};
+use crate::output::{Export, Format};
 use crate::store::JobFilter;
-use crate::web::export::{Export, Format};
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {

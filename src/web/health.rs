@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State as FromState;
-use axum::http::{StatusCode, Uri};
+use axum::http::StatusCode;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tracing::warn;
@@ -202,17 +202,4 @@ impl SpoolOut {
             refused: depth.refused,
         }
     }
-}
-
-/// Outside of every route. A path near the callback's may be a slip in WeChat's console, where nobody sees it.
-pub(super) async fn not_found(
-    FromState(state): FromState<State>,
-    uri: Uri,
-) -> (StatusCode, &'static str) {
-    if uri.path().starts_with("/wechat") && state.0.warnings.is_due(Subject::Path, None) {
-        warn!(
-            "a request under /wechat is for no callback URL: those are /wechat/ACCOUNT, without a slash at the end"
-        );
-    }
-    (StatusCode::NOT_FOUND, "not found")
 }

@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::State;
-use super::problem::Problem;
+use super::api::problem::Problem;
 
 /// The middleware of every listener: exactly one `Host`, as HTTP/1.1 wants it. WeChat's own check of a URL was seen in
 /// HTTP/1.0 without one.

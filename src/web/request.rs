@@ -8,8 +8,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument, debug, error_span, info};
 
-use super::access::Access;
-use super::{State, problem};
+use super::State;
+use super::api::auth::Access;
+use super::api::problem;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::conditional;
+use super::etag;
 
 /// Shorter bodies are not worth compressing.
 const COMPRESSED_FROM: usize = 1024;
@@ -55,7 +55,7 @@ impl StaticFile {
             (VARY, BY_ENCODING),
         ];
         let mut known = request.get_all(IF_NONE_MATCH).iter();
-        if known.any(|known| conditional::names(known, &self.tag)) {
+        if known.any(|known| etag::names(known, &self.tag)) {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
         if is_worth_compressing(&self.body) && accepts_gzip(request) {

@@ -38,7 +38,7 @@ pub(super) struct Warnings {
 
 /// Something that is due at most once a minute.
 #[derive(Default)]
-pub(super) struct Minutely {
+pub(super) struct OncePerMinute {
     last: Mutex<Last>,
 }
 
@@ -59,7 +59,7 @@ impl Warnings {
     }
 }
 
-impl Minutely {
+impl OncePerMinute {
     /// Whether it is due; if so, the next is due in a minute.
     pub(super) fn is_due(&self) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use qunfa::domain::{ApiKeyHash, Scope, Time};
-use qunfa::web::{Part, routes};
+use qunfa::web::{Group, routes};
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -20,30 +20,30 @@ const STATUS: &str = "a status of its own";
 const TRACES: [&str; 4] = ["4242424242", "777777", STATUS, "plain"];
 
 /// What each route is meant to be. A new route fails until it stands here.
-const DECIDED: [(&str, Part); 20] = [
-    ("/wechat/{account}", Part::Callback),
-    ("/livez", Part::Health),
-    ("/readyz", Part::Health),
-    ("/api/v1/jobs", Part::Api(Scope::Read)),
-    ("/api/v1/jobs.csv", Part::Api(Scope::Export)),
-    ("/api/v1/jobs.ndjson", Part::Api(Scope::Export)),
-    ("/api/v1/jobs/{account}/{msg_id}", Part::Api(Scope::Read)),
+const DECIDED: [(&str, Group); 20] = [
+    ("/wechat/{account}", Group::Callback),
+    ("/livez", Group::Health),
+    ("/readyz", Group::Health),
+    ("/api/v1/jobs", Group::Api(Scope::Read)),
+    ("/api/v1/jobs.csv", Group::Api(Scope::Export)),
+    ("/api/v1/jobs.ndjson", Group::Api(Scope::Export)),
+    ("/api/v1/jobs/{account}/{msg_id}", Group::Api(Scope::Read)),
     (
         "/api/v1/jobs/{account}/{msg_id}/deliveries",
-        Part::Api(Scope::Read),
+        Group::Api(Scope::Read),
     ),
-    ("/api/v1/deliveries", Part::Api(Scope::Read)),
-    ("/api/v1/stats", Part::Api(Scope::Read)),
-    ("/api/v1/stats/timeline", Part::Api(Scope::Read)),
-    ("/api/v1/stats/reasons", Part::Api(Scope::Read)),
-    ("/api/v1/accounts", Part::Api(Scope::Read)),
-    ("/api/v1/stats/accounts", Part::Api(Scope::Read)),
-    ("/api/v1/stream", Part::Api(Scope::Read)),
-    ("/api/v1/reasons", Part::Api(Scope::Read)),
-    ("/openapi.json", Part::Open),
-    ("/", Part::Page),
-    ("/docs", Part::Page),
-    ("/assets/{version}/{*path}", Part::Page),
+    ("/api/v1/deliveries", Group::Api(Scope::Read)),
+    ("/api/v1/stats", Group::Api(Scope::Read)),
+    ("/api/v1/stats/timeline", Group::Api(Scope::Read)),
+    ("/api/v1/stats/reasons", Group::Api(Scope::Read)),
+    ("/api/v1/accounts", Group::Api(Scope::Read)),
+    ("/api/v1/stats/accounts", Group::Api(Scope::Read)),
+    ("/api/v1/stream", Group::Api(Scope::Read)),
+    ("/api/v1/reasons", Group::Api(Scope::Read)),
+    ("/openapi.json", Group::Open),
+    ("/", Group::Page),
+    ("/docs", Group::Page),
+    ("/assets/{version}/{*path}", Group::Page),
 ];
 
 /// The client of that name; its key is its name.
@@ -117,7 +117,7 @@ fn is_about_one_job(route: &str) -> bool {
 fn every_route_is_decided() {
     let there: BTreeMap<_, _> = routes()
         .iter()
-        .map(|route| (route.path, format!("{:?}", route.part)))
+        .map(|route| (route.path, format!("{:?}", route.group)))
         .collect();
     let decided = DECIDED.map(|(path, part)| (path, format!("{part:?}")));
     assert_eq!(there, BTreeMap::from(decided));
@@ -142,15 +142,15 @@ async fn every_route_answers_every_key_as_its_part_says() {
             Some("later"),
             Some("foreign"),
         ] {
-            let expected = match (route.part, key) {
-                (Part::Api(_), None | Some("wrong" | "expired")) => 401,
-                (Part::Api(_), Some("foreign")) if is_about_one_job(route.path) => 404,
-                (Part::Page, _) if path.starts_with("/assets/") => 404,
-                (Part::Health | Part::Open | Part::Page, _)
-                | (Part::Api(_), Some("full" | "admin" | "foreign"))
-                | (Part::Api(Scope::Read), Some("read" | "later"))
-                | (Part::Api(Scope::Export), Some("export")) => 200,
-                (Part::Callback, _) | (Part::Api(_), Some(_)) => 403,
+            let expected = match (route.group, key) {
+                (Group::Api(_), None | Some("wrong" | "expired")) => 401,
+                (Group::Api(_), Some("foreign")) if is_about_one_job(route.path) => 404,
+                (Group::Page, _) if path.starts_with("/assets/") => 404,
+                (Group::Health | Group::Open | Group::Page, _)
+                | (Group::Api(_), Some("full" | "admin" | "foreign"))
+                | (Group::Api(Scope::Read), Some("read" | "later"))
+                | (Group::Api(Scope::Export), Some("export")) => 200,
+                (Group::Callback, _) | (Group::Api(_), Some(_)) => 403,
             };
             let response = get(&server, &path, key).await;
             assert_eq!(response.status(), expected, "{path} {key:?}");
@@ -160,7 +160,7 @@ async fn every_route_answers_every_key_as_its_part_says() {
             } else {
                 response.text().await.unwrap()
             };
-            if matches!(route.part, Part::Api(_)) && expected != 200 {
+            if matches!(route.group, Group::Api(_)) && expected != 200 {
                 let id = ["unauthorized", "forbidden", "not-found"]
                     .into_iter()
                     .find(|id| text.contains(&format!("\"urn:qunfa:problem:{id}\"")));
@@ -172,7 +172,7 @@ async fn every_route_answers_every_key_as_its_part_says() {
                 assert_eq!(id, Some(expected), "{path} {key:?}: {text}");
             }
             // The document is the same for everybody.
-            if route.part != Part::Open && (key == Some("foreign") || expected != 200) {
+            if route.group != Group::Open && (key == Some("foreign") || expected != 200) {
                 for trace in TRACES {
                     assert!(
                         !text.contains(trace),

@@ -109,10 +109,10 @@ fn only_what_is_stamped_or_signed_asks_the_clock() {
         "simulator/load/worker.rs",
         "simulator/mod.rs",
         "telemetry/process.rs",
+        "web/api/auth/mod.rs",
         "web/api/stats.rs",
         "web/api/stream.rs",
-        "web/auth.rs",
-        "web/callback.rs",
+        "web/callback/mod.rs",
         "web/health.rs",
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

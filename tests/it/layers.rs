@@ -18,15 +18,18 @@ enum May {
 use May::{Everything, Only};
 
 /// The rule, as in the docs of `src/lib.rs`.
-const RULE: [(&str, May); 13] = [
+const RULE: [(&str, May); 14] = [
     ("domain", Only(&[])),
     ("wechat", Only(&["domain"])),
     ("store", Only(&["domain"])),
     ("ingest", Only(&["domain", "store"])),
     ("feed", Only(&["domain", "store"])),
+    ("output", Only(&["domain", "store"])),
     (
         "web",
-        Only(&["domain", "wechat", "ingest", "feed", "store", "server"]),
+        Only(&[
+            "domain", "wechat", "ingest", "feed", "store", "output", "server",
+        ]),
     ),
     ("simulator", Only(&["domain", "wechat"])),
     ("config", Only(&["domain", "wechat"])),

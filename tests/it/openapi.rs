@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jsonschema::Validator;
 use qunfa::domain::ApiKeyHash;
 use qunfa::simulator::Sample;
-use qunfa::web::{Part, routes};
+use qunfa::web::{Group, routes};
 use reqwest::{Method, Response};
 use serde_json::{Map, Value, json};
 
@@ -162,7 +162,7 @@ fn it_has_every_route_of_the_api_and_nothing_else() {
     let routes = routes();
     let of_the_api = routes
         .iter()
-        .filter(|route| matches!(route.part, Part::Api(_) | Part::Health | Part::Open));
+        .filter(|route| matches!(route.group, Group::Api(_) | Group::Health | Group::Open));
     let expected: BTreeSet<_> = of_the_api.map(|route| route.path).collect();
     let operations = operations(&document);
     let described: BTreeSet<_> = operations.iter().map(|(path, _)| path.as_str()).collect();
@@ -173,9 +173,13 @@ fn it_has_every_route_of_the_api_and_nothing_else() {
             ids.insert(operation["operationId"].as_str().unwrap()),
             "{path}"
         );
-        let part = routes.iter().find(|route| route.path == path).unwrap().part;
-        let expected = match part {
-            Part::Api(scope) => json!([{ "key": [scope.as_str()] }]),
+        let group = routes
+            .iter()
+            .find(|route| route.path == path)
+            .unwrap()
+            .group;
+        let expected = match group {
+            Group::Api(scope) => json!([{ "key": [scope.as_str()] }]),
             _ => Value::Null,
         };
         assert_eq!(operation["security"], expected, "{path}");

@@ -126,7 +126,7 @@ fn let_through(proxy_file: &str, mark: &str, separator: char) -> Vec<String> {
 
 #[test]
 fn the_proxy_files_let_everything_through_that_the_page_asks_for() {
-    use qunfa::web::{Part, routes};
+    use qunfa::web::{Group, routes};
     let nginx = let_through("deploy/nginx.conf", "# location ~ ^/(", '|');
     let nginx = nginx.iter().map(|place| format!("/{place}")).collect();
     let caddy = let_through("deploy/Caddyfile", "#     path ", ' ');
@@ -138,7 +138,7 @@ fn the_proxy_files_let_everything_through_that_the_page_asks_for() {
         };
         for route in routes() {
             // Monitoring asks for this one from the same machine.
-            let is_meant = route.part != Part::Callback && route.path != "/livez";
+            let is_meant = route.group != Group::Callback && route.path != "/livez";
             assert_eq!(passes(route.path), is_meant, "{} {places:?}", route.path);
         }
         assert!(!passes("/metrics") && !passes("/apix"), "{places:?}");

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::Uri;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::document::examples;
-use super::out::TimeOut;
-use super::{Answer, ListOut, State, Tagged, in_time};
+use super::auth::Access;
+use super::openapi::{Tagged, examples};
+use super::paging::ListOut;
+use super::parameters::Parameters;
+use super::{Answer, State, in_time};
 use crate::domain::{AccountName, LastJob};
-use crate::store::NamedAccount;
-use crate::web::access::Access;
-use crate::web::parameters::Parameters;
+use crate::output::AccountOut;
 
 /// The accounts
 ///
@@ -52,42 +50,4 @@ pub(in crate::web) async fn accounts(
         })
         .collect();
     Ok(Json(ListOut { items }))
-}
-
-/// An account and its last job.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Account)]
-pub(in crate::web) struct AccountOut {
-    /// The account.
-    account: String,
-    /// When the last of its jobs finished; null while it has none.
-    last_finished_at: Option<TimeOut>,
-    /// When the latest delivery of that job came; null while it has none.
-    last_received_at: Option<TimeOut>,
-    /// The WeChat account that it stands for, `gh_…`. Only present together with `other_to_user_name`.
-    #[schema(value_type = String, required = false)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to_user_name: Option<String>,
-    /// Another WeChat account whose results came, too. They replace nothing, and `original_id` should be set. Only present if there
-    /// is one.
-    #[schema(value_type = String, required = false)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    other_to_user_name: Option<String>,
-}
-
-impl AccountOut {
-    pub(super) fn new(
-        account: &AccountName,
-        last: Option<&LastJob>,
-        named: Option<&NamedAccount>,
-    ) -> Self {
-        let other = named.and_then(|named| named.other.as_ref());
-        Self {
-            account: account.to_string(),
-            last_finished_at: last.map(|job| TimeOut(job.finished_at)),
-            last_received_at: last.map(|job| TimeOut(job.received_at)),
-            to_user_name: other.and_then(|_| Some(named?.name.clone())),
-            other_to_user_name: other.map(|(other, _)| other.clone()),
-        }
-    }
 }

@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tracing::warn;
 
-use super::document::asked::{Bom, JobFilters};
-use super::document::examples;
-use super::{JOB_FILTERS, Problem, State, in_time, job_filter};
+use super::auth::Access;
+use super::jobs::{JOB_FILTERS, job_filter};
+use super::openapi::examples;
+use super::openapi::parameters::{Bom, JobFilters};
+use super::parameters::Parameters;
+use super::{Problem, State, in_time};
+use crate::output::{Export, Format};
 use crate::store::JobFilter;
-use crate::web::access::Access;
-use crate::web::export::{Export, Format};
-use crate::web::parameters::Parameters;
 
 /// The largest piece that goes out at once: a client has a minute for each.
 const PIECE: usize = 64 * 1024;

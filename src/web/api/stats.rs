@@ -3,20 +3,17 @@
 use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::Uri;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::document::asked::{InRange, TimelineRange};
-use super::document::examples;
-use super::out::{ReasonOut, TimeOut};
-use super::{ACCOUNT, Answer, ListOut, State, TIME, Tagged, bound, in_time};
-use crate::domain::{
-    AccountStats, Bucket, InvalidTimeline, Outcome, ReasonStats, Stats, Time, Timeline, reason,
-};
+use super::auth::Access;
+use super::openapi::parameters::{InRange, TimelineRange};
+use super::openapi::{Tagged, examples};
+use super::paging::ListOut;
+use super::parameters::{ACCOUNT, Parameters, TIME, bound};
+use super::problem::Problem;
+use super::{Answer, State, in_time};
+use crate::domain::{Bucket, InvalidTimeline, Time, Timeline};
+use crate::output::{AccountStatsOut, BucketOut, ReasonStatsOut, StatsOut};
 use crate::store::JobFilter;
-use crate::web::access::Access;
-use crate::web::parameters::Parameters;
-use crate::web::problem::Problem;
 
 const BUCKET: &str = "one of hour, day, week, month";
 const TZ: &str = "the IANA name of a time zone, such as Asia/Shanghai";
@@ -139,191 +136,5 @@ fn filter(parameters: &Parameters, access: &Access) -> Result<JobFilter, Problem
 impl From<InvalidTimeline> for Problem {
     fn from(invalid: InvalidTimeline) -> Self {
         Self::InvalidParameter(format!("`from` and `to`: {invalid}"))
-    }
-}
-
-/// Totals over jobs. A count that a job did not carry adds nothing; a sum can pass 2^63.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Stats)]
-pub(in crate::web) struct StatsOut {
-    /// How many jobs.
-    #[schema(minimum = 0)]
-    jobs: i64,
-    /// How many with each outcome.
-    by_outcome: ByOutcomeOut,
-    /// Sum of `total_count`.
-    #[schema(minimum = 0)]
-    total_count: i128,
-    /// Sum of `filter_count`.
-    #[schema(minimum = 0)]
-    filter_count: i128,
-    /// Sum of `sent_count`.
-    #[schema(minimum = 0)]
-    sent_count: i128,
-    /// Sum of `error_count`.
-    #[schema(minimum = 0)]
-    error_count: i128,
-}
-
-/// How many jobs have each outcome.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ByOutcome)]
-struct ByOutcomeOut {
-    #[schema(minimum = 0)]
-    sent: i64,
-    #[schema(minimum = 0)]
-    failed: i64,
-    #[schema(minimum = 0)]
-    rejected: i64,
-    #[schema(minimum = 0)]
-    unknown: i64,
-}
-
-impl From<&[i64; 4]> for ByOutcomeOut {
-    fn from(&[sent, failed, rejected, unknown]: &[i64; 4]) -> Self {
-        const {
-            assert!(
-                matches!(
-                    Outcome::ALL,
-                    [
-                        Outcome::Sent,
-                        Outcome::Failed,
-                        Outcome::Rejected,
-                        Outcome::Unknown
-                    ]
-                ),
-                "the order above is this one"
-            );
-        }
-        Self {
-            sent,
-            failed,
-            rejected,
-            unknown,
-        }
-    }
-}
-
-impl From<&Stats> for StatsOut {
-    fn from(stats: &Stats) -> Self {
-        Self {
-            jobs: stats.jobs,
-            by_outcome: ByOutcomeOut::from(&stats.by_outcome),
-            total_count: stats.total_count,
-            filter_count: stats.filter_count,
-            sent_count: stats.sent_count,
-            error_count: stats.error_count,
-        }
-    }
-}
-
-/// Totals over jobs, as a part of a row.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Sums)]
-struct SumsOut {
-    /// How many jobs.
-    #[schema(minimum = 0)]
-    jobs: i64,
-    #[serde(flatten)]
-    by_outcome: ByOutcomeOut,
-    /// Sum of `total_count`.
-    #[schema(minimum = 0)]
-    total_count: i128,
-    /// Sum of `filter_count`.
-    #[schema(minimum = 0)]
-    filter_count: i128,
-    /// Sum of `sent_count`.
-    #[schema(minimum = 0)]
-    sent_count: i128,
-    /// Sum of `error_count`.
-    #[schema(minimum = 0)]
-    error_count: i128,
-    /// `sent_count` / `filter_count`; null when nothing was to be sent.
-    #[schema(minimum = 0)]
-    delivery_rate: Option<f64>,
-}
-
-impl From<&Stats> for SumsOut {
-    fn from(stats: &Stats) -> Self {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a rate needs no more digits than a float has"
-        )]
-        let rate = || stats.sent_count as f64 / stats.filter_count as f64;
-        Self {
-            jobs: stats.jobs,
-            by_outcome: ByOutcomeOut::from(&stats.by_outcome),
-            total_count: stats.total_count,
-            filter_count: stats.filter_count,
-            sent_count: stats.sent_count,
-            error_count: stats.error_count,
-            delivery_rate: (stats.filter_count != 0).then(rate),
-        }
-    }
-}
-
-/// Totals of one hour, day, week or month.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Bucket)]
-pub(in crate::web) struct BucketOut {
-    /// When the bucket starts, as RFC 3339 with the zone's offset; also where `from` is later.
-    #[schema(format = DateTime)]
-    start: String,
-    #[serde(flatten)]
-    sums: SumsOut,
-}
-
-impl BucketOut {
-    pub(super) fn new(start: String, stats: &Stats) -> Self {
-        let sums = SumsOut::from(stats);
-        Self { start, sums }
-    }
-}
-
-/// How often jobs were rejected with a code.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ReasonStats)]
-pub(in crate::web) struct ReasonStatsOut {
-    #[serde(flatten)]
-    reason: ReasonOut,
-    /// How many jobs.
-    #[schema(minimum = 1)]
-    jobs: i64,
-    /// When the last of them finished.
-    last_finished_at: TimeOut,
-}
-
-impl From<&ReasonStats> for ReasonStatsOut {
-    fn from(stats: &ReasonStats) -> Self {
-        Self {
-            reason: ReasonOut::from(reason(stats.code)),
-            jobs: stats.jobs,
-            last_finished_at: TimeOut(stats.last_finished_at),
-        }
-    }
-}
-
-/// Totals of an account.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AccountStats)]
-pub(in crate::web) struct AccountStatsOut {
-    /// The account; it has at least one job in the range.
-    account: String,
-    #[serde(flatten)]
-    sums: SumsOut,
-    /// When the last of its jobs finished.
-    last_finished_at: TimeOut,
-    /// When the latest delivery of that job came.
-    last_received_at: TimeOut,
-}
-
-impl From<&AccountStats> for AccountStatsOut {
-    fn from(account: &AccountStats) -> Self {
-        Self {
-            account: account.account.to_string(),
-            sums: SumsOut::from(&account.stats),
-            last_finished_at: TimeOut(account.last_finished_at),
-            last_received_at: TimeOut(account.last_received_at),
-        }
     }
 }

@@ -10,18 +10,18 @@ use axum::response::{AppendHeaders, IntoResponse};
 use futures_util::stream::{self, StreamExt};
 use tracing::debug;
 
-use super::document::asked::Followed;
-use super::document::examples;
+use super::auth::Access;
 use super::event_id::EventIds;
-use super::out::JobOut;
-use super::{ACCOUNT, State, in_time};
+use super::openapi::examples;
+use super::openapi::parameters::Followed;
+use super::parameters::{ACCOUNT, Parameters};
+use super::problem::Problem;
+use super::streams::OpenStream;
+use super::{State, in_time};
 use crate::domain::{AccountName, Accounts, Time};
 use crate::feed::{Audience, Follower, Start};
+use crate::output::JobOut;
 use crate::server::Departure;
-use crate::web::access::Access;
-use crate::web::parameters::Parameters;
-use crate::web::problem::Problem;
-use crate::web::streams::OpenStream;
 
 /// After how long without an event something is sent all the same: proxies close what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

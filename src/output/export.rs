@@ -1,10 +1,8 @@
 //! The whole list of jobs as one file, made page by page, so that it takes the same memory however long it is.
 
-mod row;
-
 use std::sync::Arc;
 
-use super::api::out::JobOut;
+use super::{JobOut, csv};
 use crate::domain::Job;
 use crate::store::{JobFilter, JobKey, Page, Store, StoreError};
 
@@ -75,19 +73,19 @@ impl Export {
 }
 
 impl Format {
-    pub(in crate::web) fn head(self) -> Vec<u8> {
+    pub(crate) fn head(self) -> Vec<u8> {
         match self {
             Self::Csv { bom } => {
                 let mark = if bom { BYTE_ORDER_MARK } else { b"" };
-                [mark, &row::names()].concat()
+                [mark, &csv::names()].concat()
             }
             Self::Ndjson => Vec::new(),
         }
     }
 
-    pub(in crate::web) fn write(self, part: &mut Vec<u8>, jobs: &[Job]) {
+    pub(crate) fn write(self, part: &mut Vec<u8>, jobs: &[Job]) {
         match self {
-            Self::Csv { .. } => row::write(part, jobs),
+            Self::Csv { .. } => csv::write(part, jobs),
             Self::Ndjson => {
                 for job in jobs {
                     serde_json::to_writer(&mut *part, &JobOut::from(job))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::access::Caller;
+use super::auth::Caller;
 
 /// Streams of one caller that are open at the same time.
 const OPEN: usize = 100;
@@ -16,7 +16,7 @@ const CALLERS: usize = 1000;
 
 /// The streams that are open.
 #[derive(Default)]
-pub(super) struct Streams {
+pub(in crate::web) struct Streams {
     callers: Mutex<HashMap<Caller, Arc<Share>>>,
 }
 
@@ -26,7 +26,7 @@ struct Share {
 }
 
 /// A stream that is open; closed when dropped.
-pub(super) struct OpenStream {
+pub(in crate::web) struct OpenStream {
     _permit: OwnedSemaphorePermit,
     /// The caller is not forgotten before.
     share: Arc<Share>,
@@ -34,14 +34,14 @@ pub(super) struct OpenStream {
 
 impl OpenStream {
     /// Limits how many streams of the caller catch up at a time.
-    pub(super) fn turns(&self) -> Arc<Semaphore> {
+    pub(in crate::web) fn turns(&self) -> Arc<Semaphore> {
         Arc::clone(&self.share.turns)
     }
 }
 
 impl Streams {
     /// A stream of that caller; none if it has too many.
-    pub(super) fn open(&self, caller: Caller) -> Option<OpenStream> {
+    pub(in crate::web) fn open(&self, caller: Caller) -> Option<OpenStream> {
         // Nothing that holds the lock can panic half-way.
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if callers.len() >= CALLERS {

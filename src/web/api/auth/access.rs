@@ -9,13 +9,13 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::State;
-use super::problem::Problem;
 use crate::domain::{AccountName, Accounts, ApiClient, ApiKeyHash, Scope, Time};
+use crate::web::State;
+use crate::web::api::problem::Problem;
 
 /// Whom a limit counts for: each key, or each address where no key is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Caller {
+pub(in crate::web) enum Caller {
     Key(ApiKeyHash),
     /// The network of 64 bits for IPv6.
     Network(IpAddr),
@@ -23,7 +23,7 @@ pub(super) enum Caller {
 
 /// What the key of a request allows. The middleware that checks keys puts it there.
 #[derive(Clone, Debug)]
-pub(super) struct Access {
+pub(in crate::web) struct Access {
     /// None: everything.
     client: Option<Arc<ApiClient>>,
     caller: Caller,
@@ -31,26 +31,26 @@ pub(super) struct Access {
 
 impl Access {
     /// Access to everything: with a key that does not belong to a client, or where no key is needed.
-    pub(super) const fn full(caller: Caller) -> Self {
+    pub(in crate::web) const fn full(caller: Caller) -> Self {
         Self {
             client: None,
             caller,
         }
     }
 
-    pub(super) fn of(client: &Arc<ApiClient>) -> Self {
+    pub(in crate::web) fn of(client: &Arc<ApiClient>) -> Self {
         Self {
             client: Some(Arc::clone(client)),
             caller: Caller::Key(client.key),
         }
     }
 
-    pub(super) fn caller(&self) -> Caller {
+    pub(in crate::web) fn caller(&self) -> Caller {
         self.caller
     }
 
     /// The accounts whose jobs and deliveries may be seen: for the filter of whatever is asked of the store.
-    pub(super) fn accounts(&self) -> Accounts {
+    pub(in crate::web) fn accounts(&self) -> Accounts {
         match &self.client {
             Some(client) => client.accounts.clone(),
             None => Accounts::All,
@@ -58,7 +58,7 @@ impl Access {
     }
 
     /// Whether that account may be seen. Who may not see it is told what an account without jobs is told.
-    pub(super) fn includes(&self, account: &AccountName) -> bool {
+    pub(in crate::web) fn includes(&self, account: &AccountName) -> bool {
         match &self.client {
             Some(client) => client.accounts.include(account),
             None => true,
@@ -66,7 +66,7 @@ impl Access {
     }
 
     /// Whether its time is over, which may be in the middle of a long answer.
-    pub(super) fn has_expired(&self, now: Time) -> bool {
+    pub(in crate::web) fn has_expired(&self, now: Time) -> bool {
         let client = self.client.as_ref();
         client.is_some_and(|client| client.has_expired(now))
     }
@@ -86,7 +86,7 @@ impl FromRequestParts<State> for Access {
 }
 
 /// The middleware of one route: the key must have that scope.
-pub(super) async fn require(
+pub(in crate::web) async fn require(
     FromState(scope): FromState<Scope>,
     request: Request,
     next: Next,

@@ -165,10 +165,10 @@ pub(super) fn write(part: &mut Vec<u8>, jobs: &[Job]) {
     writer.flush().expect("memory takes any bytes");
 }
 
-fn writer(part: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
-    csv::WriterBuilder::new()
+fn writer(part: &mut Vec<u8>) -> ::csv::Writer<&mut Vec<u8>> {
+    ::csv::WriterBuilder::new()
         .has_headers(false)
-        .terminator(csv::Terminator::CRLF)
+        .terminator(::csv::Terminator::CRLF)
         .from_writer(part)
 }
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_names_are_those_of_the_fields() {
-        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut writer = ::csv::Writer::from_writer(Vec::new());
         writer.serialize(Row::from(&job())).expect("it is flat");
         let written = writer.into_inner().expect("memory takes any bytes");
         let names = String::from_utf8(names()).expect("it is UTF-8");

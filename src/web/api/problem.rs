@@ -10,13 +10,13 @@ use serde::Serialize;
 use tracing::{error, warn};
 use utoipa::ToSchema;
 
-use super::refusals::OF_KEYS;
 use crate::domain::Scope;
 use crate::store::StoreError;
+use crate::web::rate_limit::OF_KEYS;
 
 /// What went wrong with a call of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(in crate::web) enum Problem {
     /// No key, or one that is not configured.
     Unauthorized,
     /// No right key, and too many wrong ones before from the same address.
@@ -42,7 +42,7 @@ pub(super) enum Problem {
 /// What went wrong (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub(super) struct ProblemOut<'a> {
+pub(in crate::web) struct ProblemOut<'a> {
     /// Stable: `urn:qunfa:problem:` and an id.
     #[schema(pattern = "^urn:qunfa:problem:[a-z-]+$")]
     r#type: String,
@@ -57,7 +57,7 @@ pub(super) struct ProblemOut<'a> {
 }
 
 impl Problem {
-    pub(super) const fn id(&self) -> &'static str {
+    pub(in crate::web) const fn id(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::TooManyRequests | Self::TooManyStreams => "too-many-requests",
@@ -70,7 +70,7 @@ impl Problem {
         }
     }
 
-    pub(super) const fn title(&self) -> &'static str {
+    pub(in crate::web) const fn title(&self) -> &'static str {
         match self {
             Self::Unauthorized => "A key is needed",
             Self::TooManyRequests | Self::TooManyStreams => "Too many requests",
@@ -84,7 +84,7 @@ impl Problem {
         }
     }
 
-    pub(super) const fn status(&self) -> StatusCode {
+    pub(in crate::web) const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::TooManyRequests | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
@@ -120,7 +120,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn body<'a>(&'a self, request_id: &'a str) -> ProblemOut<'a> {
+    pub(in crate::web) fn body<'a>(&'a self, request_id: &'a str) -> ProblemOut<'a> {
         ProblemOut {
             r#type: format!("urn:qunfa:problem:{}", self.id()),
             title: self.title(),
@@ -180,7 +180,7 @@ impl IntoResponse for Problem {
 }
 
 /// Writes the body of a problem; any other response passes.
-pub(super) fn complete(mut response: Response, request_id: &str) -> Response {
+pub(in crate::web) fn complete(mut response: Response, request_id: &str) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
@@ -197,7 +197,7 @@ pub(super) fn complete(mut response: Response, request_id: &str) -> Response {
 }
 
 /// A handler panicked: the connection lives on, and the log knows where.
-pub(super) fn after_panic(_: Box<dyn Any + Send>) -> Response {
+pub(in crate::web) fn after_panic(_: Box<dyn Any + Send>) -> Response {
     error!("a handler panicked");
     Problem::Internal.into_response()
 }

@@ -1,5 +1,9 @@
 //! WeChat's side: the check of the URL, and pushes. Answers are short plain text; every refusal is the same.
 
+mod bodies;
+mod refusals;
+mod replay;
+
 use std::any::Any;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,38 +16,19 @@ use sha2::{Digest, Sha256};
 use tracing::{debug, error, info, warn};
 
 use super::State;
-use super::bodies::BodyError;
-use super::refusals::Standing;
 use super::warnings::Subject;
 use crate::domain::{AccountName, MsgId, NewDelivery, Reading, Time};
 use crate::ingest::{Accepted, IngestError, Kept};
 use crate::store::Recorded;
-use crate::wechat::{Account, OpenError, Query};
+use crate::wechat::Query;
 
-/// Why a request was refused; for the log alone.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("no such account is configured")]
-    UnknownAccount,
-    #[error(transparent)]
-    NotAuthentic(#[from] OpenError),
-    #[error("this signature came with another body before")]
-    Replayed,
-}
-
-impl Refusal {
-    /// The word that it is counted under.
-    const fn reason(&self) -> &'static str {
-        match self {
-            Self::UnknownAccount => "unknown_account",
-            Self::NotAuthentic(error) => error.reason(),
-            Self::Replayed => "replayed",
-        }
-    }
-}
+pub(super) use bodies::Bodies;
+use bodies::BodyError;
+use refusals::Refusal;
+pub(super) use replay::ReplayMemory;
 
 /// `GET`: WeChat checks the URL when the owner saves the server configuration.
-pub(super) async fn check_url(
+pub(in crate::web) async fn check_url(
     FromState(state): FromState<State>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     uri: Uri,
@@ -63,7 +48,7 @@ pub(super) async fn check_url(
 }
 
 /// `POST`: an event or a user's message.
-pub(super) async fn push(
+pub(in crate::web) async fn push(
     FromState(state): FromState<State>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
@@ -71,11 +56,11 @@ pub(super) async fn push(
     let started = Instant::now();
     let received_at = Time::now();
     let (parts, body) = request.into_parts();
-    let standing = || state.0.refusals.standing(peer.ip());
+    let reputation = || state.0.refusals.reputation(peer.ip());
     let body = match state
         .0
         .bodies
-        .read(body, state.0.limits.body, standing)
+        .read(body, state.0.limits.body, reputation)
         .await
     {
         Ok(body) => body,
@@ -188,7 +173,7 @@ impl Told {
 }
 
 /// WeChat uses GET and POST only.
-pub(super) async fn method_not_allowed() -> Response {
+pub(in crate::web) async fn method_not_allowed() -> Response {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
     response
         .headers_mut()
@@ -197,79 +182,9 @@ pub(super) async fn method_not_allowed() -> Response {
 }
 
 /// A handler panicked: WeChat must try again.
-pub(super) fn after_panic(_: Box<dyn Any + Send>) -> Response {
+pub(in crate::web) fn after_panic(_: Box<dyn Any + Send>) -> Response {
     error!("a handler panicked");
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-}
-
-impl State {
-    /// The account that the path names, and whether there is one. The name is taken as it stands in the path: names need
-    /// no escapes.
-    fn account(&self, uri: &Uri) -> (&Account, bool) {
-        let name = uri.path().rsplit('/').next().unwrap_or_default();
-        match self.0.accounts.get(name) {
-            Some(account) => (account, true),
-            None => (&self.0.decoy, false),
-        }
-    }
-
-    /// Answers a body that could not be read, or has nothing to be read. If it is WeChat's, an event may be lost.
-    fn turn_away(&self, uri: &Uri, error: &BodyError) -> Response {
-        let (account, known) = self.account(uri);
-        let name = known.then_some(&account.name);
-        self.0.metrics.refused(name, error.reason());
-        let shown = name.map(tracing::field::display);
-        if self.0.warnings.is_due(Subject::Body, name) {
-            warn!(account = shown, %error, "a body was not taken; more of these within a minute are logged at debug level only");
-        } else {
-            debug!(account = shown, %error, "a body was not taken");
-        }
-        match error {
-            BodyError::TooLong => text(StatusCode::PAYLOAD_TOO_LARGE, "body too long"),
-            BodyError::TooSlow | BodyError::GaveWay => {
-                text(StatusCode::REQUEST_TIMEOUT, "body too slow")
-            }
-            BodyError::Broken => text(StatusCode::BAD_REQUEST, "body broken off"),
-            BodyError::Empty => text(StatusCode::BAD_REQUEST, "body empty"),
-        }
-    }
-
-    fn refuse_at(
-        &self,
-        peer: SocketAddr,
-        account: &Account,
-        known: bool,
-        error: OpenError,
-    ) -> Response {
-        if known {
-            self.refuse(peer, Some(account), &Refusal::NotAuthentic(error))
-        } else {
-            self.refuse(peer, None, &Refusal::UnknownAccount)
-        }
-    }
-
-    /// The constant 403. The reason goes to the log only; loudly once a minute per account, because a wrong token of our
-    /// own would otherwise lose events in silence.
-    fn refuse(&self, peer: SocketAddr, account: Option<&Account>, refusal: &Refusal) -> Response {
-        let standing = self.0.refusals.count(peer.ip());
-        let name = account.map(|account| &account.name);
-        self.0.metrics.refused(name, refusal.reason());
-        let shown = name.map(tracing::field::display);
-        if self.0.warnings.is_due(Subject::Refused, name) {
-            warn!(account = shown, reason = %refusal, "refused; more of these within a minute are logged at debug level only");
-        } else if standing == Standing::Good {
-            debug!(account = shown, reason = %refusal, "refused");
-        }
-        let mut response = text(StatusCode::FORBIDDEN, "forbidden");
-        if standing == Standing::OverLimit {
-            if self.0.warnings.is_due(Subject::Flood, None) {
-                warn!(address = %peer.ip(), "an address is refused all the time; its refusals are no longer logged one by one");
-            }
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
-        }
-        response
-    }
 }
 
 fn text(status: StatusCode, body: impl Into<Body>) -> Response {

@@ -2,26 +2,26 @@
 
 use std::sync::Arc;
 
-use super::warnings::Minutely;
 use crate::domain::{ApiClient, ApiKeyHash, Time};
+use crate::web::warnings::OncePerMinute;
 
 /// Every key that is configured.
-pub(super) struct Clients {
+pub(in crate::web) struct Clients {
     keys: Vec<ApiKeyHash>,
     clients: Vec<Client>,
 }
 
 /// A client, and what is told of it at most once a minute.
-pub(super) struct Client {
-    pub(super) configured: Arc<ApiClient>,
+pub(in crate::web) struct Client {
+    pub(in crate::web) configured: Arc<ApiClient>,
     /// That its key has expired and is still in use.
-    pub(super) expiry: Minutely,
+    pub(in crate::web) expiry: OncePerMinute,
     /// That it has used its key.
-    pub(super) usage: Minutely,
+    pub(in crate::web) usage: OncePerMinute,
 }
 
 /// Whose key it is.
-pub(super) enum Holder<'a> {
+pub(in crate::web) enum Holder<'a> {
     /// One with full access.
     Full,
     Client(&'a Client),
@@ -30,11 +30,11 @@ pub(super) enum Holder<'a> {
 }
 
 impl Clients {
-    pub(super) fn new(keys: Vec<ApiKeyHash>, clients: Vec<ApiClient>) -> Self {
+    pub(in crate::web) fn new(keys: Vec<ApiKeyHash>, clients: Vec<ApiClient>) -> Self {
         let client = |configured| Client {
             configured: Arc::new(configured),
-            expiry: Minutely::default(),
-            usage: Minutely::default(),
+            expiry: OncePerMinute::default(),
+            usage: OncePerMinute::default(),
         };
         Self {
             keys,
@@ -43,12 +43,12 @@ impl Clients {
     }
 
     /// Whether there is no key at all, so that anybody may read.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::web) fn is_open(&self) -> bool {
         self.keys.is_empty() && self.clients.is_empty()
     }
 
     /// Whose the key is, if it is anybody's. All are compared, whichever it is.
-    pub(super) fn holder(&self, key: &[u8], now: Time) -> Option<Holder<'_>> {
+    pub(in crate::web) fn holder(&self, key: &[u8], now: Time) -> Option<Holder<'_>> {
         let hash = ApiKeyHash::of(key);
         let is_full = hash.is_in(&self.keys);
         let mut found = None;

@@ -1,8 +1,8 @@
 //! The document of the API, OpenAPI 3.1. It is made of the handlers and their words, the shapes of their answers, and the
 //! table of routes, which says who may ask.
 
-pub(in crate::web) mod asked;
 pub(super) mod examples;
+pub(super) mod parameters;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -16,10 +16,11 @@ use utoipa::openapi::{self, Content, Header, Ref, RefOr, Required, Response};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use crate::domain::Scope;
-use crate::web::conditional;
-use crate::web::problem::{Problem, ProblemOut};
+use crate::web::api::jobs::NO_JOB;
+use crate::web::api::problem::{Problem, ProblemOut};
+use crate::web::etag;
 use crate::web::static_file::StaticFile;
-use crate::web::{Part, routes};
+use crate::web::{Group, routes};
 
 /// What stands in the document; a new route of the API is a line here.
 #[derive(OpenApi)]
@@ -30,13 +31,13 @@ use crate::web::{Part, routes};
         license(name = "MIT or Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
-        super::jobs,
-        super::job,
-        super::job_deliveries,
+        super::jobs::jobs,
+        super::jobs::job,
+        super::jobs::job_deliveries,
         super::export::jobs_csv,
         super::export::jobs_ndjson,
-        super::deliveries,
-        super::reasons,
+        super::deliveries::deliveries,
+        super::jobs::reasons,
         super::accounts::accounts,
         super::stats::totals,
         super::stats::timeline,
@@ -78,10 +79,10 @@ pub(in crate::web) static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
 )]
 pub(in crate::web) async fn openapi_json(headers: HeaderMap) -> axum::response::Response {
     static FILE: LazyLock<StaticFile> = LazyLock::new(|| {
-        let tag = conditional::tag_of(DOCUMENT.as_bytes());
+        let tag = etag::tag_of(DOCUMENT.as_bytes());
         StaticFile::new(
             "application/json",
-            conditional::REVALIDATED,
+            etag::REVALIDATED,
             tag,
             DOCUMENT.as_str(),
         )
@@ -112,7 +113,7 @@ fn document() -> openapi::OpenApi {
         let Some(operation) = item.and_then(|item| item.get.as_mut()) else {
             continue;
         };
-        if let Part::Api(scope) = route.part {
+        if let Group::Api(scope) = route.group {
             guard(operation, scope);
         }
         tag(operation);
@@ -171,7 +172,7 @@ pub(in crate::web) enum NoJob {}
 
 impl IntoResponses for NoJob {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let answer = Ref::from_response_name(super::NO_JOB.id());
+        let answer = Ref::from_response_name(NO_JOB.id());
         BTreeMap::from([("404".to_owned(), answer.into())])
     }
 }
@@ -196,7 +197,7 @@ fn problems() -> [Problem; 8] {
         Problem::InvalidParameter("`limit` must be a number from 1 to 500".to_owned()),
         Problem::Unauthorized,
         Problem::Forbidden(Scope::Read),
-        super::NO_JOB,
+        NO_JOB,
         Problem::MethodNotAllowed,
         Problem::TooManyRequests,
         Problem::Internal,

@@ -12,7 +12,7 @@ use flate2::Compression;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
-use super::problem::Problem;
+use super::api::problem::Problem;
 use super::static_file::{BY_ENCODING, GZIP, accepts_gzip, gzip, is_worth_compressing};
 
 /// A browser may keep the answer for its user only, and asks each time whether it has changed.

@@ -8,6 +8,11 @@ use axum::http::Uri;
 use url::form_urlencoded;
 
 use super::problem::Problem;
+use crate::domain::Time;
+
+pub(super) const ACCOUNT: &str = "1 to 64 of a-z, 0-9, `_` and `-`, without `__`";
+pub(super) const TIME: &str =
+    "RFC 3339, such as 2026-01-01T08:00:00+08:00 with + written as %2B, or milliseconds since 1970";
 
 /// The parameters of one request.
 #[derive(Debug)]
@@ -63,6 +68,11 @@ impl Parameters {
             None => Err(invalid(format_args!("`{name}` must be {expected}"))),
         }
     }
+}
+
+/// `from` and `to`: a time between two milliseconds counts as the later one, so that no job before it is in.
+pub(super) fn bound(text: &str) -> Option<Time> {
+    Time::parse_rounding_up(text).ok()
 }
 
 fn invalid(detail: impl Display) -> Problem {

@@ -1,5 +1,8 @@
 //! Keys of the API: only their SHA-256 is configured.
 
+mod access;
+mod clients;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -10,17 +13,19 @@ use axum::response::{IntoResponse, Response};
 use tracing::{debug, warn};
 
 use super::State;
-use super::access::{Access, Caller};
-use super::clients::Holder;
 use super::problem::Problem;
-use super::refusals::{Standing, network};
 use crate::domain::{ApiKeyHash, ClientName, Time};
+use crate::web::rate_limit::{Reputation, network};
+
+pub(in crate::web) use access::{Access, Caller, require};
+pub(in crate::web) use clients::Clients;
+use clients::Holder;
 
 /// How long the database may take to note the use of a key.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The middleware: once a key is configured, every request must carry one. What it allows goes with the request.
-pub(super) async fn require_key(
+pub(in crate::web) async fn require_key(
     FromState(state): FromState<State>,
     mut request: Request,
     next: Next,
@@ -38,7 +43,7 @@ pub(super) async fn require_key(
     }
     // Who sends no key does not guess.
     let guesses = request.headers().contains_key(header::AUTHORIZATION);
-    let problem = if guesses && state.0.failed_keys.count(peer) == Standing::OverLimit {
+    let problem = if guesses && state.0.failed_keys.count(peer) == Reputation::OverLimit {
         Problem::TooManyRequests
     } else {
         Problem::Unauthorized

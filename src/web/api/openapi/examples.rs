@@ -2,15 +2,15 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::accounts::AccountOut;
-use super::super::out::{DeliveryOut, JobOut, ReasonOut};
-use super::super::stats::{AccountStatsOut, BucketOut, ReasonStatsOut, StatsOut};
-use super::super::{ListOut, PageOut};
 use crate::domain::{
     AccountStats, Article, Copyright, Counts, Delivery, DeliveryState, Job, LastJob,
     MassSendFinished, MsgId, ReasonStats, Stats, Status, Time, reason,
 };
-use crate::web::export::Format;
+use crate::output::{
+    AccountOut, AccountStatsOut, BucketOut, DeliveryOut, Format, JobOut, ReasonOut, ReasonStatsOut,
+    StatsOut,
+};
+use crate::web::api::paging::{ListOut, PageOut};
 
 pub(in crate::web) fn job() -> JobOut {
     JobOut::from(&rejected())

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
 
 use super::State;
-use super::access::{Access, Caller};
+use super::auth::{Access, Caller};
 use super::problem::Problem;
 
 /// How long an answer may take, including the wait for a turn and for memory; the client then gets 503.
@@ -37,7 +37,7 @@ const DOWNLOAD: u32 = 1024;
 const CALLERS: usize = 1_000;
 
 /// Runs what answers requests to the API.
-pub(super) struct Answering {
+pub(in crate::web) struct Answering {
     runtime: Handle,
     made_at_once_by_caller: usize,
     turns: Semaphore,
@@ -54,7 +54,7 @@ struct Share {
 impl Answering {
     /// `readers`: how many questions the store answers at the same time. A caller may have a third of them, so that it takes
     /// several to keep the others waiting.
-    pub(super) fn new(runtime: Handle, readers: usize) -> Self {
+    pub(in crate::web) fn new(runtime: Handle, readers: usize) -> Self {
         Self {
             runtime,
             made_at_once_by_caller: (readers / 3).max(1),
@@ -105,7 +105,7 @@ struct Held {
 }
 
 /// The middleware: answers on the API's runtime. A client that leaves ends the work for it.
-pub(super) async fn answer(
+pub(in crate::web) async fn answer(
     FromState(state): FromState<State>,
     request: Request,
     next: Next,

@@ -15,7 +15,7 @@ const CAPACITY: usize = 100_000;
 
 /// Remembers (account, signature) → body.
 #[derive(Default)]
-pub(super) struct ReplayMemory {
+pub(in crate::web) struct ReplayMemory {
     seen: Mutex<Seen>,
 }
 
@@ -45,7 +45,7 @@ enum Body {
 
 impl ReplayMemory {
     /// Remembers a check of the URL. It is never refused.
-    pub(super) fn note_check(&self, account: &AccountName, signature: Signature) {
+    pub(in crate::web) fn note_check(&self, account: &AccountName, signature: Signature) {
         let mut seen = self.seen();
         let used = seen.of(account, signature);
         used.body.get_or_insert(Body::Check);
@@ -54,7 +54,7 @@ impl ReplayMemory {
 
     /// Whether a push may come in: its signature is new, or came with the same body before, as WeChat's retries do. Until
     /// [`ReplayMemory::settle`], no other body comes in beside it.
-    pub(super) fn admits(
+    pub(in crate::web) fn admits(
         &self,
         account: &AccountName,
         signature: Signature,
@@ -71,7 +71,12 @@ impl ReplayMemory {
 
     /// Notes the answer to a push that was admitted. The body of one that was not accepted is forgotten: WeChat may push
     /// another with the same query.
-    pub(super) fn settle(&self, account: &AccountName, signature: Signature, is_accepted: bool) {
+    pub(in crate::web) fn settle(
+        &self,
+        account: &AccountName,
+        signature: Signature,
+        is_accepted: bool,
+    ) {
         let mut seen = self.seen();
         let Some(used) = seen.uses.get_mut(&(account.clone(), signature)) else {
             return;

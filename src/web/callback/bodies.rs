@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::BodyExt;
 
-use super::refusals::Standing;
+use crate::web::rate_limit::Reputation;
 
 /// What all bodies that are coming in may take, in bytes: 500 of the usual limit. It is twice the largest
 /// `server.body_limit`, so that no body has to give way to itself.
@@ -25,14 +25,14 @@ const OVERRUN_PATIENCE: Duration = Duration::from_millis(500);
 /// The bodies that are coming in. When they take too much, the one that has been coming in longest gives way, those from
 /// addresses over the limit of refusals first: it is thrown away at once, whenever its connection has its turn.
 #[derive(Default)]
-pub(super) struct Bodies {
+pub(in crate::web) struct Bodies {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// By place in the queue; the first is the next to give way.
-    coming_in: BTreeMap<(Standing, u64), Part>,
+    coming_in: BTreeMap<(Reputation, u64), Part>,
     next_place: u64,
     taken: usize,
 }
@@ -52,7 +52,7 @@ impl Part {
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
+pub(in crate::web) enum BodyError {
     #[error("the body is longer than `server.body_limit`")]
     TooLong,
     #[error("the body did not come within 5 s")]
@@ -67,7 +67,7 @@ pub(super) enum BodyError {
 
 impl BodyError {
     /// The word that it is counted under.
-    pub(super) const fn reason(&self) -> &'static str {
+    pub(in crate::web) const fn reason(&self) -> &'static str {
         match self {
             Self::TooLong => "too_long",
             Self::TooSlow => "too_slow",
@@ -81,15 +81,15 @@ impl BodyError {
 impl Bodies {
     /// The whole body, from an address that stands so. One that is too long is thrown away as it comes; it is never cut
     /// silently.
-    pub(super) async fn read(
+    pub(in crate::web) async fn read(
         &self,
         body: Body,
         limit: usize,
-        standing: impl Fn() -> Standing,
+        reputation: impl Fn() -> Reputation,
     ) -> Result<Vec<u8>, BodyError> {
         let is_declared_too_long =
             usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit);
-        let receiving = self.receive(body, limit, standing);
+        let receiving = self.receive(body, limit, reputation);
         if is_declared_too_long {
             let _ = tokio::time::timeout(OVERRUN_PATIENCE, receiving).await;
             return Err(BodyError::TooLong);
@@ -103,7 +103,7 @@ impl Bodies {
         &self,
         mut body: Body,
         limit: usize,
-        standing: impl Fn() -> Standing,
+        reputation: impl Fn() -> Reputation,
     ) -> Result<Vec<u8>, BodyError> {
         let mut coming_in: Option<ComingIn<'_>> = None;
         let mut length = 0_usize;
@@ -120,7 +120,7 @@ impl Bodies {
                 // It came in one piece, as most do, and never waits.
                 return Ok(data.to_vec());
             } else {
-                let coming_in = coming_in.get_or_insert_with(|| self.enter(standing()));
+                let coming_in = coming_in.get_or_insert_with(|| self.enter(reputation()));
                 coming_in.add(&data)?;
             }
         }
@@ -131,9 +131,9 @@ impl Bodies {
     }
 
     /// Lets a body come in from an address that stands so.
-    fn enter(&self, standing: Standing) -> ComingIn<'_> {
+    fn enter(&self, reputation: Reputation) -> ComingIn<'_> {
         let mut state = self.state();
-        let place = (standing, state.next_place);
+        let place = (reputation, state.next_place);
         state.next_place += 1;
         state.coming_in.insert(place, Part::default());
         drop(state);
@@ -150,7 +150,7 @@ impl Bodies {
 }
 
 impl State {
-    fn remove(&mut self, place: (Standing, u64)) -> Option<Vec<u8>> {
+    fn remove(&mut self, place: (Reputation, u64)) -> Option<Vec<u8>> {
         let part = self.coming_in.remove(&place)?;
         self.taken -= part.cost();
         Some(part.bytes)
@@ -160,7 +160,7 @@ impl State {
 /// A body among [`Bodies`], thrown away when dropped.
 struct ComingIn<'a> {
     bodies: &'a Bodies,
-    place: (Standing, u64),
+    place: (Reputation, u64),
 }
 
 impl ComingIn<'_> {
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_body_comes_out_as_it_came_in() {
         let bodies = Bodies::default();
-        let [one, other] = [(); 2].map(|()| bodies.enter(Standing::Good));
+        let [one, other] = [(); 2].map(|()| bodies.enter(Reputation::Good));
         for piece in ["a", "", "bc"] {
             one.add(piece.as_bytes()).expect("there is room");
             other.add(b"x").expect("there is room");
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_body_that_has_been_coming_in_longest_gives_way() {
         let bodies = Bodies::default();
-        let [first, second, third, fourth] = [(); 4].map(|()| bodies.enter(Standing::Good));
+        let [first, second, third, fourth] = [(); 4].map(|()| bodies.enter(Reputation::Good));
         for body in [&third, &second, &first] {
             body.add(&vec![0; THIRD]).expect("there is room");
         }
@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn a_body_in_tiny_pieces_gives_way_long_before_it_is_as_large() {
         let bodies = Bodies::default();
-        let tiny = bodies.enter(Standing::Good);
-        let honest = bodies.enter(Standing::Good);
+        let tiny = bodies.enter(Reputation::Good);
+        let honest = bodies.enter(Reputation::Good);
         honest.add(&[0; 1000]).expect("there is room");
         let pieces = (0..=BUDGET).take_while(|_| tiny.add(b"x").is_ok()).count();
         assert!((1..=BUDGET / PIECE).contains(&pieces), "{pieces}");
@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn bodies_from_addresses_over_the_limit_give_way_first() {
         let bodies = Bodies::default();
-        let [good, over, newer] = [Standing::Good, Standing::OverLimit, Standing::Good]
-            .map(|standing| bodies.enter(standing));
+        let [good, over, newer] = [Reputation::Good, Reputation::OverLimit, Reputation::Good]
+            .map(|reputation| bodies.enter(reputation));
         for body in [&good, &over, &newer] {
             body.add(&vec![0; THIRD]).expect("there is room");
         }
@@ -257,7 +257,7 @@ mod tests {
     fn what_a_body_took_is_free_when_it_is_gone() {
         let bodies = Bodies::default();
         for is_finished in [true, false, true] {
-            let body = bodies.enter(Standing::Good);
+            let body = bodies.enter(Reputation::Good);
             for _ in 0..2 {
                 body.add(&vec![0; THIRD]).expect("there is room");
             }

@@ -35,7 +35,7 @@ pub(super) struct Limit {
 
 /// How an address stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(super) enum Reputation {
     /// It was refused too often of late.
     OverLimit,
     /// It may be anybody.
@@ -61,12 +61,13 @@ impl Refusals {
     }
 
     /// How the address stands now.
-    pub(super) fn standing(&self, address: IpAddr) -> Standing {
-        self.buckets().standing_at(network(address), Instant::now())
+    pub(super) fn reputation(&self, address: IpAddr) -> Reputation {
+        self.buckets()
+            .reputation_at(network(address), Instant::now())
     }
 
     /// Counts a refusal, and says how the address stood before.
-    pub(super) fn count(&self, address: IpAddr) -> Standing {
+    pub(super) fn count(&self, address: IpAddr) -> Reputation {
         self.buckets().count_at(network(address), Instant::now())
     }
 
@@ -85,18 +86,18 @@ impl Buckets {
         }
     }
 
-    fn standing_at(&self, network: IpAddr, now: Instant) -> Standing {
+    fn reputation_at(&self, network: IpAddr, now: Instant) -> Reputation {
         let full_at = self.full_at.get(&network);
         let spent = full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         if spent > self.limit.refill * (self.limit.burst - 1) {
-            Standing::OverLimit
+            Reputation::OverLimit
         } else {
-            Standing::Good
+            Reputation::Good
         }
     }
 
-    fn count_at(&mut self, network: IpAddr, now: Instant) -> Standing {
-        let standing = self.standing_at(network, now);
+    fn count_at(&mut self, network: IpAddr, now: Instant) -> Reputation {
+        let reputation = self.reputation_at(network, now);
         if !self.full_at.contains_key(&network) {
             if self.order.len() == CAPACITY
                 && let Some(oldest) = self.order.pop_front()
@@ -108,7 +109,7 @@ impl Buckets {
         let Limit { burst, refill } = self.limit;
         let full_at = self.full_at.entry(network).or_insert(now);
         *full_at = ((*full_at).max(now) + refill).min(now + refill * burst);
-        standing
+        reputation
     }
 }
 
@@ -137,17 +138,17 @@ mod tests {
         let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
         let start = Instant::now();
         for _ in 0..BURST {
-            assert_eq!(buckets.count_at(one, start), Standing::Good);
+            assert_eq!(buckets.count_at(one, start), Reputation::Good);
         }
         // However many more, they are not held against it for longer.
         for _ in 0..10 * BURST {
-            assert_eq!(buckets.count_at(one, start), Standing::OverLimit);
+            assert_eq!(buckets.count_at(one, start), Reputation::OverLimit);
         }
-        assert_eq!(buckets.standing_at(other, start), Standing::Good);
+        assert_eq!(buckets.reputation_at(other, start), Reputation::Good);
         let later = start + REFILL;
-        assert_eq!(buckets.count_at(one, later), Standing::Good);
-        assert_eq!(buckets.count_at(one, later), Standing::OverLimit);
-        assert_eq!(buckets.standing_at(one, later + REFILL), Standing::Good);
+        assert_eq!(buckets.count_at(one, later), Reputation::Good);
+        assert_eq!(buckets.count_at(one, later), Reputation::OverLimit);
+        assert_eq!(buckets.reputation_at(one, later + REFILL), Reputation::Good);
     }
 
     #[test]
@@ -156,7 +157,7 @@ mod tests {
         let one = address("192.0.2.1");
         let mut now = Instant::now();
         for _ in 0..3 * BURST {
-            assert_eq!(buckets.count_at(one, now), Standing::Good);
+            assert_eq!(buckets.count_at(one, now), Reputation::Good);
             now += REFILL;
         }
     }
@@ -185,10 +186,10 @@ mod tests {
         for number in 1..u32::try_from(CAPACITY).expect("it is small") {
             buckets.count_at(std::net::Ipv4Addr::from_bits(number).into(), now);
         }
-        assert_eq!(buckets.standing_at(first, now), Standing::OverLimit);
+        assert_eq!(buckets.reputation_at(first, now), Reputation::OverLimit);
         buckets.count_at(address("192.0.2.2"), now);
         assert_eq!(buckets.full_at.len(), CAPACITY);
         assert_eq!(buckets.order.len(), CAPACITY);
-        assert_eq!(buckets.standing_at(first, now), Standing::Good);
+        assert_eq!(buckets.reputation_at(first, now), Reputation::Good);
     }
 }

@@ -5,9 +5,9 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{AnyOf, KnownFormat, Object, Schema, SchemaFormat, Type};
 use utoipa::openapi::{ObjectBuilder, Required};
 
-use super::super::out::{delivery_state, outcome};
-use super::super::{DEFAULT_LIMIT, MAX_LIMIT};
 use crate::domain::Time;
+use crate::output::{delivery_state, outcome};
+use crate::web::api::paging::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// Makes an [`IntoParams`] that never is a value.
 macro_rules! parameters {

@@ -1,4 +1,4 @@
-//! The shapes of the API's answers. Names and nulls are public: what an event did not carry is null.
+//! The shapes of jobs, deliveries and accounts, as the API and exports show them. Names and nulls are public: what an event did not carry is null.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,12 +7,15 @@ use utoipa::openapi::schema::{KnownFormat, Object, Schema, SchemaFormat, Type};
 use utoipa::openapi::{ObjectBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::{Article, Delivery, DeliveryState, Job, Outcome, Reason, Time, reason};
+use crate::domain::{
+    AccountName, Article, Delivery, DeliveryState, Job, LastJob, Outcome, Reason, Time, reason,
+};
+use crate::store::NamedAccount;
 
 /// What became of one mass send, as its deliveries add up to it. What the event did not carry is null.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Job)]
-pub(in crate::web) struct JobOut {
+pub struct JobOut {
     /// The account that sent it.
     account: String,
     /// WeChat's id of the job: a counter of the account. A text, as it can pass 2^53.
@@ -104,7 +107,7 @@ impl From<&Job> for JobOut {
 /// A code of `err(num)` and what it means.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reason)]
-pub(in crate::web) struct ReasonOut {
+pub struct ReasonOut {
     /// The number in `err(num)`.
     #[schema(minimum = 0)]
     code: i32,
@@ -123,7 +126,7 @@ impl From<Reason> for ReasonOut {
 /// One distinct body that was pushed to an account, kept raw. Either `body` or `body_base64` is set.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Delivery)]
-pub(in crate::web) struct DeliveryOut {
+pub struct DeliveryOut {
     /// Ascends in the order of acceptance.
     id: String,
     /// The account that it was pushed to.
@@ -175,8 +178,46 @@ impl From<&Delivery> for DeliveryOut {
     }
 }
 
+/// An account and its last job.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Account)]
+pub struct AccountOut {
+    /// The account.
+    account: String,
+    /// When the last of its jobs finished; null while it has none.
+    last_finished_at: Option<TimeOut>,
+    /// When the latest delivery of that job came; null while it has none.
+    last_received_at: Option<TimeOut>,
+    /// The WeChat account that it stands for, `gh_…`. Only present together with `other_to_user_name`.
+    #[schema(value_type = String, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_user_name: Option<String>,
+    /// Another WeChat account whose results came, too. They replace nothing, and `original_id` should be set. Only present if there
+    /// is one.
+    #[schema(value_type = String, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_to_user_name: Option<String>,
+}
+
+impl AccountOut {
+    pub(crate) fn new(
+        account: &AccountName,
+        last: Option<&LastJob>,
+        named: Option<&NamedAccount>,
+    ) -> Self {
+        let other = named.and_then(|named| named.other.as_ref());
+        Self {
+            account: account.to_string(),
+            last_finished_at: last.map(|job| TimeOut(job.finished_at)),
+            last_received_at: last.map(|job| TimeOut(job.received_at)),
+            to_user_name: other.and_then(|_| Some(named?.name.clone())),
+            other_to_user_name: other.map(|(other, _)| other.clone()),
+        }
+    }
+}
+
 /// A time as RFC 3339.
-pub(super) struct TimeOut(pub(super) Time);
+pub struct TimeOut(pub(crate) Time);
 
 impl ToSchema for TimeOut {
     fn name() -> std::borrow::Cow<'static, str> {
@@ -204,13 +245,13 @@ impl Serialize for TimeOut {
 }
 
 /// The word for an outcome.
-pub(in crate::web) fn outcome() -> Object {
+pub(crate) fn outcome() -> Object {
     let meaning = "`sent` (`send success`), `failed` (`send fail`), `rejected` (`err(num)`) or `unknown` (any other text, or none).";
     one_of(Outcome::ALL.map(Outcome::as_str), meaning)
 }
 
 /// The word for the state of a delivery.
-pub(in crate::web) fn delivery_state() -> Object {
+pub(crate) fn delivery_state() -> Object {
     let words = DeliveryState::ALL.map(DeliveryState::as_str);
     one_of(
         words,

@@ -13,7 +13,7 @@ use crate::server::Departure;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The middleware. Nobody reads the answer to a request that is given up.
-pub(super) async fn give_up(request: Request, next: Next) -> Response {
+pub(in crate::web) async fn give_up(request: Request, next: Next) -> Response {
     let departure = request.extensions().get::<Departure>().cloned();
     let left = async {
         match departure {
