@@ -344,3 +344,44 @@ async fn replicas_whose_batches_cross_neither_lock_each_other_out_nor_miscount()
     let others = all.iter().filter(|delivery| delivery.msg_id.is_none());
     assert!(others.into_iter().all(|other| other.times == 2 * ROUNDS));
 }
+
+/// PostgreSQL keeps the plan of a statement. One that was made for a nearly empty table must do for a full one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recording_finds_jobs_by_their_keys_however_small_the_table_was_at_first() {
+    const READS: &str =
+        "select idx_scan, idx_tup_read from pg_stat_user_indexes where indexrelname = $1";
+    let database = Backend::Postgres.database().await;
+    let store = database.store().await;
+    let job = |msg_id, create_time| arrival("a", Event::new(msg_id, create_time).xml(), 1000);
+    for msg_id in 1..=20 {
+        record(&*store, job(msg_id, 10)).await.unwrap();
+    }
+    for first in (100..4_000).step_by(100) {
+        let batch: Vec<_> = (first..first + 100).map(|id| job(id, 10)).collect();
+        record_batch(&*store, &batch, None).await.unwrap();
+    }
+    for msg_id in 1..=50 {
+        record(&*store, job(10_000 + msg_id, 10)).await.unwrap();
+        record(&*store, job(100 + msg_id, 20)).await.unwrap();
+    }
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let mut next = 20_000;
+    // Counted from time to time.
+    loop {
+        next += 1;
+        record(&*store, job(next, 10)).await.unwrap();
+        let mut reads = async |index: &str| -> (i64, i64) {
+            let row = sqlx::query_as(READS).bind(index);
+            row.fetch_one(&mut connection).await.unwrap()
+        };
+        let (scans, _) = reads("jobs_pkey").await;
+        if scans >= 4_000 {
+            let (_, read) = reads("jobs_by_account").await;
+            assert!(
+                read < 1_000,
+                "{read} entries of the index by account were read"
+            );
+            return;
+        }
+    }
+}

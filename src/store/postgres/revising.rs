@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
-use super::filing::{bind_contents, column, record_others, shown_contents};
+use super::filing::{bind_contents, column, record_others, same_job, shown_contents};
 use crate::store::StoreError;
 use crate::store::batch::{Bundle, Revision};
 use crate::store::query::{job_columns, shown_columns};
@@ -16,7 +16,8 @@ const LOAD_JOBS: &str = concat!(
     job_columns!(),
     ", ",
     shown_columns!(),
-    " from jobs join unnest($1::text[], $2::bigint[]) as key (account, msg_id) using (account, msg_id)"
+    " from jobs where (msg_id, account || '') in \
+         (select msg_id, account from unnest($1::text[], $2::bigint[]) as key (account, msg_id))"
 );
 
 /// Counts copies of contents that their jobs do not show.
@@ -39,9 +40,11 @@ const SHOW: &str = concat!(
      demoted as ( \
          insert into other_deliveries (id, account, body_sha256, body, state, event, msg_id, error, finished_at, \
              received_at, last_received_at, times) \
-         select shown_id, account, shown_sha256, shown_body, 'stored', jobs.shown_event, msg_id, jobs.shown_error, \
-             jobs.finished_at, jobs.shown_received_at, jobs.shown_last_received_at, jobs.shown_times \
-         from jobs join new using (account, msg_id) where shown_body is not null \
+         select shown_id, jobs.account, shown_sha256, shown_body, 'stored', jobs.shown_event, jobs.msg_id, \
+             jobs.shown_error, jobs.finished_at, jobs.shown_received_at, jobs.shown_last_received_at, jobs.shown_times \
+         from jobs join new on ",
+    same_job!(),
+    " where shown_body is not null \
          on conflict (account, body_sha256, job) do update set \
              times = other_deliveries.times + excluded.times, \
              received_at = least(other_deliveries.received_at, excluded.received_at), \
@@ -59,17 +62,21 @@ const SHOW: &str = concat!(
          shown_sha256 = new.sha256, shown_received_at = new.shown_received_at, \
          shown_last_received_at = new.shown_last_received_at, shown_times = new.shown_times, \
          change = (select next_change()) \
-     from new where jobs.account = new.account and jobs.msg_id = new.msg_id"
+     from new where ",
+    same_job!(),
 );
 
 /// Changes what jobs count, and not what they show.
-const COUNT: &str = "update jobs set first_received_at = new.first_received_at, last_received_at = new.last_received_at, \
+const COUNT: &str = concat!(
+    "update jobs set first_received_at = new.first_received_at, last_received_at = new.last_received_at, \
          updated_at = new.updated_at, deliveries = new.deliveries, revision = new.revision, \
          change = case when new.is_changed then (select next_change()) else jobs.change end \
      from unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], \
              $7::bigint[], $8::bool[]) \
          as new (account, msg_id, first_received_at, last_received_at, updated_at, deliveries, revision, is_changed) \
-     where jobs.account = new.account and jobs.msg_id = new.msg_id";
+     where ",
+    same_job!(),
+);
 
 /// Adds contents to jobs that show another one, at most one to each; those whose bytes are new. The jobs are locked: the
 /// statement that found out what they show has done so.
