@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::domain::Accounts;
-use crate::store::{Announcements, Change, ChangeKey, Store, StoreError};
+use crate::store::{Announcements, Change, ChangeFeed, ChangeKey, StoreError};
 
 /// How many changes are read at once.
 const PAGE: u32 = 200;
@@ -33,7 +33,7 @@ const REPEATED: u32 = 10_000;
 
 /// Hands out the changes of jobs.
 pub struct Feed {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ChangeFeed>,
     /// Gone once the feed has stopped.
     news: broadcast::WeakSender<News>,
     joined: Arc<Notify>,
@@ -63,7 +63,7 @@ pub struct Audience {
 
 /// Follows the changes from some place on.
 pub struct Follower {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ChangeFeed>,
     news: broadcast::Receiver<News>,
     audience: Audience,
     /// The last change that was read, of whatever account.
@@ -86,7 +86,7 @@ enum News {
 
 /// The task that reads for all.
 struct Distributor {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ChangeFeed>,
     news: broadcast::Sender<News>,
     changed: Arc<Notify>,
     joined: Arc<Notify>,
@@ -97,15 +97,19 @@ struct Distributor {
 
 impl Feed {
     /// Starts to hand out the changes in `store`, until `stop`. This process notes in `changed` that it has changed something.
-    pub fn start(store: &Arc<dyn Store>, changed: Arc<Notify>, stop: CancellationToken) -> Self {
+    pub fn start(
+        store: Arc<dyn ChangeFeed>,
+        changed: Arc<Notify>,
+        stop: CancellationToken,
+    ) -> Self {
         let (news, _) = broadcast::channel(WAITING);
         let feed = Self {
-            store: Arc::clone(store),
+            store: Arc::clone(&store),
             news: news.downgrade(),
             joined: Arc::default(),
         };
         let distributor = Distributor {
-            store: Arc::clone(store),
+            store,
             news,
             changed,
             joined: Arc::clone(&feed.joined),

@@ -102,7 +102,7 @@ impl App {
             keep_events.insert(name, configured.keep_events.clone());
         }
         let budget = config.store.budget;
-        let ingest = Ingest::start(&store, budget, spool, keep_events, &registry);
+        let ingest = Ingest::start(store.clone(), budget, spool, keep_events, &registry);
         let ingest = Arc::new(ingest);
         let limits = Limits {
             body: config.server.body_limit,
@@ -121,11 +121,12 @@ impl App {
             registry
         )?;
         let stop_feed = CancellationToken::new();
-        let feed = Feed::start(&store, ingest.recorded(), stop_feed.clone());
+        let feed = Feed::start(store.clone(), ingest.recorded(), stop_feed.clone());
         let api_runtime = ApiRuntime::start().context("cannot start threads for the API")?;
         let services = Services {
             ingest: Arc::clone(&ingest),
-            store: Arc::clone(&store),
+            store: store.clone(),
+            key_uses: store.clone(),
             feed,
             api_runtime: api_runtime.handle().clone(),
             database: database_name(&config.store.url),

@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
@@ -97,7 +96,7 @@ pub(super) async fn run(settings: &Settings, arguments: ExportArgs) -> Outcome {
     };
     let config = settings.check()?;
     let store = open_existing(&config).await?;
-    let export = Export::new(Arc::clone(&store), arguments.filter.filter(), format);
+    let export = Export::new(store.clone(), arguments.filter.filter(), format);
     let outcome = match &arguments.file {
         Some(path) => into_file(export, path).await,
         None => write(export, &mut io::stdout().lock())

@@ -13,7 +13,7 @@ use super::fallback::Fallback;
 use super::queue::{Entry, Outcome, Queue};
 use super::{IngestError, Kept, TAKEN_ID, within};
 use crate::domain::{NewDelivery, Reading};
-use crate::store::{BatchId, BatchOutcome, Recorded, Store, StoreError};
+use crate::store::{BatchId, BatchOutcome, Recorded, Recorder, StoreError};
 
 /// How long the spool may take.
 pub(super) const SPOOL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ pub(super) const SPOOL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Takes from the queue until it is closed.
 pub(super) struct Committer {
     pub(super) queue: Arc<Queue>,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Recorder>,
     pub(super) recorded: Arc<Notify>,
     pub(super) fallback: Option<Arc<Fallback>>,
     pub(super) counters: Arc<Counters>,

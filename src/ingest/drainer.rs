@@ -15,7 +15,7 @@ use super::counters::Counters;
 use super::fallback::Fallback;
 use super::{KeepEvents, TAKEN_ID, is_kept, within};
 use crate::domain::{NewDelivery, Reading, Time};
-use crate::store::{BatchOutcome, Reader, Store, StoreError, Unit};
+use crate::store::{BatchOutcome, Reader, Recorder, StoreError, Unit};
 
 /// How long the database may take for a batch; twice as long after each of its first failures. Not longer: a connection
 /// that is lost without a word holds up the whole spool for that long.
@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Works until it is told to stop.
 pub(super) struct Drainer {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Recorder>,
     pub(super) recorded: Arc<Notify>,
     pub(super) fallback: Arc<Fallback>,
     pub(super) counters: Arc<Counters>,

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{AccountName, NewDelivery, Time};
-use crate::store::{Depth, Reader, Recorded, Spool, Store, StoreError};
+use crate::store::{Depth, Reader, Recorded, Recorder, Spool, StoreError};
 
 use committer::Committer;
 use counters::Counters;
@@ -86,7 +86,7 @@ impl Ingest {
     /// Accepts into `store`, which may take `budget` for a push; with a spool, that takes over then. `keep_events`
     /// names every account. What comes in is counted in `registry`. Runs until [`Ingest::stop`].
     pub fn start(
-        store: &Arc<dyn Store>,
+        store: Arc<dyn Recorder>,
         budget: Duration,
         spool: Option<SpoolSettings>,
         keep_events: HashMap<AccountName, Vec<String>>,
@@ -101,7 +101,7 @@ impl Ingest {
         let fallback = spool.map(|settings| {
             let fallback = Arc::new(Fallback::new(settings.spool, Gate::new(settings.is_away)));
             let drainer = Drainer {
-                store: Arc::clone(store),
+                store: Arc::clone(&store),
                 fallback: Arc::clone(&fallback),
                 recorded: Arc::clone(&recorded),
                 counters: Arc::clone(&counters),
@@ -115,7 +115,7 @@ impl Ingest {
         // One alone: with more, batches are smaller, and fewer deliveries are recorded in all (docs/PERFORMANCE.md).
         let committer = Committer {
             queue: Arc::clone(&queue),
-            store: Arc::clone(store),
+            store,
             recorded: Arc::clone(&recorded),
             fallback: fallback.clone(),
             counters: Arc::clone(&counters),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{JobOut, csv};
 use crate::domain::Job;
-use crate::store::{JobFilter, JobKey, Page, Store, StoreError};
+use crate::store::{JobFilter, JobKey, Page, Queries, StoreError};
 
 /// Jobs for each question to the store.
 const PAGE: u32 = 500;
@@ -27,7 +27,7 @@ pub enum Format {
 /// An export under way. Jobs that come or change meanwhile may be in it or not; none stands in it twice unless its
 /// `finished_at` moves back past the place that was reached.
 pub struct Export {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Queries>,
     filter: JobFilter,
     format: Format,
     progress: Progress,
@@ -41,7 +41,7 @@ enum Progress {
 
 impl Export {
     /// Jobs that match, in the order of the list.
-    pub fn new(store: Arc<dyn Store>, filter: JobFilter, format: Format) -> Self {
+    pub fn new(store: Arc<dyn Queries>, filter: JobFilter, format: Format) -> Self {
         Self {
             store,
             filter,

@@ -3,7 +3,7 @@
 use sqlx::types::Json;
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
-use super::tally::{Content, Tally};
+use super::rules::tally::{Content, Tally};
 use super::{Change, ChangeKey, StoredDelivery};
 use crate::domain::{
     Article, Counts, Delivery, DeliveryState, Job, LastJob, MassSendFinished, MsgId, Status, Time,

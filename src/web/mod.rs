@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use crate::domain::{ApiClient, ApiKeyHash, Network, Zone};
 use crate::feed::Feed;
 use crate::ingest::Ingest;
-use crate::store::Store;
+use crate::store::{KeyUses, Queries};
 use crate::wechat::Account;
 
 use api::answering::Answering;
@@ -47,7 +47,8 @@ struct Shared {
     /// Stands in for an unknown account, so that refusing it takes the same work.
     decoy: Account,
     ingest: Arc<Ingest>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Queries>,
+    key_uses: Arc<dyn KeyUses>,
     feed: Feed,
     /// "sqlite" or "postgresql", for the health route.
     database: &'static str,
@@ -74,7 +75,9 @@ pub struct Services {
     /// Keeps what comes in.
     pub ingest: Arc<Ingest>,
     /// What is kept.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Queries>,
+    /// When the API's clients last used their keys.
+    pub key_uses: Arc<dyn KeyUses>,
     /// What changes there.
     pub feed: Feed,
     /// Where requests to the API are answered.
@@ -129,6 +132,7 @@ impl State {
         let Services {
             ingest,
             store,
+            key_uses,
             feed,
             api_runtime,
             database,
@@ -146,6 +150,7 @@ impl State {
             decoy,
             ingest,
             store,
+            key_uses,
             feed,
             database,
             trusted_proxies: surroundings.trusted_proxies,

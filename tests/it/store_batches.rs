@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use qunfa::domain::{MsgId, NewDelivery};
 use qunfa::store::{
-    BatchId, BatchOutcome, DeliveryFilter, JobFilter, Page, PostgresStore, Recorded, Store,
+    BatchId, BatchOutcome, DeliveryFilter, JobFilter, Page, PostgresStore, Queries, Recorded, Store,
 };
 use sqlx::{Connection, Executor, PgConnection};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qunfa::store::{
-    JobFilter, Migrations, OpenStoreError, Page, PostgresStore, SqliteStore, Store,
+    JobFilter, Migrations, OpenStoreError, Page, Ping, PostgresStore, Recorder, SqliteStore, Store,
 };
 use sqlx::{Connection, Executor, PgConnection, Row};
 

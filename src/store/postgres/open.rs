@@ -10,14 +10,15 @@ use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
 
 use super::PostgresStore;
+use super::connections::Writers;
 use super::reading::note_backend;
-use super::writers::Writers;
 use crate::store::names::KnownNames;
-use crate::store::{Migrations, OpenStoreError, migrate};
+use crate::store::upkeep::migrate;
+use crate::store::{Migrations, OpenStoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
-pub(super) const MAX_CONNECTIONS: u32 = 10;
+const MAX_CONNECTIONS: u32 = 10;
 /// How long a call waits for a connection before it gives up.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -72,7 +73,7 @@ impl PostgresStore {
             .map_err(OpenStoreError::Unreachable)?
             .application_name("qunfa")
             .disable_statement_logging();
-        let pool = PgPoolOptions::new()
+        let readers = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| {
@@ -90,7 +91,7 @@ impl PostgresStore {
         Ok(Self {
             writers: Writers::new(options.clone()),
             names: KnownNames::default(),
-            pool,
+            readers,
             options,
             migrations,
             is_prepared: AtomicBool::new(false),

@@ -81,7 +81,7 @@ impl PostgresStore {
     pub(super) async fn reading(&self) -> Result<Reading<'_>, StoreError> {
         self.prepare().await?;
         let lending = async {
-            let connection = self.pool.acquire().await?;
+            let connection = self.readers.acquire().await?;
             Ok(Reading {
                 options: &self.options,
                 connection: Some(connection),

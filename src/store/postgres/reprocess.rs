@@ -5,12 +5,12 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
-use super::filing;
+use super::{PostgresStore, record};
 use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
-use crate::store::job_rows::{self, job_rows};
-use crate::store::reprocess::{self, Judge, Reprocessed, StoredDelivery};
 use crate::store::row::{self, Showing, Standing, Updated};
-use crate::store::tally::{Content, Tally};
+use crate::store::rules::job_rows::{self, job_rows};
+use crate::store::rules::reprocess::{self, Judge, Reprocessed, StoredDelivery};
+use crate::store::rules::tally::{Content, Tally};
 use crate::store::{DeliveryKey, StoreError, names, query};
 
 const LOCK_JOBS: &str = "select from jobs \
@@ -27,13 +27,14 @@ const AT_MOST: Duration = Duration::from_millis(250);
 
 job_rows!(PgConnection, lock_job);
 
-pub(super) async fn reprocess(
-    connection: &mut PgConnection,
+pub(in crate::store) async fn reprocess(
+    store: &PostgresStore,
     batch: &[StoredDelivery],
     judge: &Judge<'_>,
     now: Time,
     dry_run: bool,
 ) -> Result<Vec<Option<Reprocessed>>, StoreError> {
+    let mut connection = store.pool().await?.acquire().await?;
     for _ in 0..TRIES {
         let mut transaction = connection.begin().await?;
         let outcome = reprocess::reprocess(&mut *transaction, batch, judge, now, AT_MOST).await;

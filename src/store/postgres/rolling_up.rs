@@ -3,7 +3,8 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
-use super::{BEGIN_SNAPSHOT, FIRST_OPEN_CHANGE};
+use super::changes::FIRST_OPEN_CHANGE;
+use super::upkeep::BEGIN_SNAPSHOT;
 use crate::domain::Stats;
 use crate::store::hours::{self, Part};
 use crate::store::{StoreError, totals};

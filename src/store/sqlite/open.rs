@@ -14,11 +14,12 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::{BEGIN, SqliteStore};
 use crate::store::names::KnownNames;
-use crate::store::{Migrations, OpenStoreError, migrate};
+use crate::store::upkeep::migrate;
+use crate::store::{Migrations, OpenStoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-pub(super) const READERS: u32 = 6;
+const READERS: u32 = 6;
 /// How long a call waits for a connection, or for another process that writes, before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);

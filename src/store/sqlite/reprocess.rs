@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Row, Sqlite, Transaction};
 
-use super::filing;
+use super::{SqliteStore, record};
 use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
-use crate::store::job_rows::{self, job_rows};
-use crate::store::reprocess::{self, Judge, Reprocessed, StoredDelivery};
 use crate::store::row::{self, Showing, Standing, Updated};
-use crate::store::tally::{Content, Tally};
+use crate::store::rules::job_rows::{self, job_rows};
+use crate::store::rules::reprocess::{self, Judge, Reprocessed, StoredDelivery};
+use crate::store::rules::tally::{Content, Tally};
 use crate::store::{DeliveryKey, StoreError, names, query};
 
 /// How long a batch may hold the lock.
@@ -18,13 +18,14 @@ const AT_MOST: Duration = Duration::from_millis(25);
 
 job_rows!(SqliteConnection, load_job);
 
-pub(super) async fn reprocess(
-    mut transaction: Transaction<'static, Sqlite>,
+pub(in crate::store) async fn reprocess(
+    store: &SqliteStore,
     batch: &[StoredDelivery],
     judge: &Judge<'_>,
     now: Time,
     dry_run: bool,
 ) -> Result<Vec<Option<Reprocessed>>, StoreError> {
+    let mut transaction = store.begin().await?;
     let done = reprocess::reprocess(&mut *transaction, batch, judge, now, AT_MOST).await?;
     if dry_run {
         transaction.rollback().await?;

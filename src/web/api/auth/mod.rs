@@ -76,7 +76,7 @@ fn access(state: &State, headers: &HeaderMap, peer: IpAddr) -> Option<Access> {
 
 /// Beside the request, which does not wait for it.
 async fn note_use(state: State, client: ClientName) {
-    let noting = state.0.store.note_client_use(&client, Time::now());
+    let noting = state.0.key_uses.note_client_use(&client, Time::now());
     match tokio::time::timeout(PATIENCE, noting).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%client, %error, "the use of a key could not be noted"),

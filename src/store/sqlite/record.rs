@@ -8,10 +8,10 @@ use sqlx::types::Json;
 use sqlx::{Row, Sqlite};
 
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Time};
-use crate::store::batch::{Bundle, Revision, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
 use crate::store::row::{self, Showing, Standing, Updated};
-use crate::store::tally::Tally;
+use crate::store::rules::batch::{Bundle, Revision, Sorted};
+use crate::store::rules::tally::Tally;
 use crate::store::{BatchId, BatchOutcome, StoreError};
 
 /// One row's values; `revision` is 1.

@@ -4,13 +4,13 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, Postgres, Row};
 
-use super::revising::revise;
+use super::revise::revise;
 use crate::domain::{AccountName, Delivery, Job, MsgId, NewDelivery, Time};
-use crate::store::batch::{Bundle, Sorted};
 use crate::store::query::{self, job_columns, shown_columns};
 use crate::store::row::{self, Showing, Standing, Updated};
+use crate::store::rules::batch::{Bundle, Sorted};
+use crate::store::rules::tally::Tally;
 use crate::store::sealed;
-use crate::store::tally::Tally;
 use crate::store::{BatchId, BatchOutcome, StoreError};
 
 /// `$1` to `$24`, as [`bind_contents`] binds them.

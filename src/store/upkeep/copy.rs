@@ -8,8 +8,8 @@ use sqlx::{
     ColumnIndex, Database, Decode, Encode, Postgres, QueryBuilder, Row, Sqlite, Transaction, Type,
 };
 
-use super::{JobFilter, StoreError, hours, totals};
 use crate::domain::{Article, Stats, Time};
+use crate::store::{JobFilter, StoreError, hours, totals};
 
 /// Rows that are read and written at once. SQLite takes 32766 values in a statement.
 const ROWS: i64 = 500;
@@ -33,7 +33,7 @@ const SET_IDS_ON_POSTGRES: &str = "select setval('delivery_ids', greatest(last_v
 /// One side of a copy: a transaction that is open. Dropped without [`CopySide::commit`], it leaves no trace.
 pub struct CopySide(Side);
 
-pub(super) enum Side {
+pub(in crate::store) enum Side {
     Sqlite(Transaction<'static, Sqlite>),
     Postgres(Transaction<'static, Postgres>),
 }
@@ -196,7 +196,7 @@ pub async fn copy(
 }
 
 impl CopySide {
-    pub(super) fn new(side: Side) -> Self {
+    pub(in crate::store) fn new(side: Side) -> Self {
         Self(side)
     }
 

@@ -2,19 +2,20 @@
 
 use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
 
-use super::row::{Showing, Standing, Updated};
 use super::tally::{Content, Tally};
-use super::{DeliveryKey, StoreError};
+use crate::store::row::{Showing, Standing, Updated};
+use crate::store::{DeliveryKey, StoreError};
 
 /// Takes a delivery out of `other_deliveries`.
-pub(super) const TAKE_OTHER: &str = "delete from other_deliveries where id = $1 returning *";
+pub(in crate::store) const TAKE_OTHER: &str =
+    "delete from other_deliveries where id = $1 returning *";
 
 /// Adds copies to the content that a job shows.
-pub(super) const COUNT_SHOWN: &str = "update jobs set shown_times = $3, shown_received_at = $4, \
+pub(in crate::store) const COUNT_SHOWN: &str = "update jobs set shown_times = $3, shown_received_at = $4, \
      shown_last_received_at = $5 where account = $1 and msg_id = $2";
 
 /// A transaction on a database that can change rows of `jobs` and `other_deliveries`.
-pub(super) trait JobRows: Send {
+pub(in crate::store) trait JobRows: Send {
     /// Locks jobs, which are sorted, and rows of `other_deliveries` until the end of the transaction.
     fn lock(
         &mut self,
@@ -108,7 +109,7 @@ pub(super) trait JobRows: Send {
 /// Implements [`JobRows`] for a connection, with the functions `lock` and `$job` of the module that it is used in.
 macro_rules! job_rows {
     ($connection:ty, $job:ident) => {
-        impl $crate::store::job_rows::JobRows for $connection {
+        impl $crate::store::rules::job_rows::JobRows for $connection {
             async fn lock(
                 &mut self,
                 jobs: &[(AccountName, MsgId)],
@@ -135,7 +136,7 @@ macro_rules! job_rows {
                 account: &AccountName,
                 msg_id: MsgId,
             ) -> Result<Option<Standing>, StoreError> {
-                filing::$job(self, account, msg_id).await
+                record::$job(self, account, msg_id).await
             }
 
             async fn other_contents(
@@ -176,11 +177,11 @@ macro_rules! job_rows {
             }
 
             async fn next_change(&mut self) -> Result<i64, StoreError> {
-                filing::next_change(self).await
+                record::next_change(self).await
             }
 
             async fn demote(&mut self, job: &Job) -> Result<(), StoreError> {
-                filing::demote(self, job).await
+                record::demote(self, job).await
             }
 
             async fn keep_other(
@@ -188,7 +189,7 @@ macro_rules! job_rows {
                 delivery: &Delivery,
                 finished_at: Option<Time>,
             ) -> Result<Delivery, StoreError> {
-                filing::keep_other(self, delivery, finished_at).await
+                record::keep_other(self, delivery, finished_at).await
             }
 
             async fn take_other(&mut self, id: i64) -> Result<(Delivery, Time), StoreError> {
@@ -210,7 +211,7 @@ macro_rules! job_rows {
                 showing: &Showing<'_>,
                 may_exist: bool,
             ) -> Result<bool, StoreError> {
-                filing::show(self, showing, may_exist).await
+                record::show(self, showing, may_exist).await
             }
 
             async fn count(
@@ -219,7 +220,7 @@ macro_rules! job_rows {
                 tally: &Tally,
                 updated: Updated,
             ) -> Result<(), StoreError> {
-                filing::count(self, job, tally, updated).await
+                record::count(self, job, tally, updated).await
             }
 
             async fn count_shown(&mut self, job: &Job, shown: &Content) -> Result<(), StoreError> {
@@ -249,4 +250,4 @@ macro_rules! job_rows {
         }
     };
 }
-pub(super) use job_rows;
+pub(in crate::store) use job_rows;

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
-use super::filing::{bind_contents, column, record_others, same_job, shown_contents};
+use super::record::{bind_contents, column, record_others, same_job, shown_contents};
 use crate::store::StoreError;
-use crate::store::batch::{Bundle, Revision};
 use crate::store::query::{job_columns, shown_columns};
 use crate::store::row::{self, Standing};
+use crate::store::rules::batch::{Bundle, Revision};
 
 const LOAD_JOBS: &str = concat!(
     "select ",

@@ -2,7 +2,7 @@
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
-use super::OpenStoreError;
+use crate::store::OpenStoreError;
 
 /// What to do about migrations when a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Migrations {
 const TABLE: &str = "_sqlx_migrations";
 
 /// Applies or requires the migrations. A database that knows a migration which we do not know is refused.
-pub(super) async fn run<C: Migrate>(
+pub(in crate::store) async fn run<C: Migrate>(
     migrator: &Migrator,
     connection: &mut C,
     migrations: Migrations,

@@ -2,48 +2,48 @@
 
 use crate::domain::{Delivery, MassSendFinished, NewDelivery, Time};
 
-use super::Recorded;
-use super::row::Standing;
 use super::tally::Tally;
+use crate::store::Recorded;
+use crate::store::row::Standing;
 
 /// The copies of the same bytes in a batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bundle<'b> {
-    pub(super) delivery: &'b NewDelivery,
-    pub(super) first_received_at: Time,
-    pub(super) last_received_at: Time,
-    pub(super) filed_at: Time,
-    pub(super) times: i64,
+pub(in crate::store) struct Bundle<'b> {
+    pub(in crate::store) delivery: &'b NewDelivery,
+    pub(in crate::store) first_received_at: Time,
+    pub(in crate::store) last_received_at: Time,
+    pub(in crate::store) filed_at: Time,
+    pub(in crate::store) times: i64,
     /// The place in the batch of the first copy.
     place: usize,
 }
 
 /// A batch, sorted by key: replicas that record at the same moment wait for each other in one order, and never in a circle.
 #[derive(Debug)]
-pub(super) struct Sorted<'b> {
+pub(in crate::store) struct Sorted<'b> {
     /// One content for each job.
-    pub(super) contents: Vec<Bundle<'b>>,
+    pub(in crate::store) contents: Vec<Bundle<'b>>,
     /// Further contents of the same jobs, or copies that cannot be put together with others.
-    pub(super) further: Vec<Bundle<'b>>,
+    pub(in crate::store) further: Vec<Bundle<'b>>,
     /// What is no job result.
-    pub(super) others: Vec<Bundle<'b>>,
+    pub(in crate::store) others: Vec<Bundle<'b>>,
     recorded: Vec<Recorded>,
 }
 
 impl<'b> Bundle<'b> {
     /// What it says, where it is a job result.
-    pub(super) fn result(&self) -> Option<&'b MassSendFinished> {
+    pub(in crate::store) fn result(&self) -> Option<&'b MassSendFinished> {
         self.delivery.reading.result()
     }
 
     /// The account, and the id of the job where it is a job result.
-    pub(super) fn key(&self) -> (&'b str, i64) {
+    pub(in crate::store) fn key(&self) -> (&'b str, i64) {
         let msg_id = self.result().map_or(0, |result| result.msg_id.get());
         (self.delivery.account.as_str(), msg_id)
     }
 
     /// The delivery that it becomes, once it has an id. Its time is that of the copy that came first, not the earliest.
-    pub(super) fn as_delivery(&self, id: i64) -> Delivery {
+    pub(in crate::store) fn as_delivery(&self, id: i64) -> Delivery {
         let new = self.delivery;
         Delivery {
             id,
@@ -89,7 +89,7 @@ impl<'b> Bundle<'b> {
 }
 
 impl<'b> Sorted<'b> {
-    pub(super) fn new(batch: &'b [NewDelivery]) -> Self {
+    pub(in crate::store) fn new(batch: &'b [NewDelivery]) -> Self {
         let mut bundles: Vec<Bundle> = Vec::with_capacity(batch.len());
         let mut copies: Vec<_> = batch.iter().enumerate().collect();
         copies.sort_by_key(|(place, delivery)| {
@@ -130,48 +130,48 @@ impl<'b> Sorted<'b> {
     }
 
     /// How many bundles it has.
-    pub(super) fn len(&self) -> i64 {
+    pub(in crate::store) fn len(&self) -> i64 {
         let bundles = self.contents.len() + self.further.len() + self.others.len();
         i64::try_from(bundles).unwrap_or(i64::MAX)
     }
 
     /// Whether one statement can record it: it has one content for each job, and nothing else.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(in crate::store) fn is_plain(&self) -> bool {
         self.further.is_empty() && self.others.is_empty()
     }
 
     /// Notes that the first copy of a bundle brought new bytes.
-    pub(super) fn note_new(&mut self, bundle: &Bundle<'_>) {
+    pub(in crate::store) fn note_new(&mut self, bundle: &Bundle<'_>) {
         self.recorded[bundle.place] = Recorded::New;
     }
 
     /// Notes that the first copy of a bundle brought new bytes for a job that was there.
-    pub(super) fn note_revision(&mut self, bundle: &Bundle<'_>) {
+    pub(in crate::store) fn note_revision(&mut self, bundle: &Bundle<'_>) {
         self.recorded[bundle.place] = Recorded::Revision;
     }
 
     /// What became of each delivery, in the order of the batch.
-    pub(super) fn into_recorded(self) -> Vec<Recorded> {
+    pub(in crate::store) fn into_recorded(self) -> Vec<Recorded> {
         self.recorded
     }
 }
 
 /// What a job comes to with one more content, or with copies of one that it does not show.
 #[derive(Debug)]
-pub(super) struct Revision<'r, 'b> {
-    pub(super) bundle: &'r Bundle<'b>,
+pub(in crate::store) struct Revision<'r, 'b> {
+    pub(in crate::store) bundle: &'r Bundle<'b>,
     /// The bytes are new.
-    pub(super) is_new: bool,
+    pub(in crate::store) is_new: bool,
     /// The job shows them from now on.
-    pub(super) is_shown: bool,
+    pub(in crate::store) is_shown: bool,
     /// `shown` is the delivery that the job shows so far.
-    pub(super) tally: Tally,
-    pub(super) updated_at: Time,
+    pub(in crate::store) tally: Tally,
+    pub(in crate::store) updated_at: Time,
 }
 
 impl<'r, 'b> Revision<'r, 'b> {
     /// `is_copy`: the content is there already, though the job does not show it.
-    pub(super) fn new(stored: &Standing, bundle: &'r Bundle<'b>, is_copy: bool) -> Self {
+    pub(in crate::store) fn new(stored: &Standing, bundle: &'r Bundle<'b>, is_copy: bool) -> Self {
         let Standing {
             job,
             shown,

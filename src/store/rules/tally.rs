@@ -4,19 +4,19 @@ use crate::domain::{Delivery, Job, MassSendFinished, Time};
 
 /// One job result among the deliveries of a job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Content {
-    pub(super) id: i64,
-    pub(super) finished_at: Time,
-    pub(super) received_at: Time,
-    pub(super) last_received_at: Time,
-    pub(super) times: i64,
+pub(in crate::store) struct Content {
+    pub(in crate::store) id: i64,
+    pub(in crate::store) finished_at: Time,
+    pub(in crate::store) received_at: Time,
+    pub(in crate::store) last_received_at: Time,
+    pub(in crate::store) times: i64,
     /// It is a result of another WeChat account than the one that its account stands for.
-    pub(super) is_foreign: bool,
+    pub(in crate::store) is_foreign: bool,
 }
 
 impl Content {
     /// `name`: the `ToUserName` that the account stands for.
-    pub(super) fn new(
+    pub(in crate::store) fn new(
         delivery: &Delivery,
         finished_at: Time,
         result: Option<&MassSendFinished>,
@@ -34,12 +34,12 @@ impl Content {
 
     /// The content that a job shows comes last. `is_foreign` comes first: a result of another WeChat account is only shown
     /// where there is no other.
-    pub(super) fn order(&self) -> (bool, Time, Time) {
+    pub(in crate::store) fn order(&self) -> (bool, Time, Time) {
         (!self.is_foreign, self.finished_at, self.received_at)
     }
 
     /// Adds the copies of the same content.
-    pub(super) fn add_copies(&mut self, copies: &Delivery) {
+    pub(in crate::store) fn add_copies(&mut self, copies: &Delivery) {
         self.received_at = self.received_at.min(copies.received_at);
         self.last_received_at = self.last_received_at.max(copies.last_received_at);
         self.times += copies.times;
@@ -48,19 +48,19 @@ impl Content {
 
 /// The sums over all contents of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(in crate::store) struct Tally {
     /// The delivery whose content the job shows: of those that are not foreign, if there are any, the one with the latest
     /// `CreateTime`; on a tie, the one first received last.
-    pub(super) shown: i64,
-    pub(super) first_received_at: Time,
-    pub(super) last_received_at: Time,
-    pub(super) deliveries: i64,
-    pub(super) revision: i64,
+    pub(in crate::store) shown: i64,
+    pub(in crate::store) first_received_at: Time,
+    pub(in crate::store) last_received_at: Time,
+    pub(in crate::store) deliveries: i64,
+    pub(in crate::store) revision: i64,
 }
 
 impl Tally {
     /// None when there is no content.
-    pub(super) fn of(contents: &[Content]) -> Option<Self> {
+    pub(in crate::store) fn of(contents: &[Content]) -> Option<Self> {
         let order = |content: &&Content| (content.order(), content.id);
         Some(Self {
             shown: contents.iter().max_by_key(order)?.id,
@@ -75,12 +75,12 @@ impl Tally {
     }
 
     /// Whether a job shows that result and these sums already.
-    pub(super) fn shows(&self, job: &Job, result: &MassSendFinished) -> bool {
+    pub(in crate::store) fn shows(&self, job: &Job, result: &MassSendFinished) -> bool {
         job.result == *result && self.counts(job)
     }
 
     /// Whether a job shows these sums already.
-    pub(super) fn counts(&self, job: &Job) -> bool {
+    pub(in crate::store) fn counts(&self, job: &Job) -> bool {
         job.deliveries == self.deliveries
             && job.revision == self.revision
             && job.first_received_at == self.first_received_at

@@ -10,9 +10,9 @@ use crate::domain::{
 };
 
 use super::job_rows::JobRows;
-use super::row::{Showing, Standing, Updated};
 use super::tally::{Content, Tally};
-use super::{DeliveryKey, Page, StoreError};
+use crate::store::row::{Showing, Standing, Updated};
+use crate::store::{DeliveryKey, Page, StoreError};
 
 /// What becomes of a stored delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +40,11 @@ pub struct StoredDelivery {
     /// The delivery.
     pub delivery: Delivery,
     /// `CreateTime`, where it counts in a job.
-    pub(super) finished_at: Option<Time>,
+    pub(in crate::store) finished_at: Option<Time>,
     /// The values of the job that shows it.
-    pub(super) shown: Option<MassSendFinished>,
+    pub(in crate::store) shown: Option<MassSendFinished>,
     /// A job shows it that may have a content to show instead, as this one is of another WeChat account.
-    pub(super) is_to_give_way: bool,
+    pub(in crate::store) is_to_give_way: bool,
 }
 
 /// What reprocessing did with a delivery.
@@ -65,7 +65,7 @@ impl StoredDelivery {
     }
 
     /// The first of two lists put together, in the order of the list of deliveries.
-    pub(super) fn page(mut stored: Vec<Self>, page: &Page<DeliveryKey>) -> Vec<Self> {
+    pub(in crate::store) fn page(mut stored: Vec<Self>, page: &Page<DeliveryKey>) -> Vec<Self> {
         stored.sort_unstable_by_key(|stored| {
             Reverse((stored.delivery.received_at, stored.delivery.id))
         });
@@ -143,7 +143,7 @@ struct ReadDelivery {
 ///
 /// # Errors
 /// [`StoreError::Contended`] when another transaction was faster: then it is to be rolled back and tried again.
-pub(super) async fn reprocess<R: JobRows>(
+pub(in crate::store) async fn reprocess<R: JobRows>(
     rows: &mut R,
     batch: &[StoredDelivery],
     judge: &Judge<'_>,

@@ -1,9 +1,7 @@
 //! Raw deliveries that go once they are old.
 
-use sqlx::{ColumnIndex, Decode, Row, Type};
-
-use super::DeliveryKey;
 use crate::domain::Time;
+use crate::store::DeliveryKey;
 
 /// Both halves are cut to a page, so that each comes off its index and none is sorted whole. Bodies are not fetched.
 pub(super) const PRUNABLE: &str = "select received_at, id, bytes from ( \
@@ -47,21 +45,4 @@ pub struct Pruned {
     pub shown: u64,
     /// All others.
     pub others: u64,
-}
-
-/// A row of [`PRUNABLE`].
-pub(super) fn prunable<R>(row: &R) -> Result<Prunable, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-{
-    Ok(Prunable {
-        key: DeliveryKey {
-            received_at: row.try_get("received_at")?,
-            id: row.try_get("id")?,
-        },
-        bytes: row.try_get("bytes")?,
-    })
 }
