@@ -1,29 +1,30 @@
-// The accounts with their sums, those that have fallen silent first.
+// The table of accounts, silent ones first.
 
 import { el } from './dom.js';
 import { ago, number, percent, t } from './i18n.js';
 import { href } from './route.js';
 import { table } from './table.js';
 
-/** An account whose last job finished so long ago stands out. */
+/** An account without a result for this long is marked as silent. */
 const SILENT_DAYS = 7;
 const SHOWN = 15;
 
 const NOTHING = { jobs: 0, sent: 0, failed: 0, rejected: 0, unknown: 0, sent_count: 0, filter_count: 0, delivery_rate: null };
 
 /**
- * The table of `{ sums, accounts }`: the sums are those of the range, the accounts are all, with their last job ever.
- * `shown.all` says whether the long tail is shown, and remembers it.
+ * `totals`: of each account with jobs in the range. `accounts`: all accounts, with their last job
+ * at any time. `shown.all`: show all rows instead of the first ones; set when the reader asks for
+ * them.
  */
-export function accountsTable({ sums, accounts }, params, shown) {
+export function accountsTable({ totals, accounts }, params, shown) {
   if (accounts.length === 0) return el('p', { class: 'muted' }, t('overview.noAccounts'));
-  const sumsOf = new Map(sums.map((item) => [item.account, item]));
+  const totalsOf = new Map(totals.map((item) => [item.account, item]));
   const items = accounts.map((item) => ({
     ...NOTHING,
-    ...sumsOf.get(item.account),
+    ...totalsOf.get(item.account),
     account: item.account,
     last_finished_at: item.last_finished_at,
-    // One that never had a result is new, or its callback URL was never set.
+    // An account without any result counts as silent: its callback URL may never have been set.
     isSilent: !(Date.now() - Date.parse(item.last_finished_at) < SILENT_DAYS * 86400000),
   }));
   items.sort((one, other) => other.isSilent - one.isSilent || other.jobs - one.jobs);

@@ -1,9 +1,9 @@
-// Says what has changed to those who do not see it, not more often than can be listened to.
+// Announces changes to screen readers, at most once every few seconds.
 
 import { el, fill } from './dom.js';
 import { t } from './i18n.js';
 
-const PAUSE = 3000;
+const DELAY = 3000;
 const region = el('div', { class: 'unseen', 'aria-live': 'polite', id: 'announcements' });
 const counts = new Map();
 let timer = null;
@@ -12,10 +12,10 @@ export function announcements() {
   return region;
 }
 
-/** `key` names words that take a number; the numbers of a few seconds are said as one. */
+/** `key`: a text that takes a number. The counts of a few seconds are announced as one. */
 export function announce(key, count) {
   counts.set(key, (counts.get(key) ?? 0) + count);
-  timer ??= setTimeout(say, PAUSE);
+  timer ??= setTimeout(say, DELAY);
 }
 
 function say() {

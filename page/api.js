@@ -1,9 +1,9 @@
-// Reads the API, as any other client does.
+// Reads the API as any other client does.
 
-import { heard } from './health.js';
+import { noteStatus } from './health.js';
 import { askForKey, isRefused, key } from './key.js';
 
-/** What the API answered instead of data; `status` is 0 when there was no answer. `retryAfter`: seconds, where it says so. */
+/** A failed request. `status`: 0 if there was no response. `retryAfter`: seconds, or null. */
 export class ApiError extends Error {
   constructor(status, title, detail, requestId, retryAfter = null) {
     super(detail || title);
@@ -11,10 +11,13 @@ export class ApiError extends Error {
   }
 }
 
-/** What the server answers without its database. */
-const STATIC = ['reasons'];
+/** Paths that the server answers without its database. */
+const WITHOUT_DATABASE = ['reasons'];
 
-/** The JSON of `/api/v1/PATH`. Asks for a key when the API wants one. Throws ApiError, or AbortError. */
+/**
+ * The JSON of `/api/v1/PATH`. Asks for a key if the API requires one. Throws ApiError or
+ * AbortError.
+ */
 export async function get(path, params, signal) {
   const response = await request(path, params, { signal });
   try {
@@ -25,7 +28,7 @@ export async function get(path, params, signal) {
   }
 }
 
-/** The answer to a GET of `/api/v1/PATH`, which is no error. */
+/** The successful response to a GET of `/api/v1/PATH`. */
 export async function request(path, params, { signal, headers } = {}) {
   const url = new URL(`api/v1/${path}`, document.baseURI);
   for (const [name, value] of Object.entries(params ?? {})) {
@@ -33,8 +36,8 @@ export async function request(path, params, { signal, headers } = {}) {
   }
   for (;;) {
     const sent = key();
-    const response = await answer(url, { signal, headers: withKey(headers, sent) });
-    if (!STATIC.includes(path)) heard(response.status);
+    const response = await fetchOrFail(url, { signal, headers: withKey(headers, sent) });
+    if (!WITHOUT_DATABASE.includes(path)) noteStatus(response.status);
     if (isRefused(sent, response.status)) {
       if (await askForKey(sent)) continue;
     } else if (response.ok) {
@@ -48,7 +51,7 @@ function withKey(headers, sent) {
   return sent === null ? { ...headers } : { ...headers, Authorization: `Bearer ${sent}` };
 }
 
-async function answer(url, options) {
+async function fetchOrFail(url, options) {
   try {
     return await fetch(url, options);
   } catch (error) {
@@ -58,12 +61,11 @@ async function answer(url, options) {
 }
 
 async function problem(response) {
-  const said = await response.json().catch(() => ({}));
-  return new ApiError(response.status, said.title ?? null, said.detail ?? null,
-    said.request_id ?? response.headers.get('x-request-id'), Number(response.headers.get('retry-after')) || null);
+  const body = await response.json().catch(() => ({}));
+  return new ApiError(response.status, body.title ?? null, body.detail ?? null,
+    body.request_id ?? response.headers.get('x-request-id'), Number(response.headers.get('retry-after')) || null);
 }
 
-/** The path of a job. */
 export function jobPath(account, msgId) {
   return `jobs/${encodeURIComponent(account)}/${encodeURIComponent(msgId)}`;
 }

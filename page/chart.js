@@ -1,4 +1,4 @@
-// Draws a chart over time with uPlot, in the colours of the theme and the width that there is.
+// Draws a time series with uPlot, in the theme's colours and as wide as its container.
 
 import uPlot from './vendor/uplot/uPlot.esm.js';
 import { el, fill } from './dom.js';
@@ -9,8 +9,9 @@ const HEIGHT = 220;
 const FONT = '12px system-ui, sans-serif';
 
 /**
- * Draws into `area` as long as it is on the page. `starts`: seconds since 1970; `values`: a list for each label;
- * `kind`: "bars" (stacked) or "line" (of shares); `colours`: names of the theme's.
+ * Draws into `area` until the signal. `starts`: seconds since 1970; `values`: a list for each
+ * label; `kind`: "bars" (stacked) or "line" (shares from 0 to 1); `colours`: names of theme
+ * colours.
  */
 export function drawChart(area, chart, signal) {
   let plot = null;
@@ -27,7 +28,7 @@ export function drawChart(area, chart, signal) {
   signal.addEventListener('abort', () => observer.disconnect());
 }
 
-/** uPlot draws each series from zero: stacked ones are sums, the highest drawn first. */
+/** uPlot draws each series from zero, so stacked bars are running sums, the tallest drawn first. */
 function data({ kind, starts, values }) {
   if (kind === 'line') return [starts, ...values];
   const sums = [];
@@ -64,13 +65,16 @@ function lines(colours) {
   return colours.map((stroke) => ({ stroke, width: 2, points: { size: 5, fill: stroke }, fill: `color-mix(in srgb, ${stroke} 12%, transparent)` }));
 }
 
-/** Half a bar more on each side. */
+/** Adds half a bar on each side. */
 function padded(starts, min, max) {
   const half = starts.length > 1 ? (starts[1] - starts[0]) / 2 : 43200;
   return [min - half, max + half];
 }
 
-/** Counts begin at zero and rates end at all; a rate that is always high is looked at closely. */
+/**
+ * Counts start at zero. Rates end at 100 %, and start at 90 % or below, so that small dips in a
+ * high rate show.
+ */
 function extent(kind, low, high) {
   if (kind === 'bars') return [0, Math.max(high ?? 0, 4) * 1.08];
   const floor = low === null ? 0 : Math.floor(low * 20) / 20;
@@ -88,7 +92,7 @@ function axisTime(at, step) {
   return format(date, { year: 'numeric', month: 'short' });
 }
 
-/** The browser works out what a name of the theme means here and now. */
+/** Resolves a theme colour for uPlot, which draws on a canvas. */
 function themeColour(area, name) {
   const probe = el('span', { hidden: true });
   probe.style.color = `var(${name})`;
@@ -98,7 +102,7 @@ function themeColour(area, name) {
   return color;
 }
 
-/** The values under the pointer. */
+/** Shows the values under the pointer. */
 function tooltip({ title, labels, values, colours, show }) {
   const box = el('div', { class: 'tooltip', hidden: true, 'aria-hidden': 'true' });
   return {

@@ -1,10 +1,13 @@
-// What was received, as it came.
+// A delivery: one content that was received, with its raw body.
 
 import { el, fill, outside } from './dom.js';
 import { t, time } from './i18n.js';
 import { href } from './route.js';
 
-/** A delivery with its raw body. `position` tells its place; `withJob` links to its job. */
+/**
+ * `position`: its place in a list, such as "1 / 2". `withJob`: also show the account, and link to
+ * the job.
+ */
 export function deliveryCard(delivery, { position = null, withJob = false } = {}) {
   const isStored = delivery.state === 'stored';
   const body = delivery.body ?? delivery.body_base64;
@@ -24,14 +27,14 @@ export function deliveryCard(delivery, { position = null, withJob = false } = {}
       el('p', { class: 'muted small' }, `${t('received.sha')} `, el('code', { class: 'raw' }, delivery.body_sha256))));
 }
 
-/** Only a job result that was understood has a job. */
+/** Only a job result that could be parsed has a job. */
 function jobLink({ account, event, msg_id: msgId, state }) {
   if (state !== 'stored' || msgId === null || event?.toUpperCase() !== 'MASSSENDJOBFINISH') return null;
   return el('a', { href: href(['jobs', account, msgId]) }, t('received.toJob', msgId));
 }
 
 function copyButton(text) {
-  // Browsers have no clipboard for pages that came over plain HTTP.
+  // Browsers offer no clipboard to pages served over plain HTTP.
   if (!navigator.clipboard) return null;
   const button = el('button', {
     type: 'button', class: 'quiet',

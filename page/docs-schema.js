@@ -1,17 +1,17 @@
-// Schemas of the document in words: the type of a value, and the fields of an object.
+// Describes schemas of the OpenAPI document: the type of a value, and the fields of an object.
 
 import { el } from './dom.js';
 import { t } from './i18n.js';
 
-/** Bounds beyond are those of the machine. */
+/** Larger bounds only say how a number is stored, and are not shown. */
 const MAX_SHOWN = 2 ** 31 - 1;
 
-/** A text of the document: paragraphs, `code` and **strong** words. */
+/** A description: paragraphs with `code` and **strong** words. */
 export function described(text) {
   return (text ?? '').split('\n\n').filter(Boolean).map((paragraph) => el('p', {}, inline(paragraph)));
 }
 
-/** A line of it. */
+/** One line of a description. */
 export function inline(text) {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
     if (part.startsWith('`') && part.length > 1) return el('code', {}, part.slice(1, -1));
@@ -20,7 +20,7 @@ export function inline(text) {
   });
 }
 
-/** What a schema takes: its type and bounds, and its fields where it has some. */
+/** The type and bounds of a schema, and its fields if it has any. */
 export function shape(api, schema) {
   const fields = fieldsOf(api, schema);
   return [el('p', {}, typeOf(api, schema)), fieldList(api, fields)];
@@ -33,14 +33,14 @@ function fieldList(api, fields) {
   ]));
 }
 
-/** Those of an object, or of the objects in a list. */
+/** The fields of an object, or of the objects in a list. */
 function fieldsOf(api, schema) {
   const whole = merged(api, schema);
   const inner = whole.items ? merged(api, whole.items) : whole;
   return Object.entries(inner.properties ?? {});
 }
 
-/** A schema with its references and parts put into one; what stands beside a reference wins. */
+/** A schema with its references and parts merged; its own members win over those of a reference. */
 function merged(api, schema) {
   const { $ref, allOf = [], oneOf = [], ...own } = schema;
   const parts = [...allOf, ...oneOf.filter((part) => part.type !== 'null')].map((part) => merged(api, part));

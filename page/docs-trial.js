@@ -1,10 +1,10 @@
-// Tries a route: a form for its parameters, the command for a shell, and the answer of this server.
+// Tries a route: a form for its parameters, the shell command, and the response of this server.
 
 import { el, fill } from './dom.js';
 import { t } from './i18n.js';
 import { askForKey, isRefused, key } from './key.js';
 
-/** The form of an operation. What does not end or is a download is only shown as a command. */
+/** The form of an operation. Streams and downloads are only shown as a command. */
 export function trial(api, { path, operationId, parameters = [], security, responses }) {
   const fields = parameters.filter((parameter) => parameter.in !== 'header')
     .map((parameter) => ({ parameter, input: field(operationId, parameter) }));
@@ -69,7 +69,7 @@ async function send(url, security, area) {
 }
 
 function pretty(text) {
-  // Digits that a number here cannot hold stay as they came.
+  // JavaScript would round numbers with this many digits: show the text as received.
   if (/\d{16}/.test(text)) return text;
   try {
     return JSON.stringify(JSON.parse(text), null, 2);

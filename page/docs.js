@@ -1,4 +1,4 @@
-// The documentation of the API: shows the document that the server itself serves.
+// The API documentation: renders the OpenAPI document that the server serves.
 
 import { el, fill } from './dom.js';
 import { described, inline, shape } from './docs-schema.js';

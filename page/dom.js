@@ -1,6 +1,9 @@
-// Builds elements. What is a text becomes a text node: nothing here reads markup.
+// Builds elements. Text becomes text nodes; nothing here parses markup.
 
-/** An element with attributes, listeners (`onclick`, …) and children; null and false ones are left out. */
+/**
+ * An element with attributes, listeners (`onclick`, …) and children. Null and false ones are left
+ * out.
+ */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -12,7 +15,7 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Puts these children in the place of all others. */
+/** Replaces all children. */
 export function fill(element, ...children) {
   element.replaceChildren(...present(children));
 }
@@ -21,18 +24,18 @@ function present(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** Text from outside: its direction does not spill over into what stands around it. */
+/** Text from outside, isolated so that its direction does not affect the text around it. */
 export function outside(text) {
   return el('bdi', {}, text);
 }
 
-/** A link to a page outside, when the text is an http or https URL; else the text alone. */
+/** A link if the text is an http or https URL, else the text. */
 export function externalLink(text) {
   if (!isWebUrl(text)) return el('code', { class: 'raw' }, text);
   return el('a', { href: text, rel: 'noopener noreferrer', target: '_blank', class: 'external' }, outside(text));
 }
 
 function isWebUrl(text) {
-  // A relative text would be read as one of our own pages.
+  // A relative URL would lead to a page of this server.
   return /^https?:\/\//i.test(text) && URL.canParse(text);
 }

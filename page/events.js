@@ -1,6 +1,9 @@
-// Server-sent events, read from a stream of bytes: EventSource cannot send a key.
+// Reads server-sent events from a response: EventSource cannot send an Authorization header.
 
-/** Yields `{ id, event, data }`; `data` is null where only an id came. `id` is the last one, null before the first. */
+/**
+ * Yields `{ id, event, data }`. `data` is null for an event with only an id; `id` is null before
+ * the first one.
+ */
 export async function* serverSentEvents(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';

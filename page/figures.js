@@ -1,4 +1,4 @@
-// The charts of the overview, each with its figures as a table for those who do not see it.
+// The charts of the overview, each with a table of the same figures for screen readers.
 
 import { drawChart } from './chart.js';
 import { el } from './dom.js';
@@ -20,7 +20,7 @@ export function outcomesFigure(items, bucket, signal) {
   }, items, bucket, signal);
 }
 
-/** The delivery rate, as a line with gaps where nothing was to be sent. */
+/** The delivery rate as a line, with gaps where there was nothing to send. */
 export function rateFigure(items, bucket, signal) {
   const rates = items.map((item) => item.delivery_rate);
   const known = rates.filter((rate) => rate !== null);

@@ -1,9 +1,9 @@
-// A form of filters whose values stand in the address.
+// A form of filters. Their values are kept in the address.
 
 import { el, fill } from './dom.js';
 import { t } from './i18n.js';
 
-/** A form; `apply(params)` is called when a value has changed. Parameters: those that are not empty. */
+/** Calls `apply(params)` with all non-empty values when one has changed. */
 export function filterForm(fields, apply) {
   const controls = fields.map(([name, control]) => Object.assign(control, { id: `filter-${name}`, name }));
   const read = () => Object.fromEntries(
@@ -11,7 +11,7 @@ export function filterForm(fields, apply) {
   const clear = el('button', {
     type: 'button', class: 'quiet',
     onclick: () => {
-      // The button goes away; the focus must not.
+      // The button disappears, so move the focus first.
       controls[0].focus();
       apply({});
     },
@@ -27,7 +27,7 @@ export function filterForm(fields, apply) {
   });
   return {
     element: form,
-    /** Makes the form say what the address says. */
+    /** Shows the values of the address in the form. */
     set(params) {
       for (const control of controls) show(control, params[control.name] ?? '');
       clear.hidden = controls.every((control) => control.value === '');
@@ -38,14 +38,14 @@ export function filterForm(fields, apply) {
 const FIELD_WORDS = { check_state: 'checkState', msg_id: 'msgId' };
 
 function show(control, value) {
-  // What the address asks for is shown even if it is none of our options.
+  // Show the value of the address even if it is not one of the options.
   if (control.tagName === 'SELECT' && ![...control.options].some((option) => option.value === value)) {
     control.append(el('option', { value }, value));
   }
   control.value = value;
 }
 
-/** A choice of `[value, words]`, and all. */
+/** A select of `[value, text]` and "all". */
 export function choice(options) {
   return el('select', {}, el('option', { value: '' }, t('filter.all')),
     options.map(([value, words]) => el('option', { value }, words)));
@@ -59,7 +59,7 @@ export function dayField() {
   return el('input', { type: 'date' });
 }
 
-/** A list of suggestions for text fields, to be filled once they are known. */
+/** Suggestions for text fields; `set` fills them in once they are loaded. */
 export function suggestions(id) {
   const list = el('datalist', { id });
   return {

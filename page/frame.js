@@ -1,4 +1,4 @@
-// The top of the page: the views, whether it is live, language, theme and key.
+// The header: links to the views, live state, language, theme and key.
 
 import { el, fill } from './dom.js';
 import { onTrouble, trouble } from './health.js';
@@ -10,7 +10,7 @@ import { THEMES, choose, language, theme } from './settings.js';
 
 const VIEWS = ['overview', 'jobs', 'received'];
 
-/** The header, until the signal; `show(route)` marks the view that is shown. */
+/** The header. It updates itself until the signal; `show(route)` marks the current view. */
 export function header(signal) {
   const links = VIEWS.map((view) => el('a', { href: href([view]), 'data-view': view }, t(`${view}.title`)));
   const live = el('span', { class: 'live', role: 'status' });
@@ -42,7 +42,7 @@ export function header(signal) {
 }
 
 export function languageSwitch() {
-  // Each language is named in itself.
+  // The name of a language is written in that language.
   const [other, name, lang] = language() === 'zh' ? ['en', 'English', 'en'] : ['zh', '中文', 'zh-CN'];
   return el('button', { type: 'button', class: 'quiet', lang, id: 'language', onclick: () => {
     choose('language', other);

@@ -1,9 +1,10 @@
-// The counts of a job as bars on one scale: addressed, left after filtering, delivered or not.
+// The counts of a job as bars on one scale: targeted, eligible after filtering, delivered, not
+// delivered.
 
 import { el } from './dom.js';
 import { number, percent, t } from './i18n.js';
 
-/** The bars; what the event did not carry has none. */
+/** The bars. A count that the event does not have is shown as a dash. */
 export function funnel(job) {
   const { total_count: total, filter_count: filter, sent_count: sent, error_count: error } = job;
   const known = [total, filter, sent, error].filter((count) => count !== null);

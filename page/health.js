@@ -1,21 +1,25 @@
-// Whether the database is there, which the server can do without for a while: what comes in waits, and figures get old.
+// Watches whether the database is available. Without it the server spools results, and the figures
+// on the page get old.
 
 const INTERVAL = 15000;
 const TIMEOUT = 10000;
 
 const bus = new EventTarget();
-/** The last answer of `/readyz`; null while there is none. */
+/** The last response of `/readyz`; null if there is none. */
 let ready = null;
-/** Whether the API's last answer was 503. */
-let isRefused = false;
+/** The API's last response was 503. */
+let isUnavailable = false;
 let wasAway = false;
 let asking = false;
 let timer = null;
 
-/** `{ isAway, waiting }` while figures may be out of date, else null. `waiting`: how many results are not in the database. */
+/**
+ * `{ isAway, waiting }` while figures may be out of date, else null. `waiting`: results that are
+ * not in the database yet.
+ */
 export function trouble() {
   const waiting = ready?.spool?.waiting ?? 0;
-  const isAway = ready?.status === 'unavailable' || (isRefused && ready?.status !== 'ready');
+  const isAway = ready?.status === 'unavailable' || (isUnavailable && ready?.status !== 'ready');
   return isAway || waiting > 0 ? { isAway, waiting } : null;
 }
 
@@ -24,24 +28,24 @@ export function onTrouble(listener, signal) {
   bus.addEventListener('trouble', listener, { signal });
 }
 
-/** Calls `listener()` when the database was away and is back. */
+/** Calls `listener()` when the database is available again, until the signal. */
 export function onRecovery(listener, signal) {
   bus.addEventListener('recovery', listener, { signal });
 }
 
-/** Asks from now on, as long as somebody looks at the page. */
+/** Starts to ask `/readyz`, as long as the page is visible. */
 export function startHealth() {
   ask();
   document.addEventListener('visibilitychange', () => !document.hidden && ask());
 }
 
-/** Takes note of the status of an answer that needed the database. */
-export function heard(status) {
-  const wasRefused = isRefused;
-  if (status === 503) isRefused = true;
-  else if (status < 400) isRefused = false;
-  if (isRefused) ask();
-  if (isRefused !== wasRefused) tell();
+/** Notes the status of a response that needed the database. */
+export function noteStatus(status) {
+  const wasUnavailable = isUnavailable;
+  if (status === 503) isUnavailable = true;
+  else if (status < 400) isUnavailable = false;
+  if (isUnavailable) ask();
+  if (isUnavailable !== wasUnavailable) notify();
 }
 
 async function ask() {
@@ -52,15 +56,15 @@ async function ask() {
     const response = await fetch(new URL('readyz', document.baseURI), { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT) });
     ready = await response.json();
   } catch {
-    // A proxy may keep it from us, or the server is away, which the stream tells.
+    // A proxy may block it, or the server is down, which the stream notices.
     ready = null;
   }
   asking = false;
   if (!document.hidden) timer = setTimeout(ask, INTERVAL);
-  tell();
+  notify();
 }
 
-function tell() {
+function notify() {
   const isAway = trouble()?.isAway === true;
   bus.dispatchEvent(new Event('trouble'));
   if (wasAway && !isAway) bus.dispatchEvent(new Event('recovery'));

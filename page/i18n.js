@@ -1,21 +1,23 @@
-// Words, numbers and times in the language that is set. Times are those of the reader's zone.
+// Texts, numbers and times in the current language. Times are in the reader's time zone.
 
 import { en } from './words-en.js';
 import { zh } from './words-zh.js';
 import { language } from './settings.js';
 import { el } from './dom.js';
 
-const WORDS = { en, zh };
+const TEXTS = { en, zh };
 export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-/** The words for a key; some take values. */
+/** The text for a key; some texts take values. */
 export function t(key, ...values) {
-  const words = WORDS[language()][key];
-  if (words === undefined) throw new Error(`no words for ${key}`);
-  return typeof words === 'function' ? words(...values) : words;
+  const text = TEXTS[language()][key];
+  if (text === undefined) throw new Error(`no text for ${key}`);
+  return typeof text === 'function' ? text(...values) : text;
 }
 
-/** A text that comes in both languages, as `{ zh, en }`; null when it has none. */
+/**
+ * The text of `{ zh, en }` in the current language, or in the other one; null if it has neither.
+ */
 export function either(texts) {
   return texts[language()] ?? texts.en ?? texts.zh ?? null;
 }
@@ -24,12 +26,12 @@ export function locale() {
   return language() === 'zh' ? 'zh-CN' : 'en-GB';
 }
 
-/** A whole number; a dash where there is none. */
+/** A whole number, or a dash for null. */
 export function number(value) {
   return value === null || value === undefined ? '–' : new Intl.NumberFormat(locale()).format(value);
 }
 
-/** A share from 0 to 1 as per cent. What is not all never reads as 100 %. */
+/** A share from 0 to 1 as a percentage. A share below 1 is never rounded to 100 %. */
 export function percent(share) {
   if (share === null || share === undefined) return '–';
   const shown = share < 1 ? Math.min(share, 0.9999) : share;
@@ -42,7 +44,7 @@ export function time(text) {
   return el('time', { datetime: text, title: `${text} (${t('time.shownIn', ZONE)})` }, shown);
 }
 
-/** How long ago, with the time on hover. */
+/** A relative time, with the exact time on hover. */
 export function ago(text) {
   const shown = format(new Date(text), { dateStyle: 'medium', timeStyle: 'medium' });
   return el('time', { datetime: text, title: `${shown} · ${text}` }, since(text));

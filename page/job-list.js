@@ -1,4 +1,4 @@
-// A page of jobs on the screen, kept as the jobs change.
+// Keeps a displayed page of jobs up to date as jobs change.
 
 import { announce } from './announce.js';
 import { endOf, startOf } from './dates.js';
@@ -6,7 +6,9 @@ import { el } from './dom.js';
 import { t } from './i18n.js';
 import { rowOf } from './table.js';
 
-/** Changes rows in place, and puts new ones where they belong without moving what is being read. */
+/**
+ * Updates rows in place, and inserts new ones in order without moving the rows that are being read.
+ */
 export class JobList {
   constructor({ body, row }, page, params, size, showCount) {
     Object.assign(this, { body, row, params, size, showCount });
@@ -20,38 +22,37 @@ export class JobList {
     return this.jobs.length === 0;
   }
 
-  /** A job has changed, or is new. */
-  take(job) {
+  /** Applies a new or changed job. */
+  apply(job) {
     const at = this.jobs.findIndex((shown) => isSame(shown, job));
     if (at >= 0) {
       const finishedBefore = this.jobs[at].finished_at;
-      // One that no longer matches keeps its place under the reader's eyes, and says so.
-      const stays = finishedBefore === job.finished_at || !this.wants(job);
+      // A job that no longer matches stays where the reader saw it, and is marked.
+      const stays = finishedBefore === job.finished_at || !this.matches(job);
       this.jobs[at] = { ...job, finished_at: stays ? finishedBefore : job.finished_at };
       if (stays) return this.replace(job);
-      // Another time is another place.
       this.remove(at);
       this.insert(job);
       return;
     }
-    if (!this.wants(job)) return;
+    if (!this.matches(job)) return;
     if (this.isFirst) this.insert(job);
-    else this.countNews(this.unseen.add(`${job.account}/${job.msg_id}`).size);
+    else this.countNew(this.unseen.add(`${job.account}/${job.msg_id}`).size);
   }
 
-  /** Announces the jobs that the same list did not have before it was loaded again. */
+  /** Announces the jobs that were not in the list before it was reloaded. */
   announceSince(before) {
     const count = this.jobs.filter((job) => !before.jobs.some((shown) => isSame(shown, job))).length;
     if (count > 0) announce('jobs.new', count);
   }
 
-  countNews(count) {
+  countNew(count) {
     if (count > 0) announce('jobs.new', count);
     this.showCount(count);
   }
 
-  /** Whether the filters let it through. */
-  wants(job) {
+  /** True if the job matches the filters. */
+  matches(job) {
     const { account, outcome, code, check_state: check, from, to, msg_id: msgId } = this.params;
     const finished = Date.parse(job.finished_at);
     return (!account || account === job.account)
@@ -65,7 +66,7 @@ export class JobList {
 
   replace(job) {
     const row = this.row(job);
-    if (!this.wants(job)) mark(row);
+    if (!this.matches(job)) mark(row);
     const before = rowOf(this.body, row.dataset.key);
     const focused = before.contains(document.activeElement);
     before.replaceWith(row);
@@ -83,7 +84,7 @@ export class JobList {
     }
     this.jobs.splice(at, 0, job);
     const row = this.row(job);
-    this.steadily(() => {
+    this.keepingScroll(() => {
       this.body.insertBefore(row, this.body.rows[at] ?? null);
       if (this.jobs.length > this.size) {
         this.remove(this.jobs.length - 1);
@@ -99,8 +100,8 @@ export class JobList {
     this.body.rows[at].remove();
   }
 
-  /** The row at the top of the screen stays where it is, unless the list is seen from its beginning. */
-  steadily(change) {
+  /** Keeps the topmost visible row where it is, unless the list is scrolled to its start. */
+  keepingScroll(change) {
     const anchor = [...this.body.rows].find((row) => row.getBoundingClientRect().bottom > 0);
     const isFromTop = anchor === this.body.rows[0] && anchor.getBoundingClientRect().top >= 0;
     const before = anchor?.getBoundingClientRect().top;
@@ -113,7 +114,7 @@ function isSame(one, other) {
   return one.account === other.account && one.msg_id === other.msg_id;
 }
 
-/** The order of the list: by time, account and id, descending. */
+/** The order of the list: time, account and id, all descending. */
 function isBefore(one, other) {
   const [first, second] = [one, other].map((job) => [Date.parse(job.finished_at), job.account, BigInt(job.msg_id)]);
   for (let part = 0; part < first.length; part++) {

@@ -1,4 +1,5 @@
-// One job: what became of it, how many got it, what was found in its articles, and everything received for it.
+// One job: its result and counts, its articles with their originality check, and every delivery
+// received for it.
 
 import { get, jobPath } from './api.js';
 import { deliveryCard } from './delivery.js';
@@ -11,7 +12,6 @@ import { href } from './route.js';
 import { Loader } from './states.js';
 import { announce } from './announce.js';
 
-/** The view. */
 export function jobView(root, signal) {
   const heading = el('h1', { tabindex: '-1' });
   const links = el('p', { class: 'breadcrumb' });

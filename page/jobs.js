@@ -1,4 +1,4 @@
-// The list of jobs: filters in the address, pages by cursor, and changes as they happen.
+// The list of jobs, with filters in the address, pages by cursor, and live updates.
 
 import { get } from './api.js';
 import { endOf, startOf } from './dates.js';
@@ -16,7 +16,6 @@ import { table } from './table.js';
 
 const PAGE = 50;
 
-/** The view; `update(params)` shows what the address says. */
 export function jobsView(root, signal) {
   const accounts = accountSuggestions(signal);
   const codes = suggestions('codes');
@@ -29,9 +28,9 @@ export function jobsView(root, signal) {
     ['to', dayField()],
     ['msg_id', textField({ inputmode: 'numeric' })],
   ], (params) => go(['jobs'], params));
-  const news = el('div', { class: 'news' });
+  const newJobs = el('div', { class: 'new-jobs' });
   const area = el('section', { 'aria-label': t('jobs.title') });
-  fill(root, el('h1', { tabindex: '-1' }, t('jobs.title')), form.element, accounts.element, codes.element, news, area);
+  fill(root, el('h1', { tabindex: '-1' }, t('jobs.title')), form.element, accounts.element, codes.element, newJobs, area);
   suggestCodes(codes, signal);
 
   let params = {};
@@ -39,8 +38,8 @@ export function jobsView(root, signal) {
   const loader = new Loader(area, ({ page, latest }) => {
     const drawn = table(t('jobs.caption'), columns(), page.items, keyOf);
     const before = list;
-    list = new JobList(drawn, page, params, PAGE, (count) => showNews(news, count, params));
-    list.countNews(0);
+    list = new JobList(drawn, page, params, PAGE, (count) => showNewJobs(newJobs, count, params));
+    list.countNew(0);
     if (before?.isFirst) list.announceSince(before);
     if (page.items.length === 0) {
       if (latest !== null) return emptyNote(t('jobs.empty'), latestNote(latest, params));
@@ -56,7 +55,7 @@ export function jobsView(root, signal) {
   }, options);
 
   // The first job of an empty list needs the table.
-  onJob((job) => list && (list.isEmpty ? list.wants(job) && load({ quietly: true }) : list.take(job)), signal);
+  onJob((job) => list && (list.isEmpty ? list.matches(job) && load({ quietly: true }) : list.apply(job)), signal);
   onGap(() => list && load({ quietly: true }), signal);
   onChanges(() => loader.retry(), signal);
   return {
@@ -78,7 +77,7 @@ function query({ from, to, ...others }) {
   return { ...others, from: startOf(from), to: endOf(to), limit: PAGE };
 }
 
-/** The latest job that the filters other than the dates let through. */
+/** The latest job that matches all filters but the dates. */
 async function latestAtAnyTime({ from, to, cursor, ...others }, stop) {
   const { items } = await get('jobs', { ...others, limit: 1 }, stop);
   return items[0] ?? null;
@@ -103,13 +102,13 @@ function columns() {
   ];
 }
 
-function showNews(news, count, { cursor, ...filters }) {
-  fill(news, count > 0 && el('p', { class: 'note', role: 'status' }, outside(t('jobs.new', count)), ' ',
+function showNewJobs(area, count, { cursor, ...filters }) {
+  fill(area, count > 0 && el('p', { class: 'note', role: 'status' }, outside(t('jobs.new', count)), ' ',
     el('a', { href: href(['jobs'], filters) }, t('jobs.showNew'))));
 }
 
 async function suggestCodes(codes, signal) {
-  // Without suggestions the field works as well.
+  // The field also works without suggestions.
   const { items } = await get('reasons', {}, signal).catch(() => ({ items: [] }));
   codes.set(items.map((reason) => [reason.code, either(reason) ?? t('job.undocumented')]));
 }

@@ -1,5 +1,5 @@
-// The key of the API: asked for when the API wants one, and kept for this session of this tab only, once the API has
-// taken it.
+// The API key: asked for when the API requires one, and kept in this tab's session storage once the
+// API has accepted it.
 
 import { el, fill } from './dom.js';
 import { t } from './i18n.js';
@@ -7,15 +7,14 @@ import { t } from './i18n.js';
 const NAME = 'qunfa.key';
 const changed = new EventTarget();
 let asking = null;
-// A key that was typed and that the API has not taken yet.
+// A key that was entered and that the API has not accepted yet.
 let untried = null;
 
-/** The key that was given; null when none was. */
+/** The current key, or null. */
 export function key() {
   return untried ?? sessionStorage.getItem(NAME);
 }
 
-/** Forgets it, here and in the session. */
 export function forgetKey() {
   untried = null;
   sessionStorage.removeItem(NAME);
@@ -27,8 +26,9 @@ export function onKeyChange(listener) {
 }
 
 /**
- * What an answer says of the key that was sent with its request (null: none): true if another key is needed. After too
- * many wrong keys a wrong one is answered 429 instead of 401, and a key that was taken before may be too busy.
+ * True if a response with this status to a request with the key `sent` (or null) means that another
+ * key is needed. After too many wrong keys the API answers 429 instead of 401; for a key that was
+ * accepted before, 429 only means too many requests.
  */
 export function isRefused(sent, status) {
   if (status === 401) return true;
@@ -40,7 +40,10 @@ export function isRefused(sent, status) {
   return status === 429;
 }
 
-/** Asks for a key after `refused` (null: none was sent) was not accepted. True once there is another to try. */
+/**
+ * Asks for a key to replace `refused` (null if none was sent). Resolves to true when there is
+ * another one to try.
+ */
 export function askForKey(refused) {
   if (key() !== refused) return Promise.resolve(true);
   if (refused !== null) forgetKey();
@@ -71,7 +74,7 @@ function ask(wasRefused) {
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       const text = input.value.trim();
-      // A header carries nothing else.
+      // HTTP headers allow only these characters.
       if (!/^[\x21-\x7e]+$/.test(text)) {
         note.className = 'bad';
         fill(note, t('key.malformed'));

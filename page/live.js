@@ -1,17 +1,20 @@
-// The stream of jobs as they change: one connection for all views, which comes again by itself and resumes where it was.
+// The live stream of changed jobs: one connection for all views, which reconnects by itself and
+// resumes after the last event.
 
 import { request } from './api.js';
 import { serverSentEvents } from './events.js';
 import { onRecovery } from './health.js';
 import { onKeyChange } from './key.js';
 
-const FIRST_PATIENCE = 300;
-const FIRST_WAIT = 1000;
-const LONGEST_WAIT = 30000;
-/** Sums and lists are read again this long after the first of many changes. */
-const CHANGES_PATIENCE = 2000;
-/** A tab that is not looked at gives its connection back after this time; browsers have few for each server. */
-const HIDDEN_PATIENCE = 60000;
+const START_TIMEOUT = 300;
+const FIRST_BACKOFF = 1000;
+const LONGEST_BACKOFF = 30000;
+/** Totals and lists reload this long after the first of a series of changes. */
+const RELOAD_DELAY = 2000;
+/**
+ * A hidden tab closes its connection after this time: browsers allow only a few for each server.
+ */
+const HIDDEN_TIMEOUT = 60000;
 
 const bus = new EventTarget();
 let state = 'connecting';
@@ -19,7 +22,7 @@ let lastId = null;
 let connection = null;
 let hiddenTimer = null;
 
-/** "connecting", "open", "waiting" (for the next try) or "off" (the server has no stream). */
+/** "connecting", "open", "waiting" (to reconnect) or "off" (the server has no stream). */
 export function liveState() {
   return state;
 }
@@ -29,18 +32,22 @@ export function onJob(listener, signal) {
   bus.addEventListener('job', (event) => listener(event.detail), { signal });
 }
 
-/** Calls `listener()` when jobs may have changed unseen: the stream begins, and not where it ended. */
+/**
+ * Calls `listener()` when changes may have been missed: the stream has started without resuming.
+ */
 export function onGap(listener, signal) {
   bus.addEventListener('gap', listener, { signal });
 }
 
-/** Calls `listener()` some time after jobs have changed, or may have: changes come in floods. */
+/**
+ * Calls `listener()` shortly after jobs have changed, or may have, once for a series of changes.
+ */
 export function onChanges(listener, signal) {
   let timer = null;
   const later = () => (timer ??= setTimeout(() => {
     timer = null;
     listener();
-  }, CHANGES_PATIENCE));
+  }, RELOAD_DELAY));
   onJob(later, signal);
   onGap(later, signal);
   signal.addEventListener('abort', () => clearTimeout(timer));
@@ -50,22 +57,25 @@ export function onLiveState(listener, signal) {
   bus.addEventListener('state', listener, { signal });
 }
 
-/** Begins. Settles once the stream is open, or cannot be so soon: what is loaded after it opens need not be loaded again. */
+/**
+ * Connects. Resolves when the stream is open, or after a short time: views loaded after that need
+ * no reload.
+ */
 export function startLive() {
   const settled = new Promise((resolve) => {
     bus.addEventListener('gap', resolve, { once: true });
-    setTimeout(resolve, FIRST_PATIENCE);
+    setTimeout(resolve, START_TIMEOUT);
   });
   connect();
   onKeyChange(connect);
   addEventListener('online', connect);
   onRecovery(() => state === 'waiting' && connect());
-  // A page that was left may be kept for the way back, and must not keep its connection.
+  // A page in the back/forward cache must not keep its connection.
   addEventListener('pagehide', () => connection.abort());
   addEventListener('pageshow', (event) => event.persisted && connect());
   document.addEventListener('visibilitychange', () => {
     clearTimeout(hiddenTimer);
-    if (document.hidden) hiddenTimer = setTimeout(() => connection?.abort(), HIDDEN_PATIENCE);
+    if (document.hidden) hiddenTimer = setTimeout(() => connection?.abort(), HIDDEN_TIMEOUT);
     else if (connection.signal.aborted) connect();
   });
   return settled;
@@ -78,23 +88,23 @@ function connect() {
 }
 
 async function keepConnected(signal) {
-  let wait = FIRST_WAIT;
+  let backoff = FIRST_BACKOFF;
   while (!signal.aborted) {
     try {
       set('connecting');
-      await read(signal, () => (wait = FIRST_WAIT));
+      await read(signal, () => (backoff = FIRST_BACKOFF));
     } catch (error) {
       if (signal.aborted) return;
-      // There is no stream; or no key is given, and must not be asked for again and again.
+      // The server has no stream, or the reader gave no key and must not be asked again and again.
       if (error.status === 404 || error.status === 401) return set('off');
-      // The id may be one that the server no longer knows.
+      // The server may not know the id any more.
       if (error.status === 400) lastId = null;
     }
     if (signal.aborted) return;
     set('waiting');
-    // Spread, so that not all pages come back to a restarted server at once.
-    await pause(wait * (0.5 + Math.random()), signal);
-    wait = Math.min(wait * 2, LONGEST_WAIT);
+    // With jitter, so that not all pages reconnect to a restarted server at once.
+    await delay(backoff * (0.5 + Math.random()), signal);
+    backoff = Math.min(backoff * 2, LONGEST_BACKOFF);
   }
 }
 
@@ -119,7 +129,7 @@ function set(next) {
   bus.dispatchEvent(new Event('state'));
 }
 
-function pause(milliseconds, signal) {
+function delay(milliseconds, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
     signal.addEventListener('abort', () => {

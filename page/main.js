@@ -1,4 +1,4 @@
-// The page: its frame, and the view that the address names.
+// The page: the header and the view that the address names.
 
 import { announcements } from './announce.js';
 import { el, fill } from './dom.js';
@@ -18,7 +18,7 @@ import { emptyNote } from './states.js';
 const main = el('main', { id: 'main', tabindex: '-1' });
 const offline = el('p', { class: 'note offline', role: 'status', hidden: navigator.onLine });
 const outdated = el('p', { class: 'note warning outdated', role: 'status', hidden: true });
-/** The view that is shown: which, and how to bring it up to date or to an end. */
+/** The current view: `view`, `abort`, `title()` and `update(route)`. */
 let shown = null;
 
 function viewOf({ segments }) {
@@ -35,7 +35,7 @@ function notFoundView(root) {
   return { title: () => t('app.notFound'), update() {} };
 }
 
-/** Shows what the address says. A view that is shown already keeps its form, and the focus in it. */
+/** Shows the view of the address. If it is shown already, it keeps its form and the focus in it. */
 function show({ anew = false } = {}) {
   const route = currentRoute();
   const view = viewOf(route);
@@ -72,7 +72,7 @@ function showTrouble() {
   const now = trouble();
   outdated.hidden = now === null;
   const words = now === null ? '' : t(now.isAway ? 'state.away' : 'state.behind', now.waiting);
-  // What is said again is read out again.
+  // Setting the same text again would make screen readers repeat it.
   if (outdated.textContent !== words) fill(outdated, words);
 }
 
@@ -80,7 +80,7 @@ let top = null;
 const skip = el('a', {
   class: 'skip', href: '#main',
   onclick: (event) => {
-    // The address behind the # is the view's.
+    // The fragment of the address names the view.
     event.preventDefault();
     main.focus();
   },
@@ -99,7 +99,7 @@ onSetting('language', () => {
 });
 onKeyChange(() => {
   top.show(currentRoute());
-  // What the key has shown goes with it.
+  // Data loaded with the key must disappear with it.
   if (key() === null) show({ anew: true });
 });
 if (currentRoute().segments.length === 0) history.replaceState(null, '', '#/overview');

@@ -1,4 +1,4 @@
-// What WeChat's numbers mean, in words. Source: the field table of MASSSENDJOBFINISH in WeChat's documentation.
+// Texts for WeChat's codes. Source: the field table of MASSSENDJOBFINISH in WeChat's documentation.
 
 import { el, outside } from './dom.js';
 import { either, t } from './i18n.js';
@@ -6,14 +6,12 @@ import { either, t } from './i18n.js';
 export const OUTCOMES = ['sent', 'failed', 'rejected', 'unknown'];
 export const CHECK_STATES = [0, 1, 2, 3];
 
-/** The outcome, marked by colour, sign and word. */
 export function badge(outcome) {
   return el('span', { class: `badge ${outcome}` }, t(`outcome.${outcome}`));
 }
 
-/** Why a job was not sent, shortly; null for one that was. */
+/** Why a job was not sent; null if it was, or if the outcome says it all. */
 export function reasonText(job) {
-  // `send success` and `send fail` say no more than the outcome.
   if (job.reason === null) return job.outcome === 'unknown' && job.status !== null ? outside(job.status) : null;
   const words = either(job.reason) ?? t('job.undocumented');
   return [el('span', { class: 'code' }, String(job.reason.code)), ' ', words];
@@ -23,7 +21,7 @@ export function checkState(state) {
   return state === null ? t('check.none') : inWords('check', state, CHECK_STATES);
 }
 
-/** What the originality check says of an article: sentences. */
+/** The result of an article's originality check, as a list of sentences. */
 export function copyright(check) {
   return [
     check.audit_state !== null && inWords('audit', check.audit_state, [0, 1, 11]),
@@ -32,7 +30,7 @@ export function copyright(check) {
   ].filter(Boolean);
 }
 
-/** What it says of the article that was found: part of a sentence; null when it says nothing. */
+/** What kind of article the source is, as part of a sentence; null if not reported. */
 export function originalType(check) {
   return check.original_type === null ? null : inWords('originalType', check.original_type, [1, 2, 3, 4]);
 }

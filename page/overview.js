@@ -1,4 +1,5 @@
-// The overview: what went out, what did not and why, and which accounts have fallen silent.
+// The overview: totals, outcomes and delivery rate over time, reasons of rejection, and silent
+// accounts.
 
 import { accountsTable } from './accounts.js';
 import { get } from './api.js';
@@ -14,7 +15,6 @@ import { go, href } from './route.js';
 import { Loader, emptyNote } from './states.js';
 import { accountSuggestions } from './suggest.js';
 
-/** The view. */
 export function overviewView(root, signal) {
   const accounts = accountSuggestions(signal);
   let params = {};
@@ -57,10 +57,10 @@ export function overviewView(root, signal) {
       return { items, bucket };
     }, options);
     loaders.reasons.load((stop) => get('stats/reasons', filter, stop), options);
-    // Who has fallen silent may have nothing in the range.
+    // Silent accounts may have no jobs in the range, so list all accounts.
     loaders.accounts.load(async (stop) => {
-      const [sums, all] = await Promise.all([get('stats/accounts', filter, stop), get('accounts', {}, stop)]);
-      return { sums: sums.items, accounts: all.items.filter((item) => !account || item.account === account) };
+      const [totals, all] = await Promise.all([get('stats/accounts', filter, stop), get('accounts', {}, stop)]);
+      return { totals: totals.items, accounts: all.items.filter((item) => !account || item.account === account) };
     }, options);
   };
 
@@ -76,13 +76,13 @@ export function overviewView(root, signal) {
   };
 }
 
-/** The parameters of the list of jobs that shows the same range. */
+/** The parameters of a job list with the same range. */
 function listParams(params) {
   const { first, last } = rangeOf(params);
   return { account: params.account, from: first, to: last };
 }
 
-/** What does not open with the configuration of its account, and what to correct there. */
+/** Tells that pushes are sealed, and what to correct. */
 function sealedNote({ items: [delivery] }) {
   return delivery !== undefined && el('p', { class: 'note warning' },
     t('overview.sealed', delivery.account, t(`overview.sealed.${misfit(delivery.error ?? '')}`)), ' ',
@@ -95,7 +95,7 @@ function misfit(error) {
   return error.includes('another AppID') ? 'appId' : 'key';
 }
 
-/** Accounts that results of another WeChat account come to. */
+/** Tells which accounts also receive results of another WeChat account. */
 function namesNote({ items }, { account }) {
   return items.filter((item) => item.other_to_user_name && (!account || item.account === account))
     .map((item) => el('p', { class: 'note warning' },
@@ -107,7 +107,7 @@ function unparsedNote({ items }) {
     el('a', { href: href(['received'], { state: 'unparsed' }) }, t('overview.unparsedLink')));
 }
 
-/** When the last job ever finished; null where there is none. */
+/** When the last job at any time finished, or null. */
 async function latestJob(account, stop) {
   const { items } = await get('accounts', {}, stop);
   const times = items.filter((item) => item.last_finished_at !== null && (!account || item.account === account))

@@ -1,13 +1,14 @@
-// The way through the pages of a list. The API leads forwards only; the way back is known as far as it was walked here.
+// Links between the pages of a list. Cursors of the API only lead forwards, so the pages visited
+// are remembered.
 
 import { el } from './dom.js';
 import { t } from './i18n.js';
 import { href } from './route.js';
 
-/** For each cursor, that of the page before; null for the first. */
+/** The cursor of the page before, by cursor; null for the first page. */
 const before = new Map();
 
-/** Links to the pages around this one; nothing when it is the only one. */
+/** Links to the first, previous and next page; false if this is the only one. */
 export function pager(segments, params, next) {
   const { cursor = null, ...filters } = params;
   if (next !== null) before.set(next, cursor);

@@ -1,4 +1,4 @@
-// A range of days: the last 7, 30 or 90, or any other.
+// A range of days: the last 7, 30 or 90, or a custom one.
 
 import { daysAgo, daysBetween, endOf, startOf } from './dates.js';
 import { el, fill } from './dom.js';
@@ -8,7 +8,10 @@ import { href } from './route.js';
 const CHOICES = [7, 30, 90];
 export const DEFAULT_DAYS = 30;
 
-/** What the address says: days, and as the API takes them. `bucket` divides it into a readable number of parts. */
+/**
+ * The range of the address: as days, and as times for the API, with a `bucket` that gives a
+ * readable chart.
+ */
 export function rangeOf({ days, from, to }) {
   const isCustom = Boolean(from || to);
   const count = CHOICES.includes(Number(days)) ? Number(days) : DEFAULT_DAYS;
@@ -23,7 +26,7 @@ function bucketOf(days) {
   return days <= 730 ? 'week' : 'month';
 }
 
-/** Links for the usual ranges and a form for others; `apply(params)` is called for those. */
+/** Links for the usual ranges and fields for a custom one, which call `apply(params)`. */
 export function rangePicker(apply) {
   const links = el('div', { class: 'choices' });
   const [from, to] = ['from', 'to'].map((name) => el('input', { type: 'date', id: `range-${name}`, required: true }));

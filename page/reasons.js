@@ -1,10 +1,9 @@
-// Why jobs were rejected, the most frequent reason first.
+// Reasons of rejection, most frequent first, each linked to its jobs.
 
 import { el } from './dom.js';
 import { either, number, t } from './i18n.js';
 import { href } from './route.js';
 
-/** The list; each reason leads to its jobs. */
 export function reasonsList(items, params) {
   if (items.length === 0) return el('p', { class: 'muted' }, t('overview.noReasons'));
   const most = items[0].jobs;

@@ -1,4 +1,4 @@
-// Everything that is kept as it came; above all what could not be understood.
+// Every delivery that is kept, with its raw body.
 
 import { get } from './api.js';
 import { endOf, startOf } from './dates.js';
@@ -13,10 +13,9 @@ import { Loader, emptyNote } from './states.js';
 import { accountSuggestions } from './suggest.js';
 
 const PAGE = 25;
-/** What could not be understood or opened changes no job, so that no stream tells of it. */
-const ROUND = 30000;
+/** Unparsed and sealed deliveries change no job, so the stream does not report them. */
+const INTERVAL = 30000;
 
-/** The view; `update(params)` shows what the address says. */
 export function receivedView(root, signal) {
   const accounts = accountSuggestions(signal);
   const form = filterForm([
@@ -40,12 +39,12 @@ export function receivedView(root, signal) {
     const { from, to, ...others } = params;
     loader.load((stop) => get('deliveries', { ...others, from: startOf(from), to: endOf(to), limit: PAGE }, stop), options);
   };
-  // What is new is on the first page. Nothing moves while somebody reads.
+  // New deliveries are on the first page. Nothing moves while the reader has one open.
   const again = () => {
     if (!params.cursor && !document.hidden && !area.querySelector('details[open]')) load({ quietly: true });
   };
   onChanges(again, signal);
-  const timer = setInterval(again, ROUND);
+  const timer = setInterval(again, INTERVAL);
   signal.addEventListener('abort', () => clearInterval(timer));
   return {
     title: () => t('received.title'),

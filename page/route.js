@@ -1,6 +1,7 @@
-// The address: everything that a view shows stands behind the `#`, so that each view can be shared and reloaded.
+// The address. Its fragment has everything that a view shows, so that views can be shared and
+// reloaded.
 
-/** `#/jobs/main/42?x=y` as its segments and parameters. */
+/** The segments and parameters of an address like `#/jobs/main/42?x=y`. */
 export function currentRoute() {
   const [path, query] = split(location.hash.replace(/^#\/?/, ''), '?');
   return {
@@ -16,7 +17,6 @@ export function href(segments, params = {}) {
   return `#/${segments.map(encodeURIComponent).join('/')}${query && `?${query}`}`;
 }
 
-/** Goes there, as following a link would. */
 export function go(segments, params) {
   location.hash = href(segments, params);
 }

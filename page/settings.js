@@ -1,4 +1,5 @@
-// Language and theme: what the browser says, unless chosen here. The choice outlives the session; it is no secret.
+// Language and theme: the browser's, unless the reader chooses others, which are kept in local
+// storage.
 
 const changed = new EventTarget();
 
@@ -21,12 +22,13 @@ export function choose(name, value) {
   changed.dispatchEvent(new Event(name));
 }
 
-/** Calls `listener` after another language or theme was chosen, or the system's theme changed. */
+/**
+ * Calls `listener` when the language or theme has changed, also by the system, until the signal.
+ */
 export function onSetting(name, listener, signal) {
   changed.addEventListener(name, listener, { signal });
 }
 
-/** Makes the document what is set. */
 export function applySettings() {
   document.documentElement.lang = language() === 'zh' ? 'zh-CN' : 'en';
   document.documentElement.dataset.theme = theme();

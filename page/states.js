@@ -1,26 +1,29 @@
-// What a view shows while it loads, when there is nothing, and when something went wrong.
+// What a view shows while it loads, when it is empty, and when loading failed.
 
 import { el, fill } from './dom.js';
 import { onRecovery } from './health.js';
 import { t } from './i18n.js';
 
-/** These pass by themselves: no answer, a proxy without its server, a server without its database. */
-const PASSING = [0, 502, 503, 504];
-/** Milliseconds from a failure to the next try, unless the answer asks for more: at first, and at most. */
-const FIRST_WAIT = 5000;
-const LONGEST_WAIT = 30000;
+/** Worth a retry: no response, a proxy without its server, a server without its database. */
+const TRANSIENT = [0, 502, 503, 504];
+/** Milliseconds before a retry, unless the response asks for more. */
+const FIRST_BACKOFF = 5000;
+const LONGEST_BACKOFF = 30000;
 
-/** A part of a view that is loaded, drawn, and loaded again; the last call wins. What failed is tried again by itself. */
+/** Loads and draws a part of a view. The last call wins; transient failures are retried. */
 export class Loader {
-  /** `draw(data)` gives the children of `area`. */
+  /** `draw(data)` returns the children of `area`. */
   constructor(area, draw, signal) {
-    Object.assign(this, { area, draw, signal, fetcher: null, running: null, failed: false, timer: null, wait: FIRST_WAIT });
+    Object.assign(this, { area, draw, signal, fetcher: null, running: null, failed: false, timer: null, backoff: FIRST_BACKOFF });
     addEventListener('online', () => this.retry(), { signal });
     onRecovery(() => this.retry(), signal);
     signal.addEventListener('abort', () => clearTimeout(this.timer));
   }
 
-  /** Shows what `fetcher(signal)` answers. With `quietly`, what is there stays until then, and after a failure. */
+  /**
+   * Draws the data of `fetcher(signal)`. With `quietly`, the old content stays while it loads and
+   * if that fails.
+   */
   async load(fetcher, { quietly = false } = {}) {
     this.running?.abort();
     clearTimeout(this.timer);
@@ -35,13 +38,13 @@ export class Loader {
       const data = await fetcher(signal);
       if (signal.aborted) return;
       this.failed = false;
-      this.wait = FIRST_WAIT;
+      this.backoff = FIRST_BACKOFF;
       redraw(this.area, this.draw(data));
     } catch (error) {
       if (signal.aborted) return;
       this.failed = true;
       if (!quietly || this.area.querySelector(':scope > .loading')) fill(this.area, errorNote(error, () => this.again()));
-      if (PASSING.includes(error.status)) this.retryLater(error.retryAfter);
+      if (TRANSIENT.includes(error.status)) this.retryLater(error.retryAfter);
     }
     this.area.removeAttribute('aria-busy');
   }
@@ -50,20 +53,20 @@ export class Loader {
     return this.fetcher && this.load(this.fetcher);
   }
 
-  /** Loads what failed; what is shown stays until there is something better. */
+  /** Loads again if the last load failed; the old content stays until then. */
   retry() {
     if (this.failed) this.load(this.fetcher, { quietly: true });
   }
 
   retryLater(seconds) {
-    // Spread, so that not all pages come at once.
-    const wait = Math.max(this.wait, (seconds ?? 0) * 1000) * (1 + Math.random() / 2);
-    this.timer = setTimeout(() => this.retry(), wait);
-    this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
+    // With jitter, so that not all pages retry at once.
+    const delay = Math.max(this.backoff, (seconds ?? 0) * 1000) * (1 + Math.random() / 2);
+    this.timer = setTimeout(() => this.retry(), delay);
+    this.backoff = Math.min(this.backoff * 2, LONGEST_BACKOFF);
   }
 }
 
-/** Puts new children in the place of old ones; what was open stays open, and the focus where it was. */
+/** Replaces the children, keeping open details open and the focus where it was. */
 function redraw(area, children) {
   const controls = () => [...area.querySelectorAll('a, button, summary, pre')];
   const open = [...area.querySelectorAll('details')].map((details) => details.open);
@@ -84,7 +87,7 @@ export function emptyNote(title, detail) {
 }
 
 function errorNote(error, retry) {
-  // A fault of this page's own is not the reader's: it belongs on the console, too.
+  // Without a status it is a bug of this page.
   if (error.status === undefined) console.error(error);
   const [title, detail] = wording(error);
   return el('div', { class: 'state error', role: 'alert' },

@@ -1,12 +1,12 @@
-// Accounts to choose from.
+// Suggestions for the account field.
 
 import { get } from './api.js';
 import { suggestions } from './filters.js';
 
-/** A list of suggestions that fills itself. */
+/** Suggestions that load themselves. */
 export function accountSuggestions(signal) {
   const list = suggestions('accounts');
-  // Without suggestions the field works as well.
+  // The field also works without suggestions.
   get('accounts', {}, signal).then(
     ({ items }) => list.set(items.map((item) => [item.account, null])),
     () => list.set([]));

@@ -1,10 +1,11 @@
-// Tables: rows of cells on wide screens, cards on phones. The roles stay what they are in both.
+// Tables: rows on wide screens, cards on phones. Explicit roles keep them tables for screen readers
+// in both.
 
 import { el } from './dom.js';
 
 /**
- * A table. `columns`: `{ label, cell(item), kind }`; kind "number" aligns right, "main" heads the card.
- * `key(item)` names a row for `rowOf`.
+ * `columns`: `{ label, cell(item), kind }`; kind "number" aligns right, "main" is the heading of a
+ * card. `key(item)` identifies a row for `rowOf`.
  */
 export function table(caption, columns, items, key = () => null) {
   const body = el('tbody', { role: 'rowgroup' });
@@ -24,7 +25,6 @@ function cell(column, item) {
   return el('td', { role: 'cell', ...attributes }, column.cell(item));
 }
 
-/** The row of that key. */
 export function rowOf(body, key) {
   return [...body.rows].find((row) => row.dataset.key === key);
 }

@@ -271,10 +271,10 @@ async fn the_page_tells_of_another_account() {
     let browser = Browser::start().await;
     browser.open(&server.url("/#/overview")).await;
     browser
-        .shows("Results of another WeChat account, gh_second, come to plain. They do not replace those of gh_first.")
+        .shows("plain also receives results of another WeChat account, gh_second. They do not replace those of gh_first.")
         .await;
     browser.click("#language").await;
     browser
-        .shows("plain 收到了另一个公众号（gh_second）的群发结果，不会覆盖 gh_first 的结果")
+        .shows("plain 还收到了另一个公众号（gh_second）的群发结果，它们不会覆盖 gh_first 的结果")
         .await;
 }

@@ -93,7 +93,7 @@ async fn the_list_filters_and_pages_and_each_step_can_be_shared() {
         .until("document.querySelectorAll('tbody tr').length === 1")
         .await;
     browser.choose("#filter-msg_id", "1004").await;
-    browser.shows("No job matches").await;
+    browser.shows("No matching jobs").await;
     browser.choose("#filter-msg_id", "no number").await;
     browser.shows("`msg_id` must be").await;
     browser.shows("Request ").await;
@@ -141,9 +141,9 @@ async fn a_job_is_told_in_words_with_all_that_was_received_for_it() {
 
     browser.click("tbody a[href^='#/jobs/safe/']").await;
     for text in [
-        "A reprint, may be sent",
-        "Not passed as original (state 2)",
-        "It may be reprinted; its content is replaced by that of the source; the source is shown",
+        "Reprint, may be sent",
+        "Not confirmed as original (state 2)",
+        "May be reprinted; the content is replaced with that of the source; the source is credited",
     ] {
         browser.shows(text).await;
     }
@@ -231,7 +231,7 @@ async fn the_overview_adds_up_and_draws() {
     browser.shows("Silent").await;
     browser.click(".choices a").await;
     browser.until("location.hash === '#/overview?days=7'").await;
-    browser.shows("No job finished in this range").await;
+    browser.shows("No jobs finished in this range").await;
     browser
         .shows("The latest job finished on 1 Jan 2026. Show it")
         .await;
@@ -256,7 +256,7 @@ async fn the_overview_adds_up_and_draws() {
     browser
         .eval("location.hash = '#/jobs?to=2025-12-01&msg_id=7'")
         .await;
-    browser.shows("请换个筛选条件").await;
+    browser.shows("请调整筛选条件").await;
     assert_is_clean(&browser, &server);
 }
 
@@ -311,7 +311,7 @@ async fn a_key_is_asked_for_and_forgotten() {
     browser.until("document.activeElement?.id === 'key'").await;
     assert_eq!(browser.eval("sessionStorage.length").await, 0);
     browser.press("Escape").await;
-    browser.shows("A key is needed").await;
+    browser.shows("Access key required").await;
     browser.click(".state.error button").await;
     browser.until("document.activeElement.id === 'key'").await;
 }
@@ -323,7 +323,7 @@ async fn language_and_colours_are_those_of_the_browser_until_chosen() {
     browser.speaks("zh-CN,zh").await;
     browser.prefers("dark").await;
     browser.open(&server.url("/#/jobs?outcome=rejected")).await;
-    browser.shows("审核未过").await;
+    browser.shows("未通过").await;
     browser.shows("转载").await;
     browser
         .until("document.documentElement.lang === 'zh-CN'")

@@ -96,7 +96,7 @@ async fn what_is_being_read_stays_where_it_is() {
     server.accepts(&PLAIN, result(3_003, 103).xml()).await;
     browser.shows("1 new job").await;
     assert_eq!(browser.eval(FIRST).await, "1010");
-    browser.click(".news a").await;
+    browser.click(".new-jobs a").await;
     browser.until(&format!("{FIRST} === '3003'")).await;
 }
 
@@ -237,7 +237,7 @@ async fn while_the_database_is_away_the_page_says_so_and_then_catches_up() {
     }
     browser
         .shows(
-            "Database unavailable: 2 results are waiting on the server, figures may be out of date",
+            "Database unavailable: 2 results are waiting on the server; figures may be out of date",
         )
         .await;
     assert_eq!(browser.eval(state).await, "away");

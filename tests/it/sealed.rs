@@ -339,7 +339,7 @@ async fn the_page_says_what_to_correct() {
     let browser = Browser::start().await;
     browser.open(&server.url("/#/overview")).await;
     browser
-        .shows("Pushes to safe-app are kept sealed, as they do not open: app_id is not the AppID")
+        .shows("Pushes to safe-app cannot be opened and are kept sealed: app_id does not match the AppID")
         .await;
     browser.click(".note.warning a").await;
     browser
