@@ -33,6 +33,7 @@
 //! - `prune`: old raw deliveries go, on command or by configuration; jobs stay as they are.
 //! - `refusals`: every refusal is the same constant 403 and leaves nothing behind.
 //! - `replay`: a query that was seen admits no other body.
+//! - `replicas`: four servers on one PostgreSQL count every job once and give the same answers.
 //! - `reprocess`: stored deliveries are read again.
 //! - `spool_edges`: PostgreSQL that is not there at the start, refuses a delivery, or is away while the disk is full.
 //! - `store_agreement`: the same random calls get the same answers from both stores.
@@ -130,6 +131,7 @@ mod prune;
 mod readable;
 mod refusals;
 mod replay;
+mod replicas;
 mod reprocess;
 mod sealed;
 mod secrets;

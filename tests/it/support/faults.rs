@@ -108,6 +108,21 @@ impl Load {
         *self.shared.addresses.lock().unwrap() = addresses.collect();
     }
 
+    /// Pushes copies and revisions of so many new jobs, all those of a job at the same moment, to the servers in turn.
+    pub(crate) async fn collide(&self, jobs: usize) {
+        for _ in 0..jobs {
+            let msg_id = self.shared.next.fetch_add(1, Relaxed);
+            let pushes = [0, 1, 2, 0, 1, 2, 2, 0].map(|content| {
+                let shared = Arc::clone(&self.shared);
+                async move {
+                    let account = shared.account_of(msg_id);
+                    shared.push(account, (account.name, msg_id, content)).await;
+                }
+            });
+            JoinSet::from_iter(pushes).join_all().await;
+        }
+    }
+
     /// Waits until more was acknowledged, so that the load is on.
     pub(crate) async fn goes_on(&self) {
         let goal = self.shared.ledger().acknowledged() + 50;
@@ -178,7 +193,7 @@ impl Shared {
     async fn push_on(self: Arc<Self>) {
         while !self.is_over.load(Relaxed) {
             let msg_id = self.next.fetch_add(1, Relaxed);
-            let account = &self.accounts[usize::try_from(msg_id).unwrap() % self.accounts.len()];
+            let account = self.account_of(msg_id);
             let contents: &[(i64, i64)] = match msg_id % 6 {
                 // A retry; a revision; revisions that come out of order; one that another pusher may push as well.
                 0 => &[(msg_id, 0), (msg_id, 0)],
@@ -193,6 +208,10 @@ impl Shared {
                 }
             }
         }
+    }
+
+    fn account_of(&self, msg_id: i64) -> &Account {
+        &self.accounts[usize::try_from(msg_id).unwrap() % self.accounts.len()]
     }
 
     async fn push(&self, account: &Account, content: Content) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{Client, Response};
 use serde_json::Value;
 
 use super::Server;
@@ -36,20 +36,30 @@ impl EventStream {
         after: Option<&str>,
     ) -> (Self, String) {
         let url = server.url("/api/v1/stream") + query;
-        let mut request = server.client.get(url).timeout(Duration::from_mins(5));
+        let (stream, hello) = Self::open(&server.client, &url, after).await.unwrap();
+        let hello = hello.unwrap();
+        assert_eq!((&*hello.event, &*hello.data), ("", ""));
+        (stream, hello.id)
+    }
+
+    /// Opens the stream at that URL, and reads its first block; an error when no server answers there, or with an error.
+    pub(crate) async fn open(
+        client: &Client,
+        url: &str,
+        after: Option<&str>,
+    ) -> Result<(Self, Option<Block>), reqwest::Error> {
+        let mut request = client.get(url).timeout(Duration::from_mins(5));
         if let Some(id) = after {
             request = request.header("Last-Event-ID", id);
         }
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), 200);
+        let response = request.send().await?.error_for_status()?;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut stream = Self {
             response,
             unread: String::new(),
         };
-        let hello = stream.block().await.unwrap();
-        assert_eq!((&*hello.event, &*hello.data), ("", ""));
-        (stream, hello.id)
+        let hello = stream.read().await?;
+        Ok((stream, hello))
     }
 
     /// The next block; none when the stream has ended.
