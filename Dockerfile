@@ -1,19 +1,19 @@
-# Needs nothing but the base images and the crates in Cargo.lock; builds with docker, podman and buildah alike.
+# Needs only the base images and the crates in Cargo.lock. Works with docker, podman and buildah.
 #
 #   docker build -t qunfa .
-#   docker run --rm qunfa key create                       # prints a key, and the sha256:… line for QUNFA_API__KEYS
+#   docker run --rm qunfa key create                       # prints a key and the sha256:… line for QUNFA_API__KEYS
 #   docker run -d --name qunfa -p 127.0.0.1:8080:8080 -v qunfa-data:/data \
 #     -e QUNFA_API__KEYS=sha256:… qunfa
 #
-# The image listens on all addresses, and there `serve` refuses an API without a key: QUNFA_API__KEYS must be given.
-# A config.toml in /data is read (or the file that QUNFA_CONFIG names); every key can also be given as a variable.
+# The image listens on all addresses, where `serve` refuses an API without a key: QUNFA_API__KEYS is required.
+# The configuration is /data/config.toml (or QUNFA_CONFIG); every key can also be set with a variable.
 
 FROM rust:1-bookworm AS builder
 WORKDIR /build
 
-# The dependencies alone, in a layer that only a change of Cargo.toml or Cargo.lock builds again. Empty sources stand in
-# for ours; explicit targets ([[bench]] and the like) are cut from the manifest, as their files are not here yet.
-# What was built from the empty sources is removed: cargo compares times, and ours may be older.
+# Builds only the dependencies, in a layer that is reused until Cargo.toml or Cargo.lock changes. Empty sources replace
+# ours; explicit targets such as [[bench]] are cut from the manifest, because their files are not here yet. Artifacts of
+# the empty sources are removed: cargo compares modification times, and ours may be older.
 COPY Cargo.toml Cargo.lock ./
 RUN awk '/^\[/ { cut = /^\[\[/ } !cut' Cargo.toml > Cargo.cut && mv Cargo.cut Cargo.toml \
     && mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs \
@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="qunfa" \
       org.opencontainers.image.description="The receiver for WeChat mass-send results" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 
-# The slim base has no certificate authorities; outgoing TLS needs them.
+# The slim base image has no certificate authorities; outgoing TLS needs them.
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=builder /build/target/release/qunfa /usr/local/bin/qunfa
 RUN install -d -o 10001 -g 10001 -m 0700 /data

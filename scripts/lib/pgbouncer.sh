@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # pgbouncer, a connection pooler in front of PostgreSQL. scripts/test sources this file after postgres.sh.
 #
-#   install_pgbouncer   fetches Debian's package where it is missing, with the libraries that it needs and the system lacks.
-#                       They are unpacked into target/tools only, as the package itself would start a server
-#   place_pgbouncer     prints the path of the program; it is copied to where the user of the PostgreSQL server can reach it.
-#                       That comes after start_postgres
+#   install_pgbouncer   downloads Debian's package if it is missing, with the libraries that the system lacks. They are only
+#                       unpacked into target/tools, because installing the package would start a server
+#   place_pgbouncer     prints the path of the program, after copying it to where the user of the PostgreSQL server can reach
+#                       it. Call it after start_postgres
 
 pooler=$PWD/target/tools/pgbouncer
 

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# The throw-away PostgreSQL server that scripts/test and scripts/bench start. They source this file, and define `say` and
-# `die` before they call anything of it.
+# The throw-away PostgreSQL server of scripts/test and scripts/bench. They source this file, and define `say` and `die`
+# before they call its functions.
 #
-#   install_missing   installs a C compiler and PostgreSQL where they are missing, and the packages that it is given
-#   start_postgres    starts the server, and stops and removes it when the script ends. After it: `bin`, the directory of
-#                     the server's programs; `dir`, with the data in `pg/data`; `port`; `postmaster`, its process
+#   install_missing   installs a C compiler and PostgreSQL if they are missing, and the packages in its arguments
+#   start_postgres    starts the server, and stops and removes it when the script ends. Sets `bin`, the directory of the
+#                     server's programs; `dir`, with the data in `pg/data`; `port`; `postmaster`, the process id
 
-# Prints the directory of the server's programs: that of the initdb in PATH, else the newest of Debian's packages.
+# Prints the directory of the server's programs: that of initdb in PATH, else the newest of Debian's packages.
 postgres_bin() {
   local initdb bin
   initdb=$(readlink -f "$(command -v initdb)" || true) # a link in PATH leads to where the other programs are
@@ -30,8 +30,8 @@ as_root() {
   fi
 }
 
-# Run as root, with the packages as arguments. While its file is there, Debian's PostgreSQL packages make no cluster of
-# their own, and so start none.
+# Run as root, with the packages as arguments. The file keeps Debian's PostgreSQL packages from creating and starting a
+# cluster.
 # shellcheck disable=SC2016 # expanded by the inner shell
 install_script='
   set -euo pipefail
@@ -68,7 +68,7 @@ stop() {
   exit "$status"
 }
 
-# Runs one of the server's programs as the right user, away from the repository, which that user may not see.
+# Runs one of the server's programs as the right user, outside the repository, which that user may not be able to read.
 server() {
   cd "$dir/pg" || exit
   exec env -i "PATH=$bin:/usr/bin:/bin" LC_ALL=C "${run_as[@]}" "$bin/$1" "${@:2}"
@@ -81,7 +81,7 @@ start() {
     -c max_connections=200 -c fsync=on -c synchronous_commit=on) >"$dir/server.log" 2>&1 &
   postmaster=$!
   for ((tries = 0; tries < 600; tries++)); do
-    # Asked on the socket in our own directory: no other server answers there.
+    # Through the socket in our own directory, where no other server can answer.
     if "$bin/pg_isready" -q -h "$dir/pg" -p "$1" -U postgres -d postgres; then
       return 0
     fi
@@ -102,7 +102,7 @@ start() {
 start_postgres() {
   local user attempt
   bin=$(postgres_bin) || die "no PostgreSQL server (initdb, postgres, pg_isready) in PATH or /usr/lib/postgresql/*/bin"
-  # Not under TMPDIR: the path of a socket must be short, and the postgres user must be able to get there.
+  # Not under TMPDIR: the path of a socket must be short, and the postgres user must be able to access it.
   dir=$(mktemp -d /tmp/qunfa-test.XXXXXX)
   postmaster=
   trap stop EXIT
@@ -110,7 +110,7 @@ start_postgres() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
 
-  # PostgreSQL refuses to run as root. Should the script be killed outright, the server is told to stop as well.
+  # PostgreSQL refuses to run as root. The server is also told to stop if the script is killed.
   run_as=(env)
   user=$(id -un)
   if ((EUID == 0)); then
@@ -134,7 +134,7 @@ start_postgres() {
     die "initdb failed: see above"
   }
 
-  # Below the range from which systems hand out ports by themselves.
+  # Below the range of ephemeral ports.
   for ((attempt = 0; attempt < 20; attempt++)); do
     port=$((20000 + RANDOM % 12000))
     start "$port" && break

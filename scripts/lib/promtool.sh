@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# promtool, Prometheus' own checks of metrics and alert rules. scripts/test sources this file after postgres.sh.
+# promtool, which checks metrics and alert rules. scripts/test sources this file after postgres.sh.
 #
-#   find_promtool      prints its path: that in PATH, else the one that was put into target/tools
-#   install_promtool   puts it there, out of Debian's package prometheus, where it is missing: the package itself would
-#                      start a server
+#   find_promtool      prints its path: in PATH, else in target/tools
+#   install_promtool   extracts it from Debian's package prometheus into target/tools if it is missing; installing the
+#                      package would start a server
 
 tools=$PWD/target/tools
 
