@@ -46,6 +46,25 @@ pub async fn set_original_ids(store: &dyn Store, config: &Config) -> Result<(), 
     set(store, &original_ids(&accounts)).await
 }
 
+/// The accounts whose configured `original_id` the database does not go by yet.
+///
+/// # Errors
+/// [`StoreError`] when the database cannot be asked.
+pub async fn unset_original_ids(
+    store: &dyn Store,
+    config: &Config,
+) -> Result<Vec<AccountName>, StoreError> {
+    let names = store.account_names().await?;
+    let is_set = |account: &Account| {
+        let mut names = names.iter();
+        let named = names.find(|named| named.account == account.name);
+        named.map(|named| &named.name) == account.original_id.as_ref()
+    };
+    let accounts = config.accounts.iter().map(|configured| &configured.account);
+    let unset = accounts.filter(|account| account.original_id.is_some() && !is_set(account));
+    Ok(unset.map(|account| account.name.clone()).collect())
+}
+
 async fn set(store: &dyn Store, original_ids: &[(AccountName, String)]) -> Result<(), StoreError> {
     for (account, original_id) in original_ids {
         store.set_account_name(account, original_id).await?;

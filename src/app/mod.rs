@@ -35,7 +35,7 @@ use crate::web::{self, ApiSettings, Limits, Listener, Services, State, Surroundi
 use crate::wechat::{self, Account, Mode, Token};
 use crate::{server, telemetry};
 
-pub use account_names::{remembered_name, set_original_ids};
+pub use account_names::{remembered_name, set_original_ids, unset_original_ids};
 use api_runtime::ApiRuntime;
 pub use clock::{ClockCheck, ClockError};
 pub use demo::{DEMO, Demo};

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 
 use super::{Failure, Outcome, ReprocessArgs};
-use crate::app::{DEMO, ReprocessSums, open_existing, reprocess, set_original_ids};
+use crate::app::{
+    DEMO, ReprocessSums, open_existing, reprocess, set_original_ids, unset_original_ids,
+};
 use crate::config::{AccountConfig, Config, Settings};
 use crate::domain::{AccountName, Delivery, DeliveryState, Reading};
 use crate::store::{DeliveryFilter, Reprocessed, Store, Verdict};
@@ -26,7 +28,14 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
         )));
     }
     let store = open_existing(&config).await?;
-    if !arguments.dry_run {
+    if arguments.dry_run {
+        for account in unset_original_ids(&*store, &config).await? {
+            eprintln!(
+                "the database does not know the `original_id` of `{account}` yet: this dry run does not show what it \
+                 will change; restart `serve` first"
+            );
+        }
+    } else {
         let set = set_original_ids(&*store, &config).await;
         set.context("cannot set the original ids of accounts")?;
     }

@@ -39,15 +39,22 @@ pub const SAMPLE_NAME: &str = "gh_qunfa_sample";
 impl MassSendFinished {
     /// The WeChat account that it is addressed to, where it says so.
     pub fn addressee(&self) -> Option<&str> {
-        let name = self.to_user_name.as_deref();
-        name.filter(|name| !name.is_empty() && *name != SAMPLE_NAME)
+        addressee(self.to_user_name.as_deref())
     }
 
-    /// Whether it is the result of another WeChat account than the one with that `ToUserName`.
+    /// True if it belongs to another WeChat account than the one with that `ToUserName`.
     pub fn is_foreign_to(&self, name: Option<&str>) -> bool {
-        self.addressee()
-            .is_some_and(|addressee| name.is_some_and(|name| name != addressee))
+        is_foreign(self.to_user_name.as_deref(), name)
     }
+}
+
+/// True if a result with that `ToUserName` belongs to another WeChat account than `name`.
+pub fn is_foreign(to_user_name: Option<&str>, name: Option<&str>) -> bool {
+    matches!((addressee(to_user_name), name), (Some(theirs), Some(ours)) if theirs != ours)
+}
+
+fn addressee(to_user_name: Option<&str>) -> Option<&str> {
+    to_user_name.filter(|name| !name.is_empty() && *name != SAMPLE_NAME)
 }
 
 /// The counts of followers; none is negative. They are taken shortly before the job ends, so they need not add up.

@@ -19,7 +19,7 @@ pub use account::{AccountName, InvalidAccountName};
 pub use api_key::{ApiKeyHash, InvalidApiKeyHash};
 pub use client::{Accounts, ApiClient, ClientName, InvalidClientName, Scope};
 pub use delivery::{Delivery, DeliveryState, MASS_SEND_FINISHED, NewDelivery, Reading};
-pub use job::{Article, Copyright, Counts, Job, MassSendFinished, SAMPLE_NAME};
+pub use job::{Article, Copyright, Counts, Job, MassSendFinished, SAMPLE_NAME, is_foreign};
 pub use msg_id::{InvalidMsgId, MsgId};
 pub use network::{InvalidNetwork, Network};
 pub use number::whole_number;

@@ -23,18 +23,11 @@ macro_rules! shown_columns {
     () => {
         concat!(
             "change, shown_id, shown_sha256, shown_received_at, shown_last_received_at, shown_times, shown_body is null as is_pruned, ",
-            $crate::store::query::account_name!()
+            "(select name from account_names where account_names.account = jobs.account) as account_name"
         )
     };
 }
-
-/// The `ToUserName` that the account of a job stands for.
-macro_rules! account_name {
-    () => {
-        "(select name from account_names where account_names.account = jobs.account) as account_name"
-    };
-}
-pub(super) use {account_name, job_columns, shown_columns};
+pub(super) use {job_columns, shown_columns};
 
 pub(super) const JOB: &str = concat!(
     "select ",
@@ -276,9 +269,13 @@ const SHOWN: Half = Half {
     event: "shown_event",
 };
 
-/// The same as [`OTHERS`], with what tells the job that a delivery counts in.
+/// [`OTHERS`] with the `ToUserName` that is shown by the job that a delivery counts in, and that of its account.
 const STORED_OTHERS: Half = Half {
-    select: "select * from other_deliveries where true",
+    select: "select *, \
+         (select to_user_name from jobs \
+             where jobs.account = other_deliveries.account and jobs.msg_id = other_deliveries.job) as shown_to_user_name, \
+         (select name from account_names where account_names.account = other_deliveries.account) as account_name \
+         from other_deliveries where true",
     ..OTHERS
 };
 
@@ -288,9 +285,7 @@ const STORED_SHOWN: Half = Half {
         "select ",
         job_columns!(),
         ", shown_id, shown_event, shown_error, shown_body, shown_sha256, shown_received_at, shown_last_received_at, \
-         shown_times, ",
-        account_name!(),
-        " from jobs where shown_body is not null"
+         shown_times from jobs where shown_body is not null"
     ),
     ..SHOWN
 };

@@ -7,6 +7,7 @@ use super::rules::tally::{Content, Tally};
 use super::{Change, ChangeKey, StoredDelivery};
 use crate::domain::{
     Article, Counts, Delivery, DeliveryState, Job, LastJob, MassSendFinished, MsgId, Status, Time,
+    is_foreign,
 };
 
 /// A row of `jobs`.
@@ -206,11 +207,13 @@ where
     for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
     for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
 {
+    let shown_name: Option<String> = row.try_get("shown_to_user_name")?;
+    let account_name: Option<String> = row.try_get("account_name")?;
     Ok(StoredDelivery {
         delivery: delivery(row)?,
         finished_at: row.try_get("finished_at")?,
         shown: None,
-        is_to_give_way: false,
+        foreign_to: account_name.filter(|name| is_foreign(shown_name.as_deref(), Some(name))),
     })
 }
 
@@ -226,12 +229,8 @@ where
     for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
 {
     let Job {
-        account,
-        result,
-        revision,
-        ..
+        account, result, ..
     } = job(row)?;
-    let account_name: Option<String> = row.try_get("account_name")?;
     let body_sha256: Vec<u8> = row.try_get("shown_sha256")?;
     Ok(StoredDelivery {
         delivery: Delivery {
@@ -248,7 +247,8 @@ where
             times: row.try_get("shown_times")?,
         },
         finished_at: Some(result.finished_at),
-        is_to_give_way: revision > 1 && result.is_foreign_to(account_name.as_deref()),
+        // A content that can be shown instead says so by itself.
+        foreign_to: None,
         shown: Some(result),
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use qunfa::domain::{MsgId, NewDelivery, SAMPLE_NAME};
-use qunfa::store::{DeliveryFilter, DeliveryKey, Page, Recorded, Store};
+use qunfa::store::{DeliveryFilter, DeliveryKey, Page, Prune, Pruned, Recorded, Store};
 
 use crate::support::browser::Browser;
 use crate::support::events::{self, arrival, arrival_as, at, keeping, not_understood, understood};
@@ -169,6 +169,36 @@ on_both_stores! {
         assert_eq!(shown(&*store, 1).await, (2, 4, 4));
     }
 
+    async fn a_job_follows_original_id_though_the_body_that_it_shows_was_pruned(backend: Backend) {
+        let database = backend.database().await;
+        let store = database.store().await;
+        let prune = async || {
+            let all = Prune { received_before: at(2000), unparsed: false, sealed: false };
+            while store.prune(&all, 100).await.unwrap() != Pruned::default() {}
+        };
+        for msg_id in [1, 2] {
+            record(&*store, received(OTHER, msg_id, 50, 1)).await;
+        }
+        record(&*store, received(OWN, 2, 40, 2)).await;
+        prune().await;
+        for (create_time, sent) in [(40, 1001), (30, 1002)] {
+            record(&*store, received(OWN, 1, create_time, sent)).await;
+        }
+        for msg_id in [1, 2] {
+            assert_eq!(shown(&*store, msg_id).await.0, 1);
+        }
+
+        store.set_account_name(&"a".parse().unwrap(), OWN).await.unwrap();
+        for _ in 0..2 {
+            reprocess_all(&*store).await;
+            assert_eq!(shown(&*store, 1).await, (1001, 3, 3));
+            // The body of the right result was pruned, too.
+            assert_eq!(shown(&*store, 2).await, (1, 2, 2));
+        }
+        record(&*store, received(OTHER, 1, 99, 3)).await;
+        assert_eq!(shown(&*store, 1).await, (1001, 4, 4));
+    }
+
     async fn an_upgrade_remembers_the_name_of_the_first_job_received(backend: Backend) {
         let database = backend.database().await;
         let store = database.store().await;
@@ -227,10 +257,14 @@ on_both_stores! {
         let section = "[accounts.plain]\n";
         let with_id = config.replace(section, &format!("{section}original_id = \"gh_second\"\n"));
         std::fs::write(&server.config, with_id).unwrap();
+        let dry_run = qunfa(&server, &["reprocess", "--all", "--dry-run"]).with_code(0).talk;
+        assert!(dry_run.contains("the database does not know the `original_id` of `plain` yet"), "{dry_run}");
         server.kill();
         server.restart();
         eventually("the database follows", async || account(&server).await["other_to_user_name"].is_null()).await;
         assert!(doctor(&server).contains("ok    original_id: "));
+        let dry_run = qunfa(&server, &["reprocess", "--all", "--dry-run"]).with_code(0).output;
+        assert!(dry_run.contains("job 1 changed"), "{dry_run}");
         qunfa(&server, &["reprocess", "--all"]).with_code(0);
         let job = server.job(&PLAIN, "1").await;
         assert_eq!((&job["sent_count"], &job["to_user_name"], &job["revision"]), (&4.into(), &"gh_second".into(), &4.into()));

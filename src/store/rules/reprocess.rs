@@ -43,8 +43,8 @@ pub struct StoredDelivery {
     pub(in crate::store) finished_at: Option<Time>,
     /// The values of the job that shows it.
     pub(in crate::store) shown: Option<MassSendFinished>,
-    /// A job shows it that may have a content to show instead, as this one is of another WeChat account.
-    pub(in crate::store) is_to_give_way: bool,
+    /// The `ToUserName` of its account, if the job that it counts in shows a result of another WeChat account.
+    pub(in crate::store) foreign_to: Option<String>,
 }
 
 /// What reprocessing did with a delivery.
@@ -100,7 +100,11 @@ impl StoredDelivery {
             .as_ref()
             .is_none_or(|shown| Some(shown) == reading.result());
         let is_same = after == *before && finished_at == self.finished_at && shows_the_same;
-        (!is_same || self.is_to_give_way).then(|| {
+        let replaces_foreign = self.foreign_to.as_deref().is_some_and(|name| {
+            let result = reading.result();
+            result.is_some_and(|result| !result.is_foreign_to(Some(name)))
+        });
+        (!is_same || replaces_foreign).then(|| {
             Change::Keep(Box::new(ReadDelivery {
                 delivery: after,
                 reading,
@@ -194,9 +198,15 @@ async fn reprocess_one<R: JobRows>(
         .iter()
         .filter_map(|(_, job)| job.as_ref())
         .find(|job| job.shown.id == delivery.id);
+    let counts_in = jobs
+        .iter()
+        .filter(|(msg_id, _)| finished_at.is_some() && delivery.msg_id == Some(*msg_id))
+        .find_map(|(_, job)| job.as_ref());
     let stored = StoredDelivery {
         shown: shown_by.map(|job| job.job.result.clone()),
-        is_to_give_way: shown_by.is_some_and(|job| job.shown.is_foreign && job.job.revision > 1),
+        foreign_to: counts_in
+            .filter(|job| job.shown.is_foreign)
+            .and_then(|job| job.account_name.clone()),
         finished_at,
         delivery,
     };
