@@ -32,6 +32,7 @@ fn open(criterion: &mut Criterion) {
             token: sender.token,
             previous_token: None,
             original_id: None,
+            keep_events: Vec::new(),
         };
         let open = |body| account.open(&Query::parse(&push.query), body, now, 600);
         let opened = open(push.body.clone()).expect("it is authentic");

@@ -22,6 +22,7 @@ pub(crate) fn microseconds(account: Account) -> anyhow::Result<f64> {
         token: sender.token,
         previous_token: None,
         original_id: None,
+        keep_events: Vec::new(),
     };
     let mut batches = Vec::new();
     for _ in 0..BATCHES {

@@ -38,6 +38,7 @@ pub fn account(mode: Mode) -> Account {
         token: token(),
         previous_token: Some(previous_token()),
         original_id: None,
+        keep_events: Vec::new(),
     }
 }
 

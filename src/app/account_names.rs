@@ -16,10 +16,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long the database may take to tell a name that a sample could do without.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn original_ids(accounts: &[Account]) -> Vec<(AccountName, String)> {
+pub(super) fn original_ids(config: &Config) -> Vec<(AccountName, String)> {
     let original_id =
         |account: &Account| Some((account.name.clone(), account.original_id.clone()?));
-    accounts.iter().filter_map(original_id).collect()
+    config.accounts.iter().filter_map(original_id).collect()
 }
 
 /// Lets the database follow the configuration, as soon as it answers.
@@ -41,9 +41,7 @@ pub(super) async fn follow_original_ids(
 /// # Errors
 /// [`StoreError`] when the database does not take it.
 pub async fn set_original_ids(store: &dyn Store, config: &Config) -> Result<(), StoreError> {
-    let accounts = config.accounts.iter().map(|configured| &configured.account);
-    let accounts: Vec<_> = accounts.cloned().collect();
-    set(store, &original_ids(&accounts)).await
+    set(store, &original_ids(config)).await
 }
 
 /// The accounts whose configured `original_id` the database does not go by yet.
@@ -60,7 +58,7 @@ pub async fn unset_original_ids(
         let named = names.find(|named| named.account == account.name);
         named.map(|named| &named.name) == account.original_id.as_ref()
     };
-    let accounts = config.accounts.iter().map(|configured| &configured.account);
+    let accounts = config.accounts.iter();
     let unset = accounts.filter(|account| account.original_id.is_some() && !is_set(account));
     Ok(unset.map(|account| account.name.clone()).collect())
 }

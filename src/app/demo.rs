@@ -50,6 +50,7 @@ impl Demo {
                 token,
                 previous_token: None,
                 original_id: None,
+                keep_events: Vec::new(),
             },
             token_file,
         })

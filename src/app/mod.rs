@@ -10,7 +10,6 @@ mod pruning;
 mod reprocessing;
 mod rolling_up;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -82,25 +81,20 @@ pub struct Listeners {
 }
 
 impl App {
-    /// Opens the store of a configuration and wires everything to it. `accounts` are those to serve: the configured ones
-    /// or the demo account. A PostgreSQL server that is away is waited for with the spool in its place.
+    /// Opens the configured store and wires everything to it. If PostgreSQL is down, the spool stands in for it.
     ///
     /// # Errors
     /// When the database or the spool cannot be opened.
-    pub async fn open(config: &Config, accounts: Vec<Account>) -> anyhow::Result<Self> {
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
         let (store, spool) = open_to_serve(config).await?;
         if spool.as_ref().is_none_or(|spool| !spool.is_away) {
             warn_of_sealed(&*store).await;
         }
         let registry = telemetry::registry();
-        let mut keep_events: HashMap<_, _> = accounts
-            .iter()
-            .map(|account| (account.name.clone(), Vec::new()))
+        let accounts = config.accounts.iter();
+        let keep_events = accounts
+            .map(|account| (account.name.clone(), account.keep_events.clone()))
             .collect();
-        for configured in &config.accounts {
-            let name = configured.account.name.clone();
-            keep_events.insert(name, configured.keep_events.clone());
-        }
         let budget = config.store.budget;
         let ingest = Ingest::start(store.clone(), budget, spool, keep_events, &registry);
         let ingest = Arc::new(ingest);
@@ -137,7 +131,8 @@ impl App {
             trusted_proxies: config.server.trusted_proxies.clone(),
             public_host: public_url.and_then(|url| url.host()).map(str::to_owned),
         };
-        let original_ids = account_names::original_ids(&accounts);
+        let original_ids = account_names::original_ids(config);
+        let accounts = config.accounts.clone();
         let state = State::new(accounts, decoy()?, services, surroundings, limits, api);
         Ok(Self {
             state,
@@ -386,6 +381,7 @@ fn decoy() -> anyhow::Result<Account> {
         token: random_token()?.1,
         previous_token: None,
         original_id: None,
+        keep_events: Vec::new(),
     })
 }
 

@@ -9,7 +9,7 @@ use super::{Failure, Outcome, ReprocessArgs};
 use crate::app::{
     DEMO, ReprocessSums, open_existing, reprocess, set_original_ids, unset_original_ids,
 };
-use crate::config::{AccountConfig, Config, Settings};
+use crate::config::{Config, Settings};
 use crate::domain::{AccountName, Delivery, DeliveryState, Reading};
 use crate::store::{DeliveryFilter, Reprocessed, Store, Verdict};
 use crate::wechat;
@@ -67,19 +67,16 @@ fn is_configured(config: &Config, account: &AccountName) -> bool {
     if config.accounts.is_empty() {
         return account.as_str() == DEMO;
     }
-    config
-        .accounts
-        .iter()
-        .any(|configured| configured.account.name == *account)
+    config.account(account).is_some()
 }
 
 /// What becomes of a stored delivery by today's parser and configuration.
 fn judge(config: &Config, delivery: &Delivery) -> Verdict {
     let (body, reading) = if delivery.state == DeliveryState::Sealed {
-        let Some(configured) = configured(config, &delivery.account) else {
+        let Some(account) = config.account(&delivery.account) else {
             return Verdict::Leave;
         };
-        match configured.account.open_sealed(&delivery.body) {
+        match account.open_sealed(&delivery.body) {
             Ok((message, reading)) => (Some(message), reading),
             Err(misfit) => {
                 let error = misfit.to_string();
@@ -89,8 +86,8 @@ fn judge(config: &Config, delivery: &Delivery) -> Verdict {
     } else {
         (None, wechat::read(&delivery.body).reading)
     };
-    let keep_events =
-        configured(config, &delivery.account).map_or(&[][..], |configured| &configured.keep_events);
+    let account = config.account(&delivery.account);
+    let keep_events = account.map_or(&[][..], |account| &account.keep_events);
     if reading.is_kept(keep_events) {
         return Verdict::Keep { body, reading };
     }
@@ -99,11 +96,6 @@ fn judge(config: &Config, delivery: &Delivery) -> Verdict {
         DeliveryState::Unparsed | DeliveryState::Sealed => Verdict::Forget,
         DeliveryState::Stored => Verdict::Leave,
     }
-}
-
-fn configured<'c>(config: &'c Config, account: &AccountName) -> Option<&'c AccountConfig> {
-    let mut accounts = config.accounts.iter();
-    accounts.find(|configured| configured.account.name == *account)
 }
 
 /// What is said on standard error.

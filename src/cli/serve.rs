@@ -22,7 +22,7 @@ pub(super) async fn run(
     config_flag: Option<&Path>,
     inherited: Option<std::net::TcpListener>,
 ) -> Outcome {
-    let config = settings.check_to_serve()?;
+    let mut config = settings.check_to_serve()?;
     let level = config
         .log
         .level
@@ -40,14 +40,9 @@ pub(super) async fn run(
         .is_empty()
         .then(|| Demo::load_or_make(&config.data_dir))
         .transpose()?;
-    let accounts: Vec<Account> = match &demo {
-        Some(demo) => vec![demo.account.clone()],
-        None => config
-            .accounts
-            .iter()
-            .map(|configured| configured.account.clone())
-            .collect(),
-    };
+    config
+        .accounts
+        .extend(demo.as_ref().map(|demo| demo.account.clone()));
     let is_inherited = inherited.is_some();
     let listen = config.server.listen;
     let listener = match inherited {
@@ -72,7 +67,7 @@ pub(super) async fn run(
     let api_address = api_address.context("the listener of the API has no address")?;
     let shutdown = shutdown_on_signal()?;
     let app = tokio::select! {
-        app = App::open(&config, accounts.clone()) => app?,
+        app = App::open(&config) => app?,
         () = shutdown.cancelled() => return Ok(()),
     };
 
@@ -93,7 +88,6 @@ pub(super) async fn run(
     banner.push_str(&urls(
         &config,
         (address, api_address),
-        &accounts,
         demo.as_ref(),
         config_flag,
     ));
@@ -187,7 +181,6 @@ fn check_inherited(address: SocketAddr, config: &Config) -> Result<(), Failure> 
 fn urls(
     config: &Config,
     (address, api_address): (SocketAddr, SocketAddr),
-    accounts: &[Account],
     demo: Option<&Demo>,
     config_flag: Option<&Path>,
 ) -> String {
@@ -197,7 +190,7 @@ fn urls(
         .public_url
         .as_ref()
         .map_or(local.as_str(), |url| url.as_str());
-    let urls = accounts.iter().map(|Account { name, mode, .. }| {
+    let urls = config.accounts.iter().map(|Account { name, mode, .. }| {
         format!(
             "callback URL of `{name}` ({} mode): {public}/wechat/{name}",
             mode.as_str()

@@ -1,6 +1,5 @@
 //! The check of one account.
 
-use super::AccountConfig;
 use super::checker::{Checker, Noted};
 use super::key::{Address, Key};
 use crate::domain::AccountName;
@@ -19,7 +18,7 @@ enum ModeWord {
 
 impl Checker<'_> {
     /// Checks everything, so that every mistake is noted, before anything is put together.
-    pub(super) fn account(&mut self, name: &AccountName) -> Result<AccountConfig, Noted> {
+    pub(super) fn account(&mut self, name: &AccountName) -> Result<Account, Noted> {
         let at = |key| Address::of(name, key);
         let mode = self.mode(name);
         let token = self.token(&at(Key::Token));
@@ -27,14 +26,12 @@ impl Checker<'_> {
         let previous_token = self.token(&at(Key::PreviousToken));
         let original_id = self.text(&at(Key::OriginalId), original_id);
         let keep_events = self.list(&at(Key::KeepEvents), event);
-        Ok(AccountConfig {
-            account: Account {
-                name: name.clone(),
-                mode: mode?,
-                token: token?,
-                previous_token: previous_token?,
-                original_id: original_id?,
-            },
+        Ok(Account {
+            name: name.clone(),
+            mode: mode?,
+            token: token?,
+            previous_token: previous_token?,
+            original_id: original_id?,
             keep_events: keep_events?,
         })
     }
@@ -134,7 +131,7 @@ mod tests {
         encoding_aes_key = 'abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG'\n";
     const PLAIN: &str = "mode = 'plain'\ntoken = 'abcdefghijklmnop'\n";
 
-    fn checked(keys: &str) -> (AccountConfig, Vec<String>) {
+    fn checked(keys: &str) -> (Account, Vec<String>) {
         let settings = settings(&format!("[accounts.main]\n{keys}"), &[]).expect("it is TOML");
         let mut config = settings.check().expect(keys);
         (config.accounts.remove(0), config.warnings)
@@ -142,13 +139,7 @@ mod tests {
 
     #[test]
     fn an_account_is_put_together_as_it_is_set() {
-        let (
-            AccountConfig {
-                account,
-                keep_events,
-            },
-            warnings,
-        ) = checked(&format!(
+        let (account, warnings) = checked(&format!(
             "{SAFE}original_id = 'gh_0a-1_B'\nprevious_token = 'abcdefghijklmnopq'\n\
              previous_encoding_aes_key = 'abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG'\n\
              keep_events = ['PUBLISHJOBFINISH', ' b ']\n"
@@ -161,12 +152,12 @@ mod tests {
         assert_eq!(encryption.app_id.as_str(), "wx0123456789abcdef");
         assert!(encryption.previous_key.is_some() && account.previous_token.is_some());
         assert_eq!(account.original_id.as_deref(), Some("gh_0a-1_B"));
-        assert_eq!(keep_events, ["PUBLISHJOBFINISH", "b"]);
+        assert_eq!(account.keep_events, ["PUBLISHJOBFINISH", "b"]);
         assert_eq!(warnings, [""; 0]);
 
         let (bare, _) = checked(&SAFE.replace("safe", "compatible"));
-        assert_eq!(bare.account.mode.as_str(), "compatible");
-        assert!(bare.account.previous_token.is_none() && bare.keep_events.is_empty());
+        assert_eq!(bare.mode.as_str(), "compatible");
+        assert!(bare.previous_token.is_none() && bare.keep_events.is_empty());
     }
 
     #[test]
@@ -266,10 +257,7 @@ mod tests {
         let settings =
             settings(&format!("[accounts.aa]\n{PLAIN}"), &variables).expect("it is TOML");
         let accounts = settings.check().expect("it is good").accounts;
-        let names: Vec<_> = accounts
-            .iter()
-            .map(|each| each.account.name.as_str())
-            .collect();
+        let names: Vec<_> = accounts.iter().map(|each| each.name.as_str()).collect();
         assert_eq!(names, ["a-1", "aa", "b"]);
         assert_eq!(accounts[0].keep_events, ["A", "B"]);
     }

@@ -31,7 +31,7 @@ pub use public_url::PublicUrl;
 pub use settings::Settings;
 pub use store_url::StoreUrl;
 
-use crate::domain::{ApiClient, ApiKeyHash, Network, Zone};
+use crate::domain::{AccountName, ApiClient, ApiKeyHash, Network, Zone};
 use crate::wechat::Account;
 
 /// The documented example, which is also where the defaults come from; `qunfa config init` writes it.
@@ -53,7 +53,7 @@ pub struct Config {
     /// What is logged, and how.
     pub log: Log,
     /// The accounts by name; none when none is configured.
-    pub accounts: Vec<AccountConfig>,
+    pub accounts: Vec<Account>,
     /// What works but should be known, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -137,20 +137,17 @@ impl Config {
     }
 }
 
+impl Config {
+    pub fn account(&self, name: &AccountName) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.name == *name)
+    }
+}
+
 impl Api {
     /// Whether anybody may read it who can reach it.
     pub fn is_open(&self) -> bool {
         self.keys.is_empty() && self.clients.is_empty()
     }
-}
-
-/// An account and what of it is kept.
-#[derive(Clone, Debug)]
-pub struct AccountConfig {
-    /// Its secrets and settings.
-    pub account: Account,
-    /// Events to keep raw beside job results, by name; case does not count.
-    pub keep_events: Vec<String>,
 }
 
 #[cfg(test)]

@@ -149,6 +149,7 @@ mod tests {
                     token: sender.token.clone(),
                     previous_token: None,
                     original_id: None,
+                    keep_events: Vec::new(),
                 };
                 let push = sender.sign(message.as_bytes(), Time::now()).unwrap();
                 let opened = account

@@ -25,6 +25,8 @@ pub struct Account {
     pub previous_token: Option<Token>,
     /// Its original id, `gh_…`; a push that names another account is then not opened.
     pub original_id: Option<String>,
+    /// Events to keep raw beside job results, by name; case does not count.
+    pub keep_events: Vec<String>,
 }
 
 /// The mode in the console's server configuration.
@@ -343,6 +345,7 @@ mod tests {
             token: token("TokenOfTheAccount"),
             previous_token: previous_token.map(token),
             original_id: None,
+            keep_events: Vec::new(),
         }
     }
 

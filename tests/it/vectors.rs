@@ -30,6 +30,7 @@ fn account(vector: &Value) -> Account {
         token: Token::new(text(vector, "token")).unwrap(),
         previous_token: None,
         original_id: None,
+        keep_events: Vec::new(),
     }
 }
 

@@ -130,8 +130,8 @@ async fn examine_names(
     report: &mut Report,
 ) -> Result<(), StoreError> {
     let has_original_id = |name: &AccountName| {
-        let mut accounts = config.accounts.iter().map(|configured| &configured.account);
-        accounts.any(|account| account.name == *name && account.original_id.is_some())
+        let account = config.account(name);
+        account.is_some_and(|account| account.original_id.is_some())
     };
     let mut are_mixed = false;
     for named in store.account_names().await? {

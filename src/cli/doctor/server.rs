@@ -212,10 +212,9 @@ fn account(config: &Config, name: Option<&AccountName>) -> anyhow::Result<Accoun
     if config.accounts.is_empty() && name.is_none_or(|name| name.as_str() == DEMO) {
         return Ok(Demo::load(&config.data_dir)?.account);
     }
-    let mut accounts = config.accounts.iter().map(|configured| &configured.account);
     let found = match name {
-        Some(name) => accounts.find(|account| account.name == *name),
-        None => accounts.next(),
+        Some(name) => config.account(name),
+        None => config.accounts.first(),
     };
     found
         .cloned()

@@ -87,8 +87,7 @@ impl TargetArgs {
 /// The target that the configuration describes.
 async fn configured(settings: &Settings, name: &AccountName) -> Result<Target, Failure> {
     let config = settings.check()?;
-    let mut accounts = config.accounts.iter().map(|configured| &configured.account);
-    let account: Account = match accounts.find(|account| account.name == *name) {
+    let account: Account = match config.account(name) {
         Some(account) => account.clone(),
         None if config.accounts.is_empty() && name.as_str() == DEMO => {
             Demo::load(&config.data_dir)
