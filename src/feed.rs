@@ -1,8 +1,8 @@
-//! Jobs as they change, for whoever follows them.
+//! The change feed: jobs as they change, for any number of followers.
 //!
-//! One task reads the changes from the database and hands them to all followers; it reads only while there are any. A
-//! follower that resumes, or that was too slow to keep up, reads what it missed by itself. So nothing is missed, and nobody is
-//! waited for: filing only leaves a note that there is something to read.
+//! One task reads the changes from the database and broadcasts them; it reads only while there are followers. A follower
+//! that resumes, or is too slow to keep up, reads what it missed by itself. So no change is missed, and nobody waits for a
+//! follower: recording only notifies the task.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,67 +10,62 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::domain::Accounts;
-use crate::store::{Announcements, Change, ChangeFeed, ChangeKey, StoreError};
+use crate::store::{Announcements, Change, ChangeFeed, ChangeKey, StoreError, within};
 
-/// How many changes are read at once.
 const PAGE: u32 = 200;
-/// How many changes wait for a slow follower before it has to read them by itself.
-const WAITING: usize = 1024;
-/// The pause after a page, and after an announcement, so that they take little from filing: 2,000 changes a second at most
-/// for all followers, and as many again for each that has to read by itself.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How long the database may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// After how long the database is asked though nobody said anything: a command changes jobs silently, a note may get lost.
-const ROUND: Duration = Duration::from_secs(2);
-/// How many changes come again for a follower whose place is not known here.
+/// How many changes are buffered for a slow follower before it has to read them by itself.
+const BUFFER: usize = 1024;
+/// The delay after a page, and after an announcement, so that recording is not slowed down: at most 2,000 changes a second
+/// for all followers, and as many again for each that reads by itself.
+const DELAY: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the database is polled without a notification: commands change jobs without one, and one may get lost.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How many changes are repeated for a follower whose place is unknown in this database.
 const REPEATED: u32 = 10_000;
 
-/// Hands out the changes of jobs.
+/// Broadcasts the changes of jobs.
 pub struct Feed {
     store: Arc<dyn ChangeFeed>,
-    /// Gone once the feed has stopped.
+    /// Dropped once the feed has stopped.
     news: broadcast::WeakSender<News>,
     joined: Arc<Notify>,
 }
 
-/// Where a follower begins.
+/// Where a follower starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With what changes from now on.
+    /// Changes from now on.
     Now,
-    /// After that place, which this database gave out.
+    /// After a place that this database gave out.
     After(ChangeKey),
-    /// After a place that anybody may have made up.
+    /// After a place that the client may have invented.
     Claimed(ChangeKey),
     /// After a place in another database.
     Unknown,
 }
 
-/// Who follows.
 #[derive(Clone, Debug)]
 pub struct Audience {
-    /// Whose jobs they are told of.
     pub accounts: Accounts,
-    /// Limits how many followers read what they missed at a time.
+    /// Limits how many followers read what they missed at the same time.
     pub turns: Arc<Semaphore>,
 }
 
-/// Follows the changes from some place on.
 pub struct Follower {
     store: Arc<dyn ChangeFeed>,
     news: broadcast::Receiver<News>,
     audience: Audience,
-    /// The last change that was read, of whatever account.
+    /// The last change that was read, in any account.
     at: ChangeKey,
-    /// The last change that was given out.
+    /// The last change that was returned.
     place: ChangeKey,
-    /// Whether some were missed, which are read before going on.
+    /// Some changes were missed, and must be read before going on.
     is_behind: bool,
     missed: VecDeque<Change>,
 }
@@ -78,31 +73,31 @@ pub struct Follower {
 #[derive(Clone)]
 enum News {
     Changed(Arc<Change>),
-    /// Something before was not handed out.
+    /// Changes before this were not broadcast.
     Skipped,
-    /// The database cannot be read: followers end, so that nobody takes silence for "nothing changed".
-    Away,
+    /// The database cannot be read: followers end, so that silence is not taken for "nothing changed".
+    Down,
 }
 
-/// The task that reads for all.
+/// The task that reads for all followers.
 struct Distributor {
     store: Arc<dyn ChangeFeed>,
     news: broadcast::Sender<News>,
     changed: Arc<Notify>,
     joined: Arc<Notify>,
-    /// None while nobody follows.
+    /// `None` while there are no followers.
     at: Option<ChangeKey>,
     announcements: Option<Box<dyn Announcements>>,
 }
 
 impl Feed {
-    /// Starts to hand out the changes in `store`, until `stop`. This process notes in `changed` that it has changed something.
+    /// Starts to broadcast the changes in `store`, until `stop`. `changed` is notified of changes by this process.
     pub fn start(
         store: Arc<dyn ChangeFeed>,
         changed: Arc<Notify>,
         stop: CancellationToken,
     ) -> Self {
-        let (news, _) = broadcast::channel(WAITING);
+        let (news, _) = broadcast::channel(BUFFER);
         let feed = Self {
             store: Arc::clone(&store),
             news: news.downgrade(),
@@ -120,31 +115,28 @@ impl Feed {
         feed
     }
 
-    /// Follows the changes of these accounts. A place beyond every change that was given out is from another database, or from
-    /// before this one was restored: so that nothing is missed, everything comes again. A place that may be made up gets
-    /// only the newest changes again, or anybody could make the server read everything.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot say what has changed so far.
+    /// Follows the changes of these accounts. A place beyond all changes given out so far is from another database, or from
+    /// before this one was restored, so everything is repeated. For a place that may be invented only the newest changes
+    /// are repeated, or anybody could make the server read everything.
     pub async fn follow(&self, start: Start, audience: Audience) -> Result<Follower, StoreError> {
-        // First of all, so that nothing falls between what is read and what is heard.
+        // Before anything is read, so that no change falls in between.
         let news = match self.news.upgrade() {
             Some(news) => news.subscribe(),
             None => broadcast::channel(1).1,
         };
         self.joined.notify_one();
         let latest = self.store.latest_change().await?;
-        let but = |count| {
+        let before_newest = |count| {
             self.store
                 .newest_change(&audience.accounts, latest.settled, count)
         };
         let (at, place) = match start {
-            // The place depends on what the follower may see only, so that it does not show how busy others are.
-            Start::Now => (latest.settled, but(0).await?),
+            // The place depends only on what the follower may see, so it does not show how busy other accounts are.
+            Start::Now => (latest.settled, before_newest(0).await?),
             Start::After(key) | Start::Claimed(key) if key <= latest.given_out => (key, Some(key)),
             Start::After(_) => (ChangeKey::FIRST, None),
             Start::Claimed(_) | Start::Unknown => {
-                let place = but(REPEATED).await?;
+                let place = before_newest(REPEATED).await?;
                 (place.unwrap_or(ChangeKey::FIRST), place)
             }
         };
@@ -159,7 +151,6 @@ impl Feed {
         })
     }
 
-    /// How many follow.
     pub fn followers(&self) -> usize {
         let news = self.news.upgrade();
         news.map_or(0, |news| news.receiver_count())
@@ -167,11 +158,7 @@ impl Feed {
 }
 
 impl Follower {
-    /// The next change; none when the feed has stopped, or its database is away. Nothing is lost when it is not awaited to
-    /// the end.
-    ///
-    /// # Errors
-    /// [`StoreError`] when what was missed cannot be read.
+    /// The next change; `None` when the feed has stopped or its database is down. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Arc<Change>>, StoreError> {
         loop {
             if let Some(change) = self.missed.pop_front() {
@@ -191,15 +178,15 @@ impl Follower {
                         return Ok(Some(change));
                     }
                 }
-                // It was read before.
+                // It has been read already.
                 Ok(News::Changed(_)) => {}
                 Ok(News::Skipped) | Err(RecvError::Lagged(_)) => self.is_behind = true,
-                Ok(News::Away) | Err(RecvError::Closed) => return Ok(None),
+                Ok(News::Down) | Err(RecvError::Closed) => return Ok(None),
             }
         }
     }
 
-    /// Reads a page of what was missed, when it is this follower's turn.
+    /// Reads a page of missed changes, when it is this follower's turn.
     async fn catch_up(&mut self) -> Result<(), StoreError> {
         let _turn = self.audience.turns.acquire().await;
         let accounts = &self.audience.accounts;
@@ -207,12 +194,12 @@ impl Follower {
         self.is_behind = page.len() == PAGE as usize;
         self.missed = page.into();
         if self.is_behind {
-            sleep(PAUSE).await;
+            sleep(DELAY).await;
         }
         Ok(())
     }
 
-    /// The place of the last change that was given out; from there on it can be followed again.
+    /// The place of the last change that was returned, from which it can resume.
     pub fn place(&self) -> ChangeKey {
         self.place
     }
@@ -223,24 +210,23 @@ impl Distributor {
         loop {
             tokio::select! {
                 () = self.changed.notified() => {
-                    // Others look by themselves, if later, when they do not hear of it.
-                    let _ = timeout(PATIENCE, self.store.announce()).await;
-                    sleep(PAUSE).await;
+                    // Other servers poll, so they see the change later if this fails.
+                    let _ = within(TIMEOUT, self.store.announce()).await;
+                    sleep(DELAY).await;
                 }
                 () = self.joined.notified() => {}
                 () = announced(&mut self.announcements) => {}
-                () = sleep(ROUND) => {}
+                () = sleep(INTERVAL) => {}
             }
             while self.news.receiver_count() > 0 {
-                let handed_out = timeout(PATIENCE, self.hand_out()).await;
-                let handed_out = handed_out.unwrap_or(Err(StoreError::TimedOut));
-                if let Err(error) = &handed_out {
+                let page_read = within(TIMEOUT, self.read_page()).await;
+                if let Err(error) = &page_read {
                     debug!(%error, "changes cannot be read");
-                    self.tell(News::Away);
+                    self.tell(News::Down);
                     self.rest();
                 }
-                sleep(PAUSE).await;
-                if !matches!(handed_out, Ok(true)) {
+                sleep(DELAY).await;
+                if !matches!(page_read, Ok(true)) {
                     break;
                 }
             }
@@ -250,8 +236,8 @@ impl Distributor {
         }
     }
 
-    /// Hands out a page; whether there is more.
-    async fn hand_out(&mut self) -> Result<bool, StoreError> {
+    /// Broadcasts a page; returns true if there may be more.
+    async fn read_page(&mut self) -> Result<bool, StoreError> {
         if self.announcements.is_none() {
             self.announcements = Some(self.store.announcements().await?);
         }
@@ -273,18 +259,18 @@ impl Distributor {
     }
 
     fn tell(&self, news: News) {
-        // The last follower may have just left.
+        // The last follower may have left.
         let _ = self.news.send(news);
     }
 
-    /// Reads nothing and listens to nobody until the next follower comes, or the next round.
+    /// Forgets its place and stops listening, until there are followers and the database answers.
     fn rest(&mut self) {
         self.at = None;
         self.announcements = None;
     }
 }
 
-/// Until another process announces something, or can no longer be heard.
+/// Waits until another process announces a change, or the connection that hears it is lost.
 async fn announced(announcements: &mut Option<Box<dyn Announcements>>) {
     match announcements {
         Some(heard) => {

@@ -1,35 +1,38 @@
 //! qunfa (群发, "mass send") is the server that a WeChat Official Account registers as its developer callback URL. It
-//! verifies what WeChat pushes there, keeps the result of every mass-send job, and serves the results as JSON.
+//! verifies what WeChat pushes there, stores the result of every mass-send job, and serves the results as JSON.
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! ```text
-//! WeChat ─POST─▶ web::callback ─▶ wechat::Account::open (verify ▸ decrypt ▸ read) ─▶ ingest ─▶ store ─▶ "success"
-//! store ─▶ output ─▶ web::api (JSON, CSV) ─▶ dashboards
-//! simulator ─▶ plays WeChat, over HTTP only
+//! WeChat ──POST──▶ web ──▶ wechat (verify, decrypt, parse) ──▶ ingest ──▶ store ──▶ "success"
+//! dashboards ◀── web (JSON, CSV, server-sent events) ◀── output (their shapes) ◀── store, feed (changes)
 //! ```
 //!
-//! WeChat reports each result once and can never be asked again. So `success` is answered only when the result is on
-//! disk, and a body that cannot be understood is kept raw, for [`reprocess`](cli) to read after a fix.
+//! WeChat reports each result once, and there is no way to ask for it later. So `success` is answered only once the push
+//! is on disk, and a push that cannot be parsed or decrypted is stored raw, for `qunfa reprocess` to read after a fix. While
+//! PostgreSQL is down, pushes go to a local file, the spool.
 //!
-//! # The map
+//! A **delivery** is a distinct body that was pushed to an account; copies of it are counted. A **job** is one mass-send
+//! job, which shows the newest of its deliveries; `revision` counts them.
 //!
-//! | module | what it is | may name |
+//! # Modules
+//!
+//! | module | contents | may depend on |
 //! |---|---|---|
-//! | [`domain`] | plain values: accounts, jobs, deliveries, reasons; no I/O | nothing of ours |
+//! | [`domain`] | plain values: accounts, jobs, deliveries, reasons; no I/O | – |
 //! | [`wechat`] | WeChat's wire format: signatures, the AES envelope, events; no I/O | `domain` |
-//! | [`store`] | the only place with SQL: PostgreSQL and SQLite behind one trait | `domain` |
-//! | [`ingest`] | durable acceptance: what is kept, and when it may be acknowledged | `domain`, `store` |
-//! | [`feed`] | jobs as they change, for whoever follows them | `domain`, `store` |
-//! | [`output`] | what outsiders see of what is stored: shapes of answers, CSV, NDJSON | `domain`, `store` |
-//! | [`web`] | the HTTP server: callback, API, page, health | `domain`, `wechat`, `ingest`, `feed`, `store`, `output`, `server` |
-//! | [`simulator`] | WeChat's side, over HTTP | `domain`, `wechat` |
+//! | [`store`] | all SQL: PostgreSQL and SQLite behind the same traits, and the spool | `domain` |
+//! | [`ingest`] | durable acceptance: queue, batches, the spool as a fallback | `domain`, `store` |
+//! | [`feed`] | jobs as they change, for any number of followers | `domain`, `store` |
+//! | [`output`] | the public form of stored data: JSON shapes, CSV, NDJSON | `domain`, `store` |
+//! | [`web`] | the HTTP server: callback, API, page, health, metrics | `domain`, `wechat`, `ingest`, `feed`, `store`, `output`, `server` |
+//! | [`simulator`] | plays WeChat, over HTTP | `domain`, `wechat` |
 //! | [`config`] | TOML and environment into a checked configuration | `domain`, `wechat` |
-//! | [`server`], [`telemetry`] | the accept loop; logs, metrics of the process | nothing of ours |
-//! | [`app`], [`cli`] | the wiring; the commands | what they wire |
+//! | [`server`], [`telemetry`] | the accept loop; logs and metrics of the process | – |
+//! | [`app`], [`cli`] | wiring and background tasks; the commands | everything |
 //!
-//! A test keeps this table. Read in its order, from the values to the wire to the disk; [`wechat::Account::open`],
-//! [`store::Store`] and [`web::router`] are the three doors.
+//! A test checks the dependencies. Start with [`wechat::Account::open`], [`ingest::Ingest::accept`], [`store::Store`] and
+//! [`web::router`].
 
 pub mod app;
 pub mod cli;

@@ -1,23 +1,22 @@
-//! Whether this machine's clock may decide what is old enough to be removed: to a clock that is years fast, everything is.
+//! Checks this machine's clock before old deliveries are removed: by a clock that is years fast, all of them are old.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use crate::domain::Time;
-use crate::store::{DeliveryFilter, Page, Store, StoreError};
+use crate::store::{DeliveryFilter, Page, Store, StoreError, within};
 
-use super::pruning::within;
-
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How far the database's clock may be from this one, in milliseconds.
 const MAX_SKEW: i64 = 3_600_000;
-/// How long there may have been no receipts, in milliseconds: a year and a half. An idle server is quiet for months.
+/// The longest time without a delivery, in milliseconds: a year and a half. An idle server is quiet for months.
 const MAX_SILENCE: i64 = 548 * DAY;
 const DAY: i64 = 24 * 3_600_000;
 
 /// What this clock is compared with.
 #[derive(Debug)]
 pub struct ClockCheck {
-    /// The newest receipt at the start. Later ones would have been stamped by the clock in question.
+    /// The newest receipt at the start: later ones have the time of the clock in question.
     newest_receipt: Option<Time>,
     started: Instant,
 }
@@ -25,10 +24,9 @@ pub struct ClockCheck {
 /// Why nothing is removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClockError {
-    /// The database did not say what is needed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The two clocks disagree.
+    /// In milliseconds.
     #[error(
         "this machine's clock is {} s away from the database's: check NTP on both",
         .0 / 1000
@@ -38,34 +36,25 @@ pub enum ClockError {
     #[error(
         "this machine's clock is {days} days ahead of the newest receipt, {newest_receipt}: is it right?"
     )]
-    Ahead {
-        /// By how much.
-        days: i64,
-        /// The receipt.
-        newest_receipt: Time,
-    },
+    Ahead { days: i64, newest_receipt: Time },
 }
 
 impl ClockError {
-    /// The cause, for the log.
     pub(super) fn cause(&self) -> Option<String> {
         self.source().map(ToString::to_string)
     }
 }
 
 impl ClockCheck {
-    /// Notes the newest receipt so far.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be read.
     pub async fn start(store: &dyn Store) -> Result<Self, StoreError> {
         let page = Page {
             after: None,
             limit: 1,
         };
-        let deliveries = within(store.deliveries(&DeliveryFilter::default(), &page)).await?;
+        let deliveries =
+            within(TIMEOUT, store.deliveries(&DeliveryFilter::default(), &page)).await?;
         // Raw deliveries may all have been removed; jobs stay.
-        let jobs = within(store.last_jobs()).await?;
+        let jobs = within(TIMEOUT, store.last_jobs()).await?;
         let receipts = deliveries.iter().map(|delivery| delivery.received_at);
         let newest_receipt = receipts.chain(jobs.iter().map(|job| job.received_at)).max();
         Ok(Self {
@@ -74,13 +63,10 @@ impl ClockCheck {
         })
     }
 
-    /// Compares this clock with the database's, where it has one of its own, and with the newest receipt.
-    ///
-    /// # Errors
-    /// [`ClockError`] when they are too far apart.
+    /// Compares this clock with the database server's, if there is one, and with the newest receipt.
     pub async fn check(&self, store: &dyn Store) -> Result<(), ClockError> {
         let asked = Time::now();
-        let clock = within(store.inspect()).await?.clock;
+        let clock = within(TIMEOUT, store.inspect()).await?.clock;
         let now = Time::now();
         if let Some(clock) = clock {
             let ahead = asked.milliseconds() - clock.milliseconds();

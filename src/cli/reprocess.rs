@@ -29,7 +29,8 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
     }
     let store = open_existing(&config).await?;
     if arguments.dry_run {
-        for account in unset_original_ids(&*store, &config).await? {
+        let unset = unset_original_ids(&*store, &config).await;
+        for account in unset.context("cannot read the original ids in the database")? {
             eprintln!(
                 "the database does not know the `original_id` of `{account}` yet: this dry run does not show what it \
                  will change; restart `serve` first"

@@ -67,7 +67,7 @@ pub(super) async fn run(
     let api_address = api_address.context("the listener of the API has no address")?;
     let shutdown = shutdown_on_signal()?;
     let app = tokio::select! {
-        app = App::open(&config) => app?,
+        app = App::open(config.clone()) => app?,
         () = shutdown.cancelled() => return Ok(()),
     };
 

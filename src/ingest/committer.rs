@@ -1,5 +1,5 @@
-//! The committer: takes whatever waits and records it together. While one batch is recorded the next one gathers, so that
-//! batches grow with the load, and a delivery that comes alone waits for nobody.
+//! The committer: takes everything in the queue and records it as one batch. The next batch gathers meanwhile, so
+//! batches grow with the load, and a single delivery does not wait for others.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,22 +10,23 @@ use tracing::error;
 
 use super::counters::Counters;
 use super::fallback::Fallback;
-use super::queue::{Entry, Outcome, Queue};
-use super::{IngestError, Kept, TAKEN_ID, within};
+use super::queue::{Entry, Queue};
+use super::{Accepted, IngestError, TAKEN_ID};
 use crate::domain::{NewDelivery, Reading};
-use crate::store::{BatchId, BatchOutcome, Recorded, Recorder, StoreError};
+use crate::store::{BatchId, BatchOutcome, Recorded, Recorder, StoreError, within};
 
-/// How long the spool may take.
 pub(super) const SPOOL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes from the queue until it is closed.
+type Outcome = Result<Accepted, IngestError>;
+
+/// Runs until the queue is closed and empty.
 pub(super) struct Committer {
     pub(super) queue: Arc<Queue>,
     pub(super) store: Arc<dyn Recorder>,
     pub(super) recorded: Arc<Notify>,
     pub(super) fallback: Option<Arc<Fallback>>,
     pub(super) counters: Arc<Counters>,
-    /// How long a delivery may wait for the database, from its arrival on.
+    /// How long a delivery may wait for the database, counted from its arrival.
     pub(super) budget: Duration,
 }
 
@@ -33,12 +34,12 @@ impl Committer {
     pub(super) async fn run(self) {
         let _guard = EndsWithProcess;
         while let Some(batch) = self.queue.take().await {
-            self.keep(batch).await;
+            self.commit(batch).await;
         }
     }
 
-    /// Keeps a batch and answers for each of it.
-    async fn keep(&self, batch: Vec<Entry>) {
+    /// Records or spools a batch and answers for each delivery.
+    async fn commit(&self, batch: Vec<Entry>) {
         self.counters.batch(batch.len());
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());
@@ -49,14 +50,14 @@ impl Committer {
             answers.push(entry.answer);
         }
         let outcomes = match &self.fallback {
-            Some(fallback) if fallback.gate.is_shut() => {
+            Some(fallback) if fallback.breaker.is_tripped() => {
                 spooled(&deliveries, fallback.put(&deliveries, None)).await
             }
             _ => self.record(&deliveries, since + self.budget).await,
         };
         for ((answer, outcome), delivery) in answers.into_iter().zip(outcomes).zip(&deliveries) {
             if answer.send(outcome).is_err() {
-                // Whoever waited is gone, and cannot count it.
+                // The handler is gone, and cannot count it.
                 self.counters.push(delivery).ends(outcome);
             }
         }
@@ -66,11 +67,11 @@ impl Committer {
         let mut id = BatchId::random();
         match self.record_together(batch, &mut id, deadline).await {
             Ok(outcomes) => outcomes,
-            // One of them spoils it for all.
+            // One delivery spoils the batch.
             Err(error) if error.lies_in_content() && batch.len() > 1 => {
                 let mut outcomes = Vec::with_capacity(batch.len());
-                for alone in batch.chunks(1) {
-                    outcomes.extend(Box::pin(self.record(alone, deadline)).await);
+                for single in batch.chunks(1) {
+                    outcomes.extend(Box::pin(self.record(single, deadline)).await);
                 }
                 outcomes
             }
@@ -108,12 +109,12 @@ impl Committer {
             } else {
                 &mut free
             };
-            outcomes.next().unwrap_or(Err(IngestError::NotKept))
+            outcomes.next().unwrap_or(Err(IngestError::Unavailable))
         };
         (0..batch.len()).map(outcome).collect()
     }
 
-    /// Records a batch under an id that was just drawn. It may be another one in the end.
+    /// Records a batch under a new id, which is replaced if the database has it already.
     async fn record_together(
         &self,
         batch: &[NewDelivery],
@@ -125,8 +126,7 @@ impl Committer {
             .await
             .inspect_err(|error| self.counters.store_failed(error))?;
         self.recorded.notify_one();
-        let kept = |recorded| Ok(Kept::Filed(recorded));
-        Ok(recorded.into_iter().map(kept).collect())
+        Ok(accepted(recorded))
     }
 
     async fn send(
@@ -139,11 +139,11 @@ impl Committer {
             // Without a spool nothing is retried later, and no id is needed.
             let sent = self.fallback.as_ref().map(|_| *id);
             match self.store.record(batch, sent).await {
-                // The connection may have been idle for too long. The id makes it safe to try another one.
+                // The connection may have been idle for too long. The id makes a retry safe.
                 Err(StoreError::Unavailable(_)) if sent.is_some() && !is_in_doubt => {
                     is_in_doubt = true;
                 }
-                // By the first attempt, whose answer got lost.
+                // The first attempt recorded it, and its answer got lost.
                 Ok(BatchOutcome::RecordedBefore) if is_in_doubt => {
                     return Ok(vec![Recorded::New; batch.len()]);
                 }
@@ -152,7 +152,7 @@ impl Committer {
                     *id = BatchId::random();
                 }
                 Ok(BatchOutcome::Recorded(recorded)) => return Ok(recorded),
-                // It stays whole, as the first attempt may still record it.
+                // The first attempt may still record it as a whole.
                 Err(StoreError::Locked(_)) if is_in_doubt => {
                     return Err(StoreError::Locked(Vec::new()));
                 }
@@ -161,7 +161,7 @@ impl Committer {
         }
     }
 
-    /// Finds another place for what the database did not take, or says that there is none.
+    /// Spools what the database did not record, or sets it aside if its content is the cause.
     async fn fall_back(
         &self,
         batch: &[NewDelivery],
@@ -174,16 +174,15 @@ impl Committer {
             return self.set_aside(delivery, &error).await;
         }
         let Some(fallback) = &self.fallback else {
-            return not_kept(batch, &error);
+            return failed(batch, &error);
         };
         if error.is_outage() {
-            fallback.shut(&error);
+            fallback.trip(&error);
         }
-        // Its id will tell whether it was recorded.
         spooled(batch, fallback.put(batch, Some(id))).await
     }
 
-    /// Keeps what the database refuses for its content: in the spool or, where there is none, as an unparsed delivery, which
+    /// Keeps a delivery that the database refuses for its content: in the spool or, without one, as unparsed, so that it
     /// is listed and can be reprocessed.
     async fn set_aside(&self, delivery: &NewDelivery, error: &StoreError) -> Vec<Outcome> {
         let refusal = error.source().map(ToString::to_string).unwrap_or_default();
@@ -206,17 +205,15 @@ impl Committer {
             msg_id: delivery.reading.msg_id(),
         };
         match within(self.budget, self.store.record(&[aside], None)).await {
-            Ok(BatchOutcome::Recorded(recorded)) => {
-                recorded.into_iter().map(Kept::Filed).map(Ok).collect()
-            }
-            Ok(_) => not_kept(batch, error),
-            Err(error) => not_kept(batch, &error),
+            Ok(BatchOutcome::Recorded(recorded)) => accepted(recorded),
+            Ok(_) => failed(batch, error),
+            Err(error) => failed(batch, &error),
         }
     }
 }
 
-/// Without a committer nothing would be kept any more, and nobody would see it. A panic in it ends the process, as a new one
-/// can go on: what was not acknowledged comes again.
+/// Aborts the process when the committer panics: without it nothing would be recorded any more, and nobody would notice.
+/// A new process can go on, and WeChat retries what was not acknowledged.
 struct EndsWithProcess;
 
 impl Drop for EndsWithProcess {
@@ -227,23 +224,23 @@ impl Drop for EndsWithProcess {
     }
 }
 
-/// Waits until the spool has taken a batch.
 async fn spooled(
     batch: &[NewDelivery],
     put: impl Future<Output = Result<(), StoreError>>,
 ) -> Vec<Outcome> {
     match within(SPOOL_TIMEOUT, put).await {
-        Ok(()) => each(batch, Ok(Kept::Spooled)),
-        Err(error) => not_kept(batch, &error),
+        Ok(()) => vec![Ok(Accepted::Spooled); batch.len()],
+        Err(error) => failed(batch, &error),
     }
 }
 
-fn not_kept(batch: &[NewDelivery], error: &StoreError) -> Vec<Outcome> {
-    let cause = error.source().map(ToString::to_string);
-    error!(pushes = batch.len(), %error, cause, "pushes could not be kept; WeChat will try again");
-    each(batch, Err(IngestError::NotKept))
+fn accepted(recorded: Vec<Recorded>) -> Vec<Outcome> {
+    let accepted = recorded.into_iter().map(Accepted::Recorded);
+    accepted.map(Ok).collect()
 }
 
-fn each(batch: &[NewDelivery], outcome: Outcome) -> Vec<Outcome> {
-    vec![outcome; batch.len()]
+fn failed(batch: &[NewDelivery], error: &StoreError) -> Vec<Outcome> {
+    let cause = error.source().map(ToString::to_string);
+    error!(pushes = batch.len(), %error, cause, "pushes could not be kept; WeChat will try again");
+    vec![Err(IngestError::Unavailable); batch.len()]
 }

@@ -1,7 +1,8 @@
-//! The drainer: moves what is in the spool to the database, oldest first, and opens the gate when the database works again.
+//! The drainer: moves batches from the spool to the database, oldest first, and resets the breaker when the database
+//! works again.
 //!
-//! A batch that fails though the database works holds up no other: it is put off, and split until what is in the way is
-//! alone.
+//! A batch that fails while the database works does not hold up others: it is deferred, and split until the delivery
+//! that causes the failure is isolated.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,23 +14,22 @@ use tracing::{error, info};
 
 use super::counters::Counters;
 use super::fallback::Fallback;
-use super::{KeepEvents, TAKEN_ID, is_kept, within};
+use super::{KeepEvents, TAKEN_ID, is_kept};
 use crate::domain::{NewDelivery, Reading, Time};
-use crate::store::{BatchOutcome, Reader, Recorder, StoreError, Unit};
+use crate::store::{BatchOutcome, Reader, Recorder, StoreError, Unit, within};
 
-/// How long the database may take for a batch; twice as long after each of its first failures. Not longer: a connection
-/// that is lost without a word holds up the whole spool for that long.
+/// The timeout for a batch; it doubles after each of its first failures. Not longer, because a silently lost connection
+/// holds up the whole spool for that long.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const DOUBLINGS: u32 = 2;
-/// How long it may take to say whether it works.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// The delay after a failure; it doubles up to the longest.
+/// The delay after a failure; it doubles up to [`MAX_BACKOFF`].
 const BACKOFF: Duration = Duration::from_millis(200);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// How often the spool is looked at though nothing is known to be in it: another process may have left something there.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// How often the spool is polled while it is empty: another process may have left something there.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Works until it is told to stop.
+/// Runs until `stop`.
 pub(super) struct Drainer {
     pub(super) store: Arc<dyn Recorder>,
     pub(super) recorded: Arc<Notify>,
@@ -40,16 +40,16 @@ pub(super) struct Drainer {
     pub(super) stop: CancellationToken,
 }
 
-/// What one step came to, while the database works.
+/// The result of one step while the database works.
 enum Step {
-    /// A batch of so many deliveries was moved, set aside or split; there may be more.
+    /// A batch of that many deliveries was recorded or set aside; there may be more.
     Moved(usize),
-    /// A batch failed for the first time; others go before it.
-    PutOff,
-    /// A batch failed again, and no other is left that has not.
+    /// A batch failed for the first time or was split; others come first.
+    Deferred,
+    /// A batch failed again, as every other batch in the spool has.
     Stuck,
     /// The spool is empty, or does not work.
-    Nothing,
+    Idle,
 }
 
 impl Drainer {
@@ -63,8 +63,8 @@ impl Drainer {
                     backoff = BACKOFF;
                     Duration::ZERO
                 }
-                Ok(Step::PutOff) => Duration::ZERO,
-                Ok(Step::Nothing) => {
+                Ok(Step::Deferred) => Duration::ZERO,
+                Ok(Step::Idle) => {
                     if moved > 0 {
                         info!(deliveries = moved, "moved from the spool to the database");
                     }
@@ -74,15 +74,15 @@ impl Drainer {
                 }
                 Ok(Step::Stuck) => next_delay(&mut backoff),
                 Err(error) => {
-                    self.fallback.shut(&error);
+                    self.fallback.trip(&error);
                     next_delay(&mut backoff)
                 }
             };
-            let is_failing = self.fallback.gate.is_shut();
+            let is_failing = self.fallback.breaker.is_tripped();
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
-                () = self.fallback.gate.until_shut(), if !is_failing => {}
+                () = self.fallback.breaker.tripped(), if !is_failing => {}
                 () = self.fallback.filled.notified(), if !is_failing => {}
             }
         }
@@ -91,27 +91,27 @@ impl Drainer {
     /// # Errors
     /// When the database does not work. The spool's own failures are logged.
     async fn step(&self) -> Result<Step, StoreError> {
-        // The database is asked first: while it is away, the spool, which may have become large, is left alone.
-        if self.fallback.gate.is_shut() {
+        // The spool may be large, so it is not read while the database is down.
+        if self.fallback.breaker.is_tripped() {
             within(PING_TIMEOUT, self.store.ping()).await?;
         }
         let step = match self.fallback.spool.next().await {
             Ok(Some(unit)) => self.move_unit(&unit).await?,
-            Ok(None) => Ok(Step::Nothing),
+            Ok(None) => Ok(Step::Idle),
             Err(error) => Err(error),
         };
         let step = step.unwrap_or_else(|error| {
             let cause = error.source().map(ToString::to_string);
             error!(%error, cause, "the spool does not work");
-            Step::Nothing
+            Step::Idle
         });
-        if self.fallback.gate.open() {
+        if self.fallback.breaker.reset() {
             info!("the database works again");
         }
         Ok(step)
     }
 
-    /// Records a batch and takes it out of the spool; the inner result is the spool's.
+    /// Records a batch and removes it from the spool. The inner result is the spool's.
     async fn move_unit(&self, unit: &Unit) -> Result<Result<Step, StoreError>, StoreError> {
         let spool = &self.fallback.spool;
         let count = unit.deliveries.len();
@@ -123,15 +123,21 @@ impl Drainer {
         let error = match outcome {
             Ok(BatchOutcome::RecordedBefore | BatchOutcome::Cancelled) if unit.is_unsent => {
                 error!("{TAKEN_ID}");
-                return Ok(spool.split(unit, &[]).await.map(|()| Step::PutOff));
+                return Ok(spool.split(unit, &[]).await.map(|()| Step::Deferred));
             }
-            Ok(BatchOutcome::Recorded(_) | BatchOutcome::RecordedBefore) => {
+            Ok(outcome @ (BatchOutcome::Recorded(_) | BatchOutcome::RecordedBefore)) => {
+                if let BatchOutcome::Recorded(recorded) = outcome {
+                    self.counters.drained(&deliveries, &recorded);
+                }
                 self.recorded.notify_one();
                 return Ok(spool.remove(unit).await.map(|()| Step::Moved(count)));
             }
-            // The spool was put back, or the process was killed, before the batch was split.
+            // The process was killed before the batch was split, or the spool was restored from a backup.
             Ok(BatchOutcome::Cancelled) => {
-                return Ok(spool.split(unit, &half(count)).await.map(|()| Step::PutOff));
+                return Ok(spool
+                    .split(unit, &half(count))
+                    .await
+                    .map(|()| Step::Deferred));
             }
             Err(error) => error,
         };
@@ -143,32 +149,32 @@ impl Drainer {
             );
             return Ok(spool.refuse(unit, &refusal).await.map(|()| Step::Moved(1)));
         }
-        // Is it the database, or only this batch?
+        // The database may be down, or only refuse this batch.
         if within(PING_TIMEOUT, self.store.ping()).await.is_err() {
             return Err(error);
         }
         if matches!(error, StoreError::Unavailable(_)) {
-            // Perhaps both: the gate stays shut until one batch gets through.
+            // It may be both: the breaker stays tripped until one batch is recorded.
             return match spool.put_off(unit).await {
                 Ok(()) => Err(error),
                 Err(error) => Ok(Err(error)),
             };
         }
         let step = if unit.failures == 0 {
-            Step::PutOff
+            Step::Deferred
         } else {
             Step::Stuck
         };
-        let apart = match error {
+        let split_off = match error {
             StoreError::Locked(places) if !places.is_empty() && deliveries.len() == count => places,
             _ => half(count),
         };
-        if count == 1 || apart.len() == count {
+        if count == 1 || split_off.len() == count {
             return Ok(spool.put_off(unit).await.map(|()| step));
         }
-        // An attempt that was given up may still be under way: its parts would count twice.
+        // An attempt that timed out may still be under way: what is split off would be counted twice.
         match within(PING_TIMEOUT, self.store.cancel(unit.id)).await {
-            Ok(true) => Ok(spool.split(unit, &apart).await.map(|()| step)),
+            Ok(true) => Ok(spool.split(unit, &split_off).await.map(|()| step)),
             Ok(false) => Ok(spool.remove(unit).await.map(|()| Step::Moved(count))),
             Err(_) => Ok(spool.put_off(unit).await.map(|()| step)),
         }
@@ -189,7 +195,7 @@ impl Drainer {
                 None => (self.read)(&spooled.body),
             },
         });
-        // Another version may have put in what this one reads as something that is not kept.
+        // Another version may have spooled a push that this one does not keep.
         deliveries
             .filter(|delivery| is_kept(&self.keep_events, delivery))
             .collect()
@@ -202,6 +208,6 @@ fn half(count: usize) -> Vec<usize> {
 
 fn next_delay(backoff: &mut Duration) -> Duration {
     let delay = *backoff;
-    *backoff = (delay * 2).min(LONGEST_BACKOFF);
+    *backoff = (delay * 2).min(MAX_BACKOFF);
     delay
 }

@@ -1,5 +1,5 @@
-//! The fallback while the database is away: the spool, and a gate that remembers that the database is away, so that not
-//! every push has to find out for itself.
+//! The fallback while the database is down: the spool, and a circuit breaker that remembers the outage, so that not every
+//! push has to wait for a timeout.
 
 use std::error::Error;
 
@@ -9,33 +9,34 @@ use tracing::warn;
 use crate::domain::NewDelivery;
 use crate::store::{BatchId, Spool, StoreError};
 
-/// The spool and the gate before the database.
 #[derive(Debug)]
 pub(super) struct Fallback {
     pub(super) spool: Spool,
-    pub(super) gate: Gate,
+    pub(super) breaker: Breaker,
     /// Something was put into the spool.
     pub(super) filled: Notify,
 }
 
 impl Fallback {
-    pub(super) fn new(spool: Spool, gate: Gate) -> Self {
+    pub(super) fn new(spool: Spool, is_down: bool) -> Self {
         Self {
             spool,
-            gate,
+            breaker: Breaker {
+                is_tripped: watch::Sender::new(is_down),
+            },
             filled: Notify::new(),
         }
     }
 
-    /// Shuts the gate, as the database does not work.
-    pub(super) fn shut(&self, error: &StoreError) {
-        if self.gate.shut() {
+    /// Trips the breaker, as the database failed.
+    pub(super) fn trip(&self, error: &StoreError) {
+        if !self.breaker.is_tripped.send_replace(true) {
             let cause = error.source().map(ToString::to_string);
             warn!(%error, cause, "the database does not work; deliveries go to the spool");
         }
     }
 
-    /// Puts a batch into the spool. `id`: the one that it was sent under, if the database may have recorded it.
+    /// Puts a batch into the spool. `id` is the one that it was sent under, if the database may have recorded it.
     pub(super) async fn put(
         &self,
         batch: &[NewDelivery],
@@ -47,36 +48,28 @@ impl Fallback {
     }
 }
 
-/// Shut when the database has failed; opened when it works again.
+/// Tripped when the database fails, reset when it works again. While it is tripped, pushes go straight to the spool.
 #[derive(Debug)]
-pub(super) struct Gate {
-    is_shut: watch::Sender<bool>,
+pub(super) struct Breaker {
+    is_tripped: watch::Sender<bool>,
 }
 
-impl Gate {
-    pub(super) fn new(is_shut: bool) -> Self {
-        Self {
-            is_shut: watch::Sender::new(is_shut),
-        }
+impl Breaker {
+    pub(super) fn is_tripped(&self) -> bool {
+        *self.is_tripped.borrow()
     }
 
-    pub(super) fn is_shut(&self) -> bool {
-        *self.is_shut.borrow()
+    /// Returns whether it was tripped.
+    pub(super) fn reset(&self) -> bool {
+        self.is_tripped.send_replace(false)
     }
 
-    /// Whether it was open.
-    pub(super) fn shut(&self) -> bool {
-        !self.is_shut.send_replace(true)
-    }
-
-    /// Whether it was shut.
-    pub(super) fn open(&self) -> bool {
-        self.is_shut.send_replace(false)
-    }
-
-    /// Waits until it is shut.
-    pub(super) async fn until_shut(&self) {
+    pub(super) async fn tripped(&self) {
         // The sender lives at least as long as this call.
-        let _ = self.is_shut.subscribe().wait_for(|is_shut| *is_shut).await;
+        let _ = self
+            .is_tripped
+            .subscribe()
+            .wait_for(|is_tripped| *is_tripped)
+            .await;
     }
 }

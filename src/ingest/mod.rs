@@ -1,7 +1,8 @@
-//! Durable acceptance: an authentic push is acknowledged only after what must be kept is on disk.
+//! Durable acceptance: an authentic push is acknowledged only once it is on disk, if it is to be kept at all.
 //!
-//! [`Ingest::accept`] puts it into a queue; a committer records what waits there together, one transaction for all. While
-//! PostgreSQL is away it puts it into the spool instead, from where a drainer moves it when the database is back.
+//! [`Ingest::accept`] puts a delivery into a queue, from which the committer records batches, each in one transaction.
+//! While PostgreSQL is down the committer writes to the spool instead, and the drainer moves the spool to the database
+//! when it is back.
 
 mod committer;
 mod counters;
@@ -24,67 +25,57 @@ use crate::store::{Depth, Reader, Recorded, Recorder, Spool, StoreError};
 use committer::Committer;
 use counters::Counters;
 use drainer::Drainer;
-use fallback::{Fallback, Gate};
+use fallback::Fallback;
 use queue::Queue;
 
 pub use counters::Counts;
 
-/// Decides what is kept, and keeps it.
+/// Decides which pushes are kept, and records them.
 pub struct Ingest {
     queue: Arc<Queue>,
     fallback: Option<Arc<Fallback>>,
     recorded: Arc<Notify>,
-    /// How long a push may take in all, the wait in the queue included.
+    /// The timeout for a push, including its wait in the queue.
     timeout: Duration,
-    /// Per account, the events that are kept raw beside job results; compared without case.
     keep_events: Arc<KeepEvents>,
     counters: Arc<Counters>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// Where deliveries are kept while the database is away.
+/// Where deliveries go while the database is down.
 pub struct SpoolSettings {
-    /// The spool.
     pub spool: Spool,
-    /// Whether the database is away already.
-    pub is_away: bool,
-    /// Turns a body in the spool into what it says.
+    /// The database is down already.
+    pub is_down: bool,
+    /// Parses the bodies in the spool.
     pub read: Reader,
 }
 
-/// What became of an authentic push.
+/// The outcome of an authentic push, which may be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is on disk.
-    Kept(Kept),
-    /// A user's message, an event that nobody asked to keep or a push to a third-party platform: counted, and forgotten.
-    NotKept,
-}
-
-/// Where a push is on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// In the database.
-    Filed(Recorded),
-    /// In the spool, on its way to the database.
+    /// It is in the database.
+    Recorded(Recorded),
+    /// It is in the spool, and will be moved to the database.
     Spooled,
+    /// It is not kept: a user's message, an event that the account does not keep, or a push for a third-party platform.
+    Ignored,
 }
 
-/// Nothing could keep the push; it must not be acknowledged.
+/// The push is not on disk and must not be acknowledged, so that WeChat retries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IngestError {
-    /// More waits already than may.
-    #[error("too many pushes wait to be kept")]
+    #[error("the queue is full")]
     Full,
-    /// Neither the database nor, where there is one, the spool took it.
-    #[error("nothing could keep the push")]
-    NotKept,
+    /// Neither the database nor the spool could record it in time.
+    #[error("neither the database nor the spool recorded the push in time")]
+    Unavailable,
 }
 
 impl Ingest {
-    /// Accepts into `store`, which may take `budget` for a push; with a spool, that takes over then. `keep_events`
-    /// names every account. What comes in is counted in `registry`. Runs until [`Ingest::stop`].
+    /// Starts to record into `store`, until [`Ingest::stop`]. A push that the store has not recorded within `budget` goes
+    /// to the spool, if there is one. `keep_events` has every account.
     pub fn start(
         store: Arc<dyn Recorder>,
         budget: Duration,
@@ -99,7 +90,7 @@ impl Ingest {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let fallback = spool.map(|settings| {
-            let fallback = Arc::new(Fallback::new(settings.spool, Gate::new(settings.is_away)));
+            let fallback = Arc::new(Fallback::new(settings.spool, settings.is_down));
             let drainer = Drainer {
                 store: Arc::clone(&store),
                 fallback: Arc::clone(&fallback),
@@ -112,7 +103,7 @@ impl Ingest {
             tasks.spawn(drainer.run());
             fallback
         });
-        // One alone: with more, batches are smaller, and fewer deliveries are recorded in all (docs/PERFORMANCE.md).
+        // Only one: with more, batches are smaller and throughput is lower (docs/PERFORMANCE.md).
         let committer = Committer {
             queue: Arc::clone(&queue),
             store,
@@ -135,65 +126,60 @@ impl Ingest {
         }
     }
 
-    /// Notified whenever something was recorded.
+    /// Notified after each batch that was recorded.
     pub fn recorded(&self) -> Arc<Notify> {
         Arc::clone(&self.recorded)
     }
 
-    /// What has come in since the start.
     pub fn counts(&self) -> Counts {
         self.counters.counts()
     }
 
-    /// Notes when the last job result of an account with new content came in before the start.
-    pub fn note_earlier(&self, account: &AccountName, received_at: Time) {
-        self.counters.note_earlier(account, received_at);
+    /// Notes when an account received a job result with new content, unless it has received a later one.
+    pub fn note_result(&self, account: &AccountName, received_at: Time) {
+        self.counters.note_result(account, received_at);
     }
 
-    /// How many deliveries wait to be kept, and how many bytes of bodies they have.
+    /// The length of the queue, in deliveries and in bytes of bodies.
     pub fn waiting(&self) -> (usize, usize) {
         self.queue.depth()
     }
 
-    /// Accepts a push: when this returns `Ok`, it may be acknowledged.
-    ///
-    /// # Errors
-    /// [`IngestError`] when it could not be kept: then WeChat must try again.
+    /// Accepts a push. It may be acknowledged only if this returns `Ok`.
     pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, IngestError> {
-        if !is_kept(&self.keep_events, &delivery) {
-            self.counters.not_kept(&delivery);
-            return Ok(Accepted::NotKept);
-        }
         let push = self.counters.push(&delivery);
-        let outcome = match self.queue.push(delivery) {
-            Ok(mut answer) => match tokio::time::timeout(self.timeout, &mut answer).await {
-                Ok(Ok(outcome)) => outcome,
-                // The sender is dropped without an answer only while the program stops.
-                Ok(Err(_)) => Err(IngestError::NotKept),
-                Err(_) => {
-                    // It may still be kept, and is then a copy when WeChat tries again. It is counted here: the committer
-                    // counts those whose answer nobody takes.
-                    tokio::spawn(answer);
-                    Err(IngestError::NotKept)
-                }
-            },
-            Err(error) => Err(error),
+        let outcome = if is_kept(&self.keep_events, &delivery) {
+            self.commit(delivery).await
+        } else {
+            Ok(Accepted::Ignored)
         };
         push.ends(outcome);
-        Ok(Accepted::Kept(outcome?))
+        outcome
     }
 
-    /// Whether the database is known to be away, so that deliveries go to the spool.
-    pub fn is_away(&self) -> bool {
+    async fn commit(&self, delivery: NewDelivery) -> Result<Accepted, IngestError> {
+        let mut answer = self.queue.push(delivery)?;
+        match tokio::time::timeout(self.timeout, &mut answer).await {
+            Ok(Ok(outcome)) => outcome,
+            // The sender is dropped without an answer only while the program stops.
+            Ok(Err(_)) => Err(IngestError::Unavailable),
+            Err(_) => {
+                // It may still be recorded; WeChat's retry is a copy then. The caller counts it as failed, so the receiver
+                // is kept alive: the committer counts those whose receiver is gone.
+                tokio::spawn(answer);
+                Err(IngestError::Unavailable)
+            }
+        }
+    }
+
+    /// True while the database is known to be down, so that deliveries go to the spool.
+    pub fn is_down(&self) -> bool {
         self.fallback
             .as_ref()
-            .is_some_and(|fallback| fallback.gate.is_shut())
+            .is_some_and(|fallback| fallback.breaker.is_tripped())
     }
 
-    /// How much is in the spool; none where there is no spool.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it cannot be read, so that nothing can be put in either.
+    /// The contents of the spool; `None` without a spool. On an error it cannot be written to either.
     pub async fn depth(&self) -> Result<Option<Depth>, StoreError> {
         match &self.fallback {
             Some(fallback) => fallback.spool.depth().await.map(Some),
@@ -201,7 +187,7 @@ impl Ingest {
         }
     }
 
-    /// Takes no more, keeps what waits, and closes the spool.
+    /// Refuses new deliveries, records or spools those in the queue, and closes the spool.
     pub async fn stop(&self) {
         self.queue.close();
         self.stop.cancel();
@@ -222,16 +208,6 @@ fn is_kept(keep_events: &KeepEvents, delivery: &NewDelivery) -> bool {
         .is_kept(keep_events.map_or(&[], Vec::as_slice))
 }
 
-/// What the log says when random numbers come twice, as after a virtual machine was put back to an earlier state.
+/// Random ids repeat after a virtual machine was restored from a snapshot.
 const TAKEN_ID: &str =
     "the database has a batch under an id that was just drawn; this batch gets another";
-
-/// The outcome of a call, or [`StoreError::TimedOut`].
-async fn within<T>(
-    timeout: Duration,
-    call: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout(timeout, call)
-        .await
-        .unwrap_or(Err(StoreError::TimedOut))
-}

@@ -1,4 +1,4 @@
-//! What waits to be kept: a bounded queue from the handlers to the committer.
+//! A bounded queue of deliveries from the handlers to the committer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,34 +6,29 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{IngestError, Kept};
+use super::{Accepted, IngestError};
 use crate::domain::NewDelivery;
 
-/// How many deliveries may wait. With [`MAX_BYTES`] it bounds the memory: a waiting delivery takes its body, what was
-/// read from it, which is hardly more, and about 1 KiB.
+/// The longest queue, in deliveries. Together with [`MAX_BYTES`] it bounds the memory: a delivery takes its body, about
+/// as much again for its reading, and about 1 KiB.
 const MAX_WAITING: usize = 4096;
-/// How many bytes of bodies may wait.
+/// The longest queue, in bytes of bodies.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// How many deliveries, and how many bytes of them, are filed together.
 const MAX_BATCH: usize = 256;
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
-/// What becomes of a delivery.
-pub(super) type Outcome = Result<Kept, IngestError>;
-
-/// A delivery that waits.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) delivery: NewDelivery,
     pub(super) since: Instant,
-    pub(super) answer: oneshot::Sender<Outcome>,
+    pub(super) answer: oneshot::Sender<Result<Accepted, IngestError>>,
 }
 
 /// First in, first out.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    /// Something came, or nothing more will.
+    /// A delivery was added, or the queue was closed.
     changed: Notify,
 }
 
@@ -46,18 +41,18 @@ struct Waiting {
 
 impl Queue {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing that holds the lock can panic half-way.
+        // Nothing panics halfway while it holds the lock.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a delivery; what becomes of it comes through the channel.
+    /// Adds a delivery; its outcome comes through the channel.
     ///
     /// # Errors
-    /// [`IngestError::Full`] when it is full or closed.
+    /// [`IngestError::Full`] when the queue is full or closed.
     pub(super) fn push(
         &self,
         delivery: NewDelivery,
-    ) -> Result<oneshot::Receiver<Outcome>, IngestError> {
+    ) -> Result<oneshot::Receiver<Result<Accepted, IngestError>>, IngestError> {
         let (answer, receiver) = oneshot::channel();
         let mut waiting = self.waiting();
         let bytes = waiting.bytes + delivery.body.len();
@@ -75,7 +70,7 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Waits until something is there and takes what is, up to a batch. None when it is closed and empty.
+    /// Waits for deliveries and takes up to a batch of them; `None` when the queue is closed and empty.
     pub(super) async fn take(&self) -> Option<Vec<Entry>> {
         loop {
             {
@@ -89,13 +84,13 @@ impl Queue {
         }
     }
 
-    /// How many deliveries wait, and how many bytes of bodies they have.
+    /// The length, in deliveries and in bytes of bodies.
     pub(super) fn depth(&self) -> (usize, usize) {
         let waiting = self.waiting();
         (waiting.entries.len(), waiting.bytes)
     }
 
-    /// Takes no more; what is in it is still taken out.
+    /// Refuses new deliveries; those in the queue can still be taken.
     pub(super) fn close(&self) {
         self.waiting().is_closed = true;
         self.changed.notify_one();

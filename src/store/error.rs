@@ -1,4 +1,6 @@
-//! What can go wrong with a store.
+//! Errors of a store.
+
+use std::time::Duration;
 
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +224,16 @@ fn is_settled(error: &sqlx::Error) -> bool {
         .and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| SETTLED.iter().any(|class| code.starts_with(class)))
         || matches!(error, sqlx::Error::Configuration(_))
+}
+
+/// Bounds a call, which fails with [`StoreError::TimedOut`] after `timeout`.
+pub async fn within<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(timeout, call)
+        .await
+        .unwrap_or(Err(StoreError::TimedOut))
 }
 
 impl From<sqlx::migrate::MigrateError> for OpenStoreError {

@@ -31,7 +31,7 @@ use crate::domain::{
 };
 
 pub use changes::{Announcements, Change, ChangeKey, LatestChange};
-pub use error::{OpenStoreError, StoreError};
+pub use error::{OpenStoreError, StoreError, within};
 pub use filters::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page};
 pub use names::NamedAccount;
 pub use postgres::PostgresStore;

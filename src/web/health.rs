@@ -15,25 +15,25 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use super::State;
 use super::warnings::Subject;
 use crate::domain::Time;
-use crate::store::{Depth, SealedTotal, StoreError};
+use crate::store::{Depth, SealedTotal, StoreError, within};
 
 /// How long the database and the spool may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the database may take to tell what is sealed; then the last it told is taken.
 const SEALED_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long an answer holds: however many ask, the database is asked this often at most.
 const SHELF_LIFE: Duration = Duration::from_secs(1);
 
-pub(super) const READY: &str = "ready";
-pub(super) const DEGRADED: &str = "degraded";
-pub(super) const UNAVAILABLE: &str = "unavailable";
+const READY: &str = "ready";
+const DEGRADED: &str = "degraded";
+const UNAVAILABLE: &str = "unavailable";
 /// Every status that there is.
-pub(super) const STATUSES: [&str; 3] = [READY, DEGRADED, UNAVAILABLE];
+const STATUSES: [&str; 3] = [READY, DEGRADED, UNAVAILABLE];
 
 /// Whether events can be accepted.
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = Ready)]
-pub(super) struct ReadyOut {
+pub struct ReadyOut {
     /// `ready`; `degraded`: the spool is in use or does not work, or something is sealed, and what comes in is kept; `unavailable`:
     /// nothing can be kept.
     #[schema(schema_with = status)]
@@ -46,25 +46,25 @@ pub(super) struct ReadyOut {
     detail: &'static str,
     /// What is sealed, for the metrics.
     #[serde(skip)]
-    pub(super) sealed: Vec<SealedTotal>,
+    pub sealed: Vec<SealedTotal>,
     /// With PostgreSQL; missing while it cannot be read.
     #[schema(value_type = SpoolOut, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) spool: Option<SpoolOut>,
+    pub spool: Option<SpoolOut>,
 }
 
 /// What is kept apart from the database.
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = Spool)]
-pub(super) struct SpoolOut {
+pub struct SpoolOut {
     /// Deliveries that wait for the database.
-    pub(super) waiting: i64,
+    pub waiting: i64,
     /// How long the oldest of them has waited; missing while none waits.
     #[schema(value_type = i64, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) oldest_age_seconds: Option<i64>,
+    pub oldest_age_seconds: Option<i64>,
     /// Deliveries that the database refuses for their content.
-    pub(super) refused: i64,
+    pub refused: i64,
 }
 
 /// The last answer of [`health`], and when it was found.
@@ -103,8 +103,27 @@ pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, J
     (code, Json(out))
 }
 
-/// The same for those who ask from here.
-pub(super) async fn health(state: &State) -> (StatusCode, ReadyOut) {
+impl State {
+    pub async fn health(&self) -> ReadyOut {
+        health(self).await.1
+    }
+}
+
+impl ReadyOut {
+    /// True if events can be kept.
+    pub fn is_available(&self) -> bool {
+        self.status != UNAVAILABLE
+    }
+
+    /// Every status, and whether it is the current one.
+    pub fn statuses(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        STATUSES
+            .map(|status| (status, status == self.status))
+            .into_iter()
+    }
+}
+
+async fn health(state: &State) -> (StatusCode, ReadyOut) {
     let mut last = state.0.last_answer.lock().await;
     if let Some((found, code, out)) = &*last
         && found.elapsed() < SHELF_LIFE
@@ -119,13 +138,12 @@ pub(super) async fn health(state: &State) -> (StatusCode, ReadyOut) {
 
 async fn find_out(state: &State, mut sealed: Vec<SealedTotal>) -> (StatusCode, ReadyOut) {
     let (pinged, depth) = tokio::join!(
-        tokio::time::timeout(PATIENCE, state.0.store.ping()),
-        tokio::time::timeout(PATIENCE, state.0.ingest.depth()),
+        within(TIMEOUT, state.0.store.ping()),
+        within(TIMEOUT, state.0.ingest.depth()),
     );
-    let depth = depth.unwrap_or(Err(StoreError::TimedOut));
-    let failure = pinged.unwrap_or(Err(StoreError::TimedOut)).err();
+    let failure = pinged.err();
     if failure.is_none()
-        && let Ok(Ok(totals)) = tokio::time::timeout(SEALED_TIMEOUT, state.0.store.sealed()).await
+        && let Ok(totals) = within(SEALED_TIMEOUT, state.0.store.sealed()).await
     {
         sealed = totals;
     }

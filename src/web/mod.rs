@@ -20,6 +20,7 @@ use std::sync::Arc;
 use axum::http::HeaderValue;
 use prometheus::Registry;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use crate::domain::{ApiClient, ApiKeyHash, Network, Zone};
 use crate::feed::Feed;
@@ -33,6 +34,7 @@ use api::streams::Streams;
 use callback::{Bodies, ReplayMemory};
 use health::LastAnswer;
 use metrics::Metrics;
+pub use metrics::Scrape;
 use rate_limit::{OF_KEYS, OF_PUSHES, Refusals};
 pub use routes::{Group, Listener, Route, metrics_router, router, routes};
 use warnings::Warnings;
@@ -68,6 +70,7 @@ struct Shared {
     last_answer: LastAnswer,
     warnings: Warnings,
     metrics: Metrics,
+    scrapes: mpsc::Sender<Scrape>,
 }
 
 /// What the handlers use.
@@ -86,6 +89,8 @@ pub struct Services {
     pub database: &'static str,
     /// Where requests are counted.
     pub registry: Registry,
+    /// Asks for fresh gauges.
+    pub scrapes: mpsc::Sender<Scrape>,
 }
 
 /// Limits on what comes in.
@@ -137,10 +142,10 @@ impl State {
             api_runtime,
             database,
             registry,
+            scrapes,
         } = services;
         let answering = Answering::new(api_runtime, store.readers());
-        let names = accounts.iter().map(|account| &account.name);
-        let metrics = Metrics::new(names, &registry);
+        let metrics = Metrics::new(&registry);
         let accounts = accounts
             .into_iter()
             .map(|account| (account.name.to_string(), account))
@@ -168,6 +173,7 @@ impl State {
             last_answer: LastAnswer::default(),
             warnings: Warnings::default(),
             metrics,
+            scrapes,
         }))
     }
 

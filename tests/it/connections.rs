@@ -83,6 +83,7 @@ async fn slow_and_silent_clients_are_closed_after_5_seconds() {
                         Some(reply) => answers.push(reply.status),
                         None => break,
                     },
+                    // Dripping this slowly is what is tested.
                     () = tokio::time::sleep(Duration::from_millis(500)) => wire.try_send(client.drip).await,
                 }
             }
@@ -339,6 +340,7 @@ async fn at_the_cap_an_answer_that_is_read_is_not_cut_for_silent_connections() {
             let mut read = 0;
             while let Some(piece) = wire.read_a_little().await {
                 read += piece.len();
+                // Reading this slowly is what is tested.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             read
@@ -348,6 +350,7 @@ async fn at_the_cap_an_answer_that_is_read_is_not_cut_for_silent_connections() {
     let mut silent = Vec::new();
     while !readers.is_empty() {
         silent.push(Wire::connect(server.address).await);
+        // At this rate the readers last for more than 20 of them.
         tokio::time::sleep(Duration::from_millis(10)).await;
         while let Some(read) = readers.try_join_next() {
             let read = read.unwrap();

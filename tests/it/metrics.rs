@@ -235,3 +235,42 @@ async fn a_database_that_is_away_shows_and_so_does_what_waits_for_it() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_the_spool_does_not_hide_that_an_account_is_silent() {
+    const LAST: &str = r#"qunfa_last_event_timestamp_seconds{account="safe"}"#;
+    let mut database = Backend::Postgres.database().await;
+    let proxy = Proxy::before(&mut database).await;
+    let server = setup().start_on(database);
+    let push = SAFE.sign(event(1));
+    assert_eq!(server.send("safe", push.clone()).await.0, 200);
+    let last = sample(&server, LAST).await.unwrap();
+    let this_second = Time::now().seconds();
+    eventually("the clock goes on", async || {
+        Time::now().seconds() > this_second
+    })
+    .await;
+    let is_drained = async || sample(&server, "qunfa_spool_deliveries").await == Some(0.0);
+
+    proxy.set(Way::Refused);
+    assert_eq!(server.send("safe", push).await.0, 200);
+    eventually("the copy is in the spool", async || !is_drained().await).await;
+    assert_eq!(sample(&server, LAST).await, Some(last));
+    proxy.set(Way::Open);
+    eventually("the copy is in the database", is_drained).await;
+    assert_eq!(server.job(&SAFE, "1").await["deliveries"], 2);
+    assert_eq!(sample(&server, LAST).await, Some(last));
+
+    proxy.set(Way::Refused);
+    server.accepts(&SAFE, Event::new(1, 20).xml()).await;
+    eventually("the new content is in the spool", async || {
+        !is_drained().await
+    })
+    .await;
+    assert_eq!(sample(&server, LAST).await, Some(last));
+    proxy.set(Way::Open);
+    eventually("the new content shows", async || {
+        sample(&server, LAST).await > Some(last)
+    })
+    .await;
+}

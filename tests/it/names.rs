@@ -225,7 +225,7 @@ on_both_stores! {
     }
 
     async fn another_account_is_told_of_everywhere(backend: Backend) {
-        let mut server = Setup::default().start(backend).await;
+        let mut server = Setup::default().with_metrics().start(backend).await;
         push_sample(&server, "9001");
         server.accepts(&PLAIN, result("gh_first", 1, 50, 1)).await;
         push_sample(&server, "9002");
@@ -235,6 +235,7 @@ on_both_stores! {
         assert!(doctor(&server).contains("ok    original_id: "), "{}", doctor(&server));
         assert_eq!(account(&server).await["other_to_user_name"], serde_json::Value::Null);
 
+        assert_eq!(foreign_metric(&server).await, "0");
         let told = "results of another WeChat account come to this one";
         assert!(!server.log().contains(told), "{}", server.log());
         for sent in 2..5 {
@@ -251,6 +252,8 @@ on_both_stores! {
         assert!(line.contains("gh_first") && line.contains("gh_second") && line.contains("`plain`"), "{line}");
         let seen = account(&server).await;
         assert_eq!((&seen["to_user_name"], &seen["other_to_user_name"]), (&"gh_first".into(), &"gh_second".into()));
+
+        eventually("the metric tells of it", async || foreign_metric(&server).await == "1").await;
 
         // Set to the second: its results take over.
         let config = std::fs::read_to_string(&server.config).unwrap();
@@ -277,6 +280,14 @@ fn qunfa(server: &Server, arguments: &[&str]) -> Ended {
         .env("QUNFA_SERVER__LISTEN", server.address.to_string())
         .args(arguments);
     ended(command)
+}
+
+async fn foreign_metric(server: &Server) -> String {
+    let metrics = server.metrics().await;
+    let mut lines = metrics.lines();
+    let sample = format!("qunfa_foreign_results{{account=\"{}\"}} ", PLAIN.name);
+    let value = lines.find_map(|line| line.strip_prefix(&sample));
+    value.expect("the metric is there").to_owned()
 }
 
 fn push_sample(server: &Server, msg_id: &str) {

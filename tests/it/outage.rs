@@ -109,7 +109,7 @@ async fn one_outage(server: &Server, proxy: &Proxy, way: Way, base: i64) -> Hash
                     acknowledged.fetch_add(1, Relaxed);
                 }
                 if is_cut.load(Relaxed) {
-                    // The test waits until all of this is in the database.
+                    // A lower load: the test waits until all of it is in the database.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 if is_over.load(Relaxed) {

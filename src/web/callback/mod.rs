@@ -17,8 +17,8 @@ use tracing::{debug, error, info, warn};
 
 use super::State;
 use super::warnings::Subject;
-use crate::domain::{AccountName, MsgId, NewDelivery, Reading, Time};
-use crate::ingest::{Accepted, IngestError, Kept};
+use crate::domain::{AccountName, DeliveryState, MsgId, NewDelivery, Outcome, Reading, Time};
+use crate::ingest::{Accepted, IngestError};
 use crate::store::Recorded;
 use crate::wechat::Query;
 
@@ -110,13 +110,12 @@ pub(in crate::web) async fn push(
     response
 }
 
-/// Says `success` only after what must be kept is on disk.
+/// Answers `success` only once the delivery is on disk, if it is to be kept.
 async fn accept(state: &State, delivery: NewDelivery) -> Response {
     let account = delivery.account.clone();
-    let told = Told::of(&delivery.reading);
+    let log = PushLog::new(&delivery.reading);
     match state.0.ingest.accept(delivery).await {
-        Ok(Accepted::Kept(kept)) => told.log(state, &account, kept),
-        Ok(Accepted::NotKept) => debug!(%account, "a push that is not kept"),
+        Ok(accepted) => log.write(state, &account, accepted),
         Err(error) => {
             if error == IngestError::Full && state.0.warnings.is_due(Subject::Full, None) {
                 error!(%error, "pushes are refused; WeChat will try again");
@@ -131,41 +130,50 @@ async fn accept(state: &State, delivery: NewDelivery) -> Response {
     text(StatusCode::OK, "success")
 }
 
-/// What the log tells of a push that is kept.
-enum Told {
-    Result(MsgId, &'static str, Option<String>),
-    Other,
-    Unparsed(String),
-    Sealed(String),
+/// What the log says about a push, taken from its reading before that is handed on.
+struct PushLog {
+    state: DeliveryState,
+    job: Option<(MsgId, Outcome)>,
+    error: Option<String>,
 }
 
-impl Told {
-    fn of(reading: &Reading) -> Self {
-        match reading {
-            Reading::Result { result, note, .. } => {
-                Self::Result(result.msg_id, result.status.outcome.as_str(), note.clone())
-            }
-            Reading::Other { .. } | Reading::Platform => Self::Other,
-            Reading::Unparsed { error, .. } => Self::Unparsed(error.clone()),
-            Reading::Sealed { error } => Self::Sealed(error.clone()),
+impl PushLog {
+    fn new(reading: &Reading) -> Self {
+        let result = reading.result();
+        Self {
+            state: reading.state(),
+            job: result.map(|result| (result.msg_id, result.status.outcome)),
+            error: reading.error().map(str::to_owned),
         }
     }
 
-    fn log(&self, state: &State, account: &AccountName, kept: Kept) {
-        let is_copy = (kept != Kept::Spooled).then_some(kept == Kept::Filed(Recorded::Duplicate));
-        let is_spooled = (kept == Kept::Spooled).then_some(true);
-        match self {
-            Self::Result(msg_id, outcome, note) => {
+    fn write(self, state: &State, account: &AccountName, accepted: Accepted) {
+        let (is_copy, is_spooled) = match accepted {
+            Accepted::Recorded(recorded) => (Some(recorded == Recorded::Duplicate), None),
+            Accepted::Spooled => (None, Some(true)),
+            Accepted::Ignored => {
+                debug!(%account, "a push that is not kept");
+                return;
+            }
+        };
+        let error = self.error;
+        match (self.state, self.job) {
+            (DeliveryState::Stored, Some((msg_id, outcome))) => {
+                let (outcome, note) = (outcome.as_str(), error);
                 info!(%account, %msg_id, outcome, is_copy, is_spooled, note, "a job result is kept");
             }
-            Self::Other => info!(%account, is_copy, is_spooled, "an event is kept"),
-            Self::Unparsed(error) => {
+            (DeliveryState::Stored, None) => {
+                info!(%account, is_copy, is_spooled, "an event is kept");
+            }
+            (DeliveryState::Unparsed, _) => {
                 warn!(%account, is_copy, is_spooled, error, "a push could not be understood; it is kept raw");
             }
-            Self::Sealed(error) if state.0.warnings.is_due(Subject::Sealed, Some(account)) => {
+            (DeliveryState::Sealed, _)
+                if state.0.warnings.is_due(Subject::Sealed, Some(account)) =>
+            {
                 warn!(%account, is_copy, is_spooled, error, "a push does not open with the configuration of its account and is kept sealed");
             }
-            Self::Sealed(error) => {
+            (DeliveryState::Sealed, _) => {
                 debug!(%account, is_copy, is_spooled, error, "a push is kept sealed");
             }
         }

@@ -1,53 +1,41 @@
-//! The WeChat account that each account stands for: `original_id`, or else what the database remembers.
+//! The `ToUserName` of each account: the configured `original_id`, or else the one that the database remembers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::open_store;
+use crate::app::open_store;
 use crate::config::Config;
 use crate::domain::AccountName;
 use crate::store::{Migrations, Store, StoreError};
 use crate::wechat::Account;
 
-/// The pause before the next try while the database is away.
-const PAUSE: Duration = Duration::from_secs(5);
-/// How long the database may take to tell a name that a sample could do without.
+/// The delay before a retry while the database is down.
+const BACKOFF: Duration = Duration::from_secs(5);
+/// The timeout for a name that a sample can do without.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn original_ids(config: &Config) -> Vec<(AccountName, String)> {
+pub(in crate::app) fn original_ids(config: &Config) -> Vec<(AccountName, String)> {
     let original_id =
         |account: &Account| Some((account.name.clone(), account.original_id.clone()?));
     config.accounts.iter().filter_map(original_id).collect()
 }
 
-/// Lets the database follow the configuration, as soon as it answers.
-pub(super) async fn follow_original_ids(
+/// Writes the configured original ids to the database, as soon as it answers.
+pub(in crate::app) async fn follow_original_ids(
     store: Arc<dyn Store>,
     original_ids: Vec<(AccountName, String)>,
-    shutdown: CancellationToken,
 ) {
     while set(&*store, &original_ids).await.is_err() {
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = shutdown.cancelled() => return,
-        }
+        tokio::time::sleep(BACKOFF).await;
     }
 }
 
-/// Lets the database follow the configuration.
-///
-/// # Errors
-/// [`StoreError`] when the database does not take it.
+/// Writes the configured original ids to the database.
 pub async fn set_original_ids(store: &dyn Store, config: &Config) -> Result<(), StoreError> {
     set(store, &original_ids(config)).await
 }
 
-/// The accounts whose configured `original_id` the database does not go by yet.
-///
-/// # Errors
-/// [`StoreError`] when the database cannot be asked.
+/// The accounts whose configured `original_id` is not in the database yet.
 pub async fn unset_original_ids(
     store: &dyn Store,
     config: &Config,
@@ -70,7 +58,7 @@ async fn set(store: &dyn Store, original_ids: &[(AccountName, String)]) -> Resul
     Ok(())
 }
 
-/// The `ToUserName` that the database remembers of an account; none where it cannot be asked.
+/// The `ToUserName` of an account in the database; `None` also if the database does not answer.
 pub async fn remembered_name(config: &Config, account: &AccountName) -> Option<String> {
     let asked = async {
         let store = open_store(&config.store.url, Migrations::Require)

@@ -1,7 +1,6 @@
-//! Reprocessing stored deliveries in small batches, so that nobody who records one waits for long.
+//! Reprocesses stored deliveries.
 
-use std::time::Duration;
-
+use super::DELAY;
 use crate::domain::{DeliveryState, Time};
 use crate::store::{
     DeliveryFilter, DeliveryKey, Judge, Page, Reprocessed, Store, StoreError, StoredDelivery,
@@ -9,40 +8,32 @@ use crate::store::{
 
 const PAGE: u32 = 200;
 const BATCH: usize = 100;
-/// Between two batches, for those who record. Whoever waits for SQLite's lock looks for it every 100 ms.
-const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a run has done so far.
+/// The sums of a run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReprocessSums {
-    /// Deliveries that were read.
     pub read: u64,
-    /// Those of them that changed.
     pub changed: u64,
-    /// Those that were forgotten.
     pub forgotten: u64,
-    /// Those that are still not understood.
+    /// Still not understood.
     pub unparsed: u64,
-    /// Those that are still sealed.
+    /// Still sealed.
     pub sealed: u64,
 }
 
-/// Does with all stored deliveries that match one of the filters what `judge` says, or with `dry_run` only finds out. What has not changed is only
-/// read; what has is written in short transactions with a pause between them. After each of them, `told` gets the sums so far and
-/// what changed in it.
-///
-/// # Errors
-/// When the database fails, or `told` does; the batches before that are done.
+/// Reprocesses all stored deliveries that match one of the filters as `judge` says. Deliveries that do not change are only
+/// read; the others are written in short transactions. After each, `report` gets the sums so far and what changed. On an
+/// error, the transactions before it are done. With `dry_run`, each is rolled back.
 pub async fn reprocess<E: From<StoreError>>(
     store: &dyn Store,
     filters: &[DeliveryFilter],
     judge: &Judge<'_>,
     dry_run: bool,
-    mut told: impl FnMut(ReprocessSums, &[Reprocessed]) -> Result<(), E>,
+    mut report: impl FnMut(ReprocessSums, &[Reprocessed]) -> Result<(), E>,
 ) -> Result<ReprocessSums, E> {
     let mut sums = ReprocessSums::default();
     for filter in filters {
-        reprocess_filtered(store, filter, judge, dry_run, &mut sums, &mut told).await?;
+        reprocess_filtered(store, filter, judge, dry_run, &mut sums, &mut report).await?;
     }
     Ok(sums)
 }
@@ -53,7 +44,7 @@ async fn reprocess_filtered<E: From<StoreError>>(
     judge: &Judge<'_>,
     dry_run: bool,
     sums: &mut ReprocessSums,
-    told: &mut impl FnMut(ReprocessSums, &[Reprocessed]) -> Result<(), E>,
+    report: &mut impl FnMut(ReprocessSums, &[Reprocessed]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut page = Page {
         after: None,
@@ -84,10 +75,10 @@ async fn reprocess_filtered<E: From<StoreError>>(
             for one in &done {
                 sums.add(one);
             }
-            told(*sums, &done)?;
-            tokio::time::sleep(PAUSE).await;
+            report(*sums, &done)?;
+            tokio::time::sleep(DELAY).await;
         }
-        told(*sums, &[])?;
+        report(*sums, &[])?;
     }
 }
 
@@ -102,7 +93,6 @@ impl ReprocessSums {
         }
     }
 
-    /// Counts a delivery in the state that it has now.
     fn count(&mut self, state: DeliveryState) {
         match state {
             DeliveryState::Stored => {}
