@@ -1,11 +1,11 @@
-//! Opening a push: verified, decrypted and read, in whole and in parts.
+//! Opening a push: verifying, decrypting and parsing it, as a whole and in parts.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use qunfa::domain::{Reading, Time};
 use qunfa::simulator::Sender;
 use qunfa::wechat::{self, Account, AppId, EncodingAesKey, Encryption, Mode, Query, Token};
 
-/// Both result lists with two articles each.
+/// An event with both result lists, of two articles each.
 const FULL: &str = include_str!("../src/simulator/samples/full.xml");
 const JSON: &str = include_str!("full.json");
 

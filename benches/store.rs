@@ -1,5 +1,5 @@
-//! The store's calls on a database with some jobs: SQLite in a directory of its own, and PostgreSQL where
-//! `BENCH_POSTGRES_URL` names an empty database, in which the jobs stay.
+//! The store's calls on a database with some jobs: SQLite in a temporary directory, and PostgreSQL if `BENCH_POSTGRES_URL`
+//! names an empty database, in which the jobs stay.
 
 use std::ops::RangeFrom;
 
@@ -11,12 +11,12 @@ use qunfa::wechat;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
-/// Both result lists with two articles each.
+/// An event with both result lists, of two articles each.
 const FULL: &str = include_str!("../src/simulator/samples/full.xml");
 const ACCOUNT: &str = "bench";
-/// Jobs that are there before the first call is measured.
+/// Jobs in the database before the first call is measured.
 const JOBS: i64 = 10_000;
-/// As many as wait, at most, while 64 connections push to two committers.
+/// As many as may be waiting while 64 connections push.
 const BATCH: u32 = 48;
 
 fn sqlite(criterion: &mut Criterion) {
@@ -83,7 +83,7 @@ fn calls(criterion: &mut Criterion, runtime: &Runtime, name: &str, store: &dyn S
     runtime.block_on(store.close());
 }
 
-/// Results of the jobs with the next ids.
+/// Results of new jobs.
 fn deliveries(ids: &mut RangeFrom<i64>, number: u32) -> Vec<NewDelivery> {
     let delivery = |id| {
         let now = Time::now();

@@ -1,4 +1,4 @@
-//! Requests to the API of a server on this machine, and how long each takes.
+//! Requests to the API of a server on this machine, and their latencies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// A connection that is kept alive, and made anew where the server has ended it.
+/// A keep-alive connection, which reconnects if the server has closed it.
 pub(crate) struct Client {
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
 }
 
-/// What was answered with 200.
+/// A response with status 200.
 pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
-    /// From the first byte of the request to the last of the answer.
+    /// From the first byte of the request to the last of the response.
     pub(crate) took: Duration,
 }
 
 impl Answer {
-    /// Where the next page starts.
+    /// The cursor of the next page.
     pub(crate) fn next_cursor(&self) -> anyhow::Result<Option<String>> {
         let body: Value = serde_json::from_slice(&self.body)?;
         Ok(body["next_cursor"].as_str().map(str::to_owned))
@@ -50,7 +50,7 @@ impl Client {
             .with_context(|| path.to_owned())
     }
 
-    /// The outer error is the connection's, the inner one the answer's.
+    /// The outer error is of the connection, the inner one of the response.
     fn try_get(&mut self, path: &str) -> anyhow::Result<anyhow::Result<Answer>> {
         let connection = self.connection.as_mut().context("it is not connected")?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);

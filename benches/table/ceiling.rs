@@ -1,4 +1,4 @@
-//! The ceiling: axum in its plainest form, which answers `success` and does nothing else.
+//! The ceiling: a bare axum server that only answers `success`.
 
 use std::io::{self, Write};
 
@@ -9,17 +9,17 @@ use axum::routing::post;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
-/// Answers until it is killed. Its first line says, as `qunfa serve` does, where it listens.
+/// Serves until it is killed. Its first line has the address, like that of `qunfa serve`.
 #[tokio::main]
 pub(crate) async fn run() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     writeln!(io::stdout(), "the ceiling listens on {address}")?;
     let listener = listener.tap_io(|stream| {
-        // It fails when the client has left already, and then nothing matters.
+        // This fails if the client has disconnected already, which does not matter.
         let _ = stream.set_nodelay(true);
     });
-    // Whoever receives pushes has to read their bodies.
+    // A receiver of pushes has to read their bodies.
     let router = Router::new().route("/wechat/{account}", post(async |_: Bytes| "success"));
     axum::serve(listener, router).await.context("cannot serve")
 }

@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! The machine on which the figures are measured.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-/// The processor's model and how many of its cores there are.
+/// The processor model and the number of cores.
 pub(crate) fn processor() -> anyhow::Result<String> {
     let text = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let model = text
@@ -25,7 +25,7 @@ pub(crate) fn kernel() -> anyhow::Result<String> {
     Ok(format!("Linux {}", release.trim()))
 }
 
-/// The commit that the sources are at; `+` when they differ from it.
+/// The commit of the sources, with `+` if they differ from it.
 pub(crate) fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
@@ -39,7 +39,7 @@ pub(crate) fn commit() -> String {
     format!("{}{}", commit.trim(), if changed { "+" } else { "" })
 }
 
-/// How many times a second 8 KiB, written over others, get to the disk.
+/// `fdatasync` calls a second, each after overwriting 8 KiB.
 pub(crate) fn syncs_per_second(directory: &Path, during: Duration) -> anyhow::Result<f64> {
     let file = File::create(directory.join("synced"))?;
     let page = [1; 8192];

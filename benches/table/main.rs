@@ -1,8 +1,7 @@
-//! The table of what qunfa reaches, beside what its machine allows: `scripts/bench` runs this, and `docs/PERFORMANCE.md`
-//! tells what each number means.
+//! The tables of `docs/PERFORMANCE.md`, which explains the figures. Run by `scripts/bench`.
 //!
-//! Everything runs on one machine in one run, in turns, as machines differ and have moods: ratios count. The programs are
-//! the real ones, each a process of its own, so that the kernel tells what each costs.
+//! All subjects run on one machine in one run and in turns, because machines differ and vary: only ratios are comparable.
+//! Each program is a separate process, so that the kernel counts its CPU time.
 
 mod asking;
 mod ceiling;
@@ -31,7 +30,7 @@ use self::size::Sizes;
 const QUNFA: &str = env!("CARGO_BIN_EXE_qunfa");
 const USAGE: &str = "please run it by `scripts/bench [--seconds N] [--quick] [--size N]`";
 
-/// How long each load is, and how often each comes its turn.
+/// The duration of each load, and the number of rounds.
 #[derive(Clone, Copy)]
 struct Plan {
     seconds: u32,
@@ -44,7 +43,7 @@ const FULL: Plan = Plan {
     rounds: 3,
     starts: 20,
 };
-/// To see that it works; its figures mean little.
+/// To check that it works; its figures mean little.
 const QUICK: Plan = Plan {
     seconds: 1,
     rounds: 1,
@@ -78,7 +77,7 @@ fn main() -> anyhow::Result<()> {
                         .context("`--size` takes a number from 10 to 100000000")?,
                 );
             }
-            // Cargo's own.
+            // Passed by cargo.
             "--bench" => {}
             _ => bail!("`{argument}` is no argument of it; {USAGE}"),
         }

@@ -1,4 +1,4 @@
-//! The run: every load in its turn, round by round, and what else the targets ask for.
+//! The run: every load in turn, round by round, and the other figures that the targets need.
 
 use std::fs;
 use std::path::Path;
@@ -12,24 +12,24 @@ use super::qunfa_server::serve;
 use super::rows::{Figures, Key, Pace, PostgresFigures, Rows, Subject, percentile};
 use super::{Plan, opening};
 
-/// The connections of the table; `pgbench` is run with the first and the last.
+/// Numbers of connections; `pgbench` runs with the first and the last.
 pub(crate) const CONNECTIONS: [u16; 3] = [1, 16, 64];
 const DATABASE: &str = "bench";
 
-/// All that was measured.
+/// All results.
 pub(crate) struct Measured {
     pub(crate) rows: Rows,
     /// In the order of `Subject::STORES`.
     pub(crate) memory: Vec<StoreMemory>,
     /// Milliseconds from exec to the first acknowledged event, sorted.
     pub(crate) starts_new: Vec<f64>,
-    /// The same on a database that is there already.
+    /// The same on an existing database.
     pub(crate) starts_again: Vec<f64>,
     /// Microseconds, in the order of `Account::ALL`.
     pub(crate) open: [f64; 2],
 }
 
-/// Of a server that has gone through the loads of a round, MiB; the most of all rounds.
+/// Memory in MiB of a server that has gone through the loads of a round; the maximum of all rounds.
 #[derive(Clone, Copy)]
 pub(crate) struct StoreMemory {
     pub(crate) store: Subject,
@@ -219,7 +219,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Milliseconds from exec to the first acknowledged event on SQLite: with a new database, and with that again.
+    /// Milliseconds from exec to the first acknowledged event on SQLite: with a new database, and with the same again.
     fn starts(&self) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
         let directory = self.directory.join("start");
         let start = || {
@@ -249,7 +249,7 @@ fn per_event(written: Counters, events: f64, seconds: f64) -> PostgresFigures {
     }
 }
 
-/// For each store, the most of all rounds.
+/// For each store, the maximum of all rounds.
 fn most(rounds: &[StoreMemory]) -> Vec<StoreMemory> {
     let stores = Subject::STORES.into_iter();
     stores

@@ -1,4 +1,4 @@
-//! How long a push takes to be verified, decrypted and read.
+//! How long it takes to verify, decrypt and parse a push.
 
 use std::time::Instant;
 

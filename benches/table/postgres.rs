@@ -1,4 +1,4 @@
-//! The PostgreSQL server of the run: its own figures, and `pgbench` against it.
+//! The PostgreSQL server of the run: its figures, and `pgbench`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,27 +12,27 @@ use super::pushing::FULL;
 const UPSERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/table/upsert.sql");
 const UPSERT_TABLE: &str = include_str!("upsert_table.sql");
 
-/// A server that `scripts/bench` has started; the superuser needs no password.
+/// The server that `scripts/bench` has started; its superuser needs no password.
 pub(crate) struct Postgres {
-    /// Where its programs are.
+    /// The directory of its programs.
     pub(crate) programs: PathBuf,
     pub(crate) port: String,
-    /// Its first process, the parent of all others.
+    /// Its main process, the parent of all others.
     pub(crate) postmaster: u32,
 }
 
-/// What a database has done, and the server's processor time; meant to be subtracted.
+/// Counters of a database, and the server's CPU time; two of them are subtracted.
 #[derive(Clone, Copy)]
 pub(crate) struct Counters {
     /// Transactions that wrote something.
     pub(crate) commits: f64,
     /// Bytes of the write-ahead log.
     pub(crate) wal: f64,
-    /// Microseconds.
+    /// CPU time in microseconds.
     pub(crate) cpu: f64,
 }
 
-/// What `pgbench` reports. Latencies, in milliseconds, are of every tenth transaction.
+/// The report of `pgbench`. Latencies, in milliseconds, are of every tenth transaction.
 pub(crate) struct PgbenchReport {
     pub(crate) transactions: f64,
     pub(crate) failed: f64,
@@ -41,7 +41,7 @@ pub(crate) struct PgbenchReport {
 }
 
 impl Postgres {
-    /// Makes an empty database in the place of an earlier one of that name, and has everything written that waits to be.
+    /// Creates an empty database, replacing an earlier one of that name, and runs a checkpoint.
     pub(crate) fn new_database(&self, name: &str) -> anyhow::Result<()> {
         self.ask("postgres", &format!("drop database if exists {name}"))?;
         self.ask("postgres", &format!("create database {name}"))?;
@@ -57,7 +57,7 @@ impl Postgres {
         self.ask("postgres", "show server_version")
     }
 
-    /// The settings that durability hangs on.
+    /// The settings that durability depends on.
     pub(crate) fn durability(&self) -> anyhow::Result<String> {
         let settings = ["fsync", "synchronous_commit", "full_page_writes"];
         let values = settings.iter().map(|name| {
@@ -68,7 +68,7 @@ impl Postgres {
     }
 
     pub(crate) fn counters(&self) -> anyhow::Result<Counters> {
-        // Transaction ids are given out one by one, to those that write. pg_stat_database lags by up to a second.
+        // Only writing transactions get an id, one after the other. pg_stat_database lags by up to a second.
         let text = self.ask(
             "postgres",
             "select pg_snapshot_xmax(pg_current_snapshot()), pg_current_wal_insert_lsn() - '0/0'::pg_lsn",
@@ -81,7 +81,7 @@ impl Postgres {
         })
     }
 
-    /// Runs the upsert of single rows for some seconds, on a new table in the database.
+    /// Runs the single-row upsert for some seconds, on a new table.
     pub(crate) fn pgbench(
         &self,
         database: &str,
@@ -154,7 +154,7 @@ impl std::ops::Sub for Counters {
     }
 }
 
-/// The number that stands behind a label.
+/// The number after a label.
 fn number(text: &str, label: &str) -> anyhow::Result<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(label));
     let word = rest.and_then(|rest| rest.split_ascii_whitespace().next());
@@ -162,7 +162,7 @@ fn number(text: &str, label: &str) -> anyhow::Result<f64> {
         .with_context(|| format!("pgbench printed no `{label}`"))
 }
 
-/// The third field of each line of the logs, microseconds; the logs are removed.
+/// The third field of each line of the logs, in microseconds. Removes the logs.
 fn latencies(directory: &Path) -> anyhow::Result<Vec<f64>> {
     let mut latencies = Vec::new();
     for entry in fs::read_dir(directory)? {

@@ -1,4 +1,4 @@
-//! Programs under measurement: their processor time and memory, as the kernel counts them in `/proc`.
+//! Measured programs: their CPU time and memory, from `/proc`.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// Microseconds. `/proc` counts processor time in hundredths of a second, whatever the kernel's own tick is.
+/// Microseconds. `/proc` counts CPU time in hundredths of a second, regardless of the kernel's own tick.
 const TICK: f64 = 10_000.0;
 
-/// A server that tells in its first line where it listens. It is killed when dropped.
+/// A server whose first line has its address. It is killed when dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -44,23 +44,23 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It cannot fail for a child that was not waited for.
+        // This cannot fail for a child that was not waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The processor time that a process has taken in all its threads, user and system, in microseconds.
+/// The CPU time of a process in all its threads, user and system, in microseconds.
 pub(crate) fn cpu(process: u32) -> anyhow::Result<f64> {
     Ok(Stat::read(process)?.own)
 }
 
-/// The processor time of the children that this process has waited for, in microseconds.
+/// The CPU time of the children that this process has waited for, in microseconds.
 pub(crate) fn cpu_of_ended_children() -> anyhow::Result<f64> {
     Ok(Stat::read(std::process::id())?.ended_children)
 }
 
-/// The processor time of a process and of its children, those that have ended included, in microseconds.
+/// The CPU time of a process and its children, including ended ones, in microseconds.
 pub(crate) fn cpu_of_family(parent: u32) -> anyhow::Result<f64> {
     let Stat {
         own,
@@ -70,7 +70,7 @@ pub(crate) fn cpu_of_family(parent: u32) -> anyhow::Result<f64> {
     let processes = fs::read_dir("/proc").context("cannot read /proc")?;
     let children = processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        // One that ends meanwhile counts with its parent's.
+        // A child that ends meanwhile is counted by its parent.
         .filter_map(|process| Stat::read(process).ok())
         .filter(|stat| stat.parent == parent)
         .map(|stat| stat.own);
@@ -86,7 +86,7 @@ struct Stat {
 impl Stat {
     fn read(process: u32) -> anyhow::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
-        // The second field is the name in parentheses, and may hold anything.
+        // The second field is the name in parentheses, which can contain anything.
         let (_, rest) = text
             .rsplit_once(')')
             .context("/proc/PID/stat has no name")?;

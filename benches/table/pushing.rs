@@ -1,4 +1,4 @@
-//! Pushes to a server on this machine: under load by `qunfa simulate load`, and one alone.
+//! Pushes to a server on this machine: a load of `qunfa simulate load`, and a single push.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -10,14 +10,14 @@ use qunfa::domain::Time;
 use qunfa::simulator::{Sender, SignedPush};
 use qunfa::wechat::{AppId, EncodingAesKey, Encryption, Mode, Token};
 
-/// The event with both result lists.
+/// An event with both result lists.
 pub(crate) const FULL: &str = include_str!("../../src/simulator/samples/full.xml");
 
 const TOKEN: &str = "benchmarkbenchmark";
 const APP_ID: &str = "wx0123456789abcdef";
 const AES_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
-/// An account of the servers under measurement; its name is its mode's.
+/// An account of the measured servers, named after its mode.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Account {
     Plain,
@@ -34,7 +34,7 @@ impl Account {
         }
     }
 
-    /// What configures it in `qunfa serve`.
+    /// Its configuration for `qunfa serve`.
     pub(crate) fn environment(self) -> impl Iterator<Item = (String, &'static str)> {
         let encryption = [("APP_ID", APP_ID), ("ENCODING_AES_KEY", AES_KEY)];
         [("MODE", self.name()), ("TOKEN", TOKEN)]
@@ -67,11 +67,11 @@ impl Account {
     }
 }
 
-/// What `qunfa simulate load` reports.
+/// The report of `qunfa simulate load`.
 #[derive(Clone, Copy)]
 pub(crate) struct Report {
     pub(crate) acknowledged: f64,
-    /// Pushes that were not acknowledged, or that the schedule had and no connection was free for.
+    /// Pushes that were not acknowledged, or that were due while no connection was free.
     pub(crate) failed: f64,
     pub(crate) seconds: f64,
     pub(crate) rate: f64,
@@ -86,7 +86,7 @@ pub(crate) struct Report {
 pub(crate) struct Load {
     pub(crate) account: Account,
     pub(crate) connections: u16,
-    /// Pushes a second; none: as fast as answers come.
+    /// Pushes a second; `None`: as fast as responses arrive.
     pub(crate) rate: Option<u32>,
     pub(crate) seconds: u32,
 }
@@ -106,7 +106,7 @@ impl Load {
         if let Some(rate) = self.rate {
             command.args(["--rate", &rate.to_string()]);
         }
-        // With errors it exits with 1, and reports them all the same.
+        // With errors it exits with 1, but still reports them.
         let output = command.stderr(Stdio::inherit()).output()?;
         let text = String::from_utf8(output.stdout)?;
         let values: HashMap<&str, f64> = text

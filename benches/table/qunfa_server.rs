@@ -1,4 +1,4 @@
-//! `qunfa serve` with an account for each mode, as it comes out of the box otherwise.
+//! `qunfa serve` with an account for each mode, and otherwise default settings.
 
 use std::fs::{self, File};
 use std::path::Path;

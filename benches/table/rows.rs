@@ -1,10 +1,10 @@
-//! The rows of the table: what was measured for each load in each round, and the round that stands for it.
+//! The rows of the table: the results of each load in each round, and the representative round.
 
 use std::io::{self, Write};
 
 use super::pushing::Account;
 
-/// What is measured.
+/// A measured program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     Ceiling,
@@ -27,20 +27,20 @@ impl Subject {
     }
 }
 
-/// How fast events come.
+/// The rate of events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// As fast as answers come.
+    /// As fast as responses arrive.
     Full,
     /// At half of the highest rate.
     Half,
 }
 
-/// What makes a row.
+/// The parameters of a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) subject: Subject,
-    /// None for `pgbench`.
+    /// `None` for `pgbench`.
     pub(crate) account: Option<Account>,
     pub(crate) connections: u16,
     pub(crate) pace: Pace,
@@ -61,7 +61,7 @@ impl Key {
     }
 }
 
-/// What was measured in one round. Latencies in milliseconds, processor time in microseconds for each event.
+/// The results of one round. Latencies are in milliseconds, CPU time in microseconds per event.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
     /// Acknowledged events a second.
@@ -71,25 +71,25 @@ pub(crate) struct Figures {
     pub(crate) p99: f64,
     pub(crate) max: Option<f64>,
     pub(crate) failed: f64,
-    /// None where there is no server but PostgreSQL.
+    /// `None` if PostgreSQL is the only server.
     pub(crate) server_cpu: Option<f64>,
     pub(crate) load_cpu: f64,
     pub(crate) postgres: Option<PostgresFigures>,
 }
 
-/// What PostgreSQL did.
+/// Figures of PostgreSQL.
 #[derive(Clone, Copy)]
 pub(crate) struct PostgresFigures {
-    /// Microseconds of all its processes for each event.
+    /// CPU time of all its processes in microseconds per event.
     pub(crate) cpu: f64,
-    /// Transactions a second that wrote something.
+    /// Writing transactions a second.
     pub(crate) commits: f64,
     pub(crate) events_per_commit: f64,
-    /// Bytes of the write-ahead log for each event.
+    /// Bytes of the write-ahead log per event.
     pub(crate) wal: f64,
 }
 
-/// Every row in the order of the run.
+/// All rows in the order of the run.
 #[derive(Default)]
 pub(crate) struct Rows(Vec<(Key, Vec<Figures>)>);
 
@@ -101,7 +101,7 @@ impl Rows {
         }
     }
 
-    /// The round that stands for a row: the middle one by its rate, or where the rate is set, by its 99th percentile.
+    /// The representative round of a row: the median by rate or, if the rate is fixed, by p99.
     pub(crate) fn median(&self, key: Key) -> Option<Figures> {
         let (_, rounds) = self.0.iter().find(|(known, _)| *known == key)?;
         let mut rounds = rounds.clone();
@@ -155,12 +155,12 @@ impl Rows {
     }
 }
 
-/// The middle value; zero when there is none.
+/// The median; zero if there are no values.
 pub(crate) fn median(sorted: &[f64]) -> f64 {
     percentile(sorted, 50)
 }
 
-/// The value that so many percent do not exceed; zero when there is none.
+/// A percentile; zero if there are no values.
 pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
@@ -178,7 +178,7 @@ pub(crate) fn tenths(number: f64) -> String {
     format!("{number:.1}")
 }
 
-/// Without fraction, and with a space before each three digits.
+/// A rounded number with a space as thousands separator.
 pub(crate) fn whole(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut spaced = String::new();

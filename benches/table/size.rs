@@ -1,5 +1,5 @@
-//! The run at size: what every question to the API takes on a database of many jobs, at rest and while new results come,
-//! and how fast these are accepted there, beside an empty database.
+//! The run at size: the latency of every API query on a database of many jobs, at rest and while new results arrive, and
+//! the rate of accepted results compared with an empty database.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -21,20 +21,20 @@ const ACCOUNTS: u64 = 2000;
 const DAYS: u64 = 730;
 const SEED: u64 = 1;
 const DAY: u64 = 86_400_000;
-/// New results a second, while questions are asked.
+/// New results a second during the queries.
 const NEW_RESULTS: u32 = 500;
-/// After so many, or the seconds of the plan, the next question is asked.
+/// Repetitions of a query, unless the seconds of the plan are over before.
 const MOST: usize = 500;
 const FULL: &str = "bench_full";
 const EMPTY: &str = "bench_empty";
 
-/// A question: its name, and how it is asked about an event of the past.
+/// A query: its name, and its path for a given event.
 type Question = (&'static str, fn(&About) -> String);
 
-/// What a question is about.
+/// The subject of a query.
 struct About {
     event: PastEvent,
-    /// Now, in milliseconds.
+    /// The current time in milliseconds.
     now: u64,
 }
 
@@ -157,10 +157,10 @@ const QUESTIONS: [Question; 37] = [
     }),
 ];
 
-/// Page after page of the whole list: what that is called, and how many jobs a page has.
+/// Paging through the whole list: the name of the query, and its page size.
 const DEEP_PAGES: [(&str, u32); 2] = [("deep pages", 50), ("deep pages of 500", 500)];
 
-/// Milliseconds, sorted, for each question in its order, and for deep pages.
+/// Sorted milliseconds for each query, and for deep pages.
 type Latencies = Vec<Vec<f64>>;
 
 pub(crate) struct Sizes<'a> {
@@ -170,7 +170,7 @@ pub(crate) struct Sizes<'a> {
 }
 
 impl Sizes<'_> {
-    /// Measures a store with so many jobs and prints the tables.
+    /// Measures a store with that many jobs and prints the tables.
     pub(crate) fn run(
         &self,
         store: Subject,
@@ -246,7 +246,7 @@ impl Sizes<'_> {
         (store == Subject::Postgres).then(|| self.postgres.url(name))
     }
 
-    /// Fills the database; how long that took, and how many bytes it has.
+    /// Fills the database. Returns the duration and the size in bytes.
     fn fill(&self, store: Subject, history: &History) -> anyhow::Result<(Duration, f64)> {
         let directory = self.directory.join(FULL);
         if directory.exists() {
@@ -283,7 +283,7 @@ impl Sizes<'_> {
         );
         let took = started.elapsed();
         if store == Subject::Postgres {
-            // What the server does by itself in time.
+            // Autovacuum would do this after a while.
             self.postgres.ask(FULL, "vacuum (analyze) jobs")?;
             self.postgres.ask("postgres", "checkpoint")?;
             let size = self
@@ -368,7 +368,7 @@ impl Sizes<'_> {
     }
 }
 
-/// Events from all over the history, the same in each run.
+/// Events from the whole history, the same in each run.
 fn number_of(request: usize, jobs: u64) -> u64 {
     let mixed = (request as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     u64::try_from((u128::from(mixed) * u128::from(jobs)) >> 64).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The targets of the project, each beside what was measured.
+//! The performance targets of the project, and the measured values.
 
 use std::io::{self, Write};
 
@@ -6,12 +6,11 @@ use super::measuring::Measured;
 use super::pushing::Account;
 use super::rows::{Figures, Key, Pace, Subject, fine, median, tenths, whole};
 
-/// At 64 connections the best peer took between these many events a second, on the machine where the ceiling stood at
-/// `CEILING_THERE`. Peers are not measured here.
+/// The rate of the best peer at 64 connections, on a machine with the ceiling `CEILING_THERE`. Peers are not measured here.
 const BEST_PEER: [f64; 2] = [2193.0, 2928.0];
 const CEILING_THERE: f64 = 72_340.0;
 
-/// A target: what it says, what was measured, what that is of the limit, and whether it holds.
+/// A target: its text, the measured value, its ratio to the limit, and if it is reached.
 struct Target {
     what: String,
     mode: &'static str,
@@ -21,7 +20,7 @@ struct Target {
 }
 
 impl Measured {
-    /// The tables in Markdown.
+    /// The table in Markdown.
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         self.rows.write(out)?;
         writeln!(

@@ -1,11 +1,11 @@
-//! The account of the properties, in each mode, with made-up secrets.
+//! The account used by the checks, in each mode, with made-up secrets.
 
 use qunfa::domain::Time;
 use qunfa::wechat::{Account, AppId, EncodingAesKey, Encryption, Mode, Token};
 
-/// Stands for the clock: 2026-01-01T00:00:00Z.
+/// The current time: 2026-01-01T00:00:00Z.
 pub const NOW: i64 = 1_767_225_600;
-/// How far, in seconds, a timestamp may be from it in plain mode.
+/// The timestamp tolerance in plain mode, in seconds.
 pub const TOLERANCE: u64 = 600;
 /// The account's original id.
 pub const ORIGINAL_ID: &str = "gh_0a1b2c3d4e5f";
@@ -26,7 +26,7 @@ pub fn app_id() -> AppId {
     AppId::new("wx00000000000000f0").expect("it is an AppID")
 }
 
-/// 32 bytes of zero: so is the IV, and whoever fuzzes can seal any frame.
+/// 32 zero bytes, and so is the IV: the fuzzer can encrypt any frame.
 pub fn key() -> EncodingAesKey {
     EncodingAesKey::new(&"A".repeat(43)).expect("it is a key")
 }
@@ -42,7 +42,7 @@ pub fn account(mode: Mode) -> Account {
     }
 }
 
-/// That of a configuration with another account's `AppID`.
+/// The account with the `AppID` of another one.
 pub fn wrong_encryption() -> Encryption {
     Encryption {
         app_id: AppId::new("wx00000000000000f1").expect("it is an AppID"),

@@ -1,4 +1,4 @@
-//! An envelope: what was sealed opens to the same message, what was changed is refused, and nothing that is signed panics.
+//! Envelopes: an encrypted message opens to the same message, a modified one is refused, and no signed input panics.
 
 use aes::Aes256;
 use aes::cipher::array::Array;
@@ -13,7 +13,7 @@ use super::accounts::{self, NOW, ORIGINAL_ID, TOLERANCE};
 const RANDOM: [u8; 16] = *b"sixteen randoms.";
 const NONCE: &str = "1514711492";
 
-/// Panics unless all that holds for envelopes holds for these bytes, taken as a message, a frame, a ciphertext and a body.
+/// Panics unless the invariants of envelopes hold for these bytes, used as a message, a frame, a ciphertext and a body.
 pub fn check(bytes: &[u8]) {
     check_message(bytes);
     check_frame(bytes);
@@ -22,8 +22,8 @@ pub fn check(bytes: &[u8]) {
     check_plain(bytes);
 }
 
-/// Sealed and opened, a message is the same, whatever stands beside it in the clear, and also where `Encrypt` stands twice;
-/// but not for another account.
+/// Encrypting and opening returns the same message, with any clear text beside it, and with a second `Encrypt`; but not for
+/// another account.
 fn check_message(message: &[u8]) {
     let encrypt = accounts::key().seal(message, &accounts::app_id(), RANDOM);
     let mut bodies = vec![(safe(), xml("", &encrypt)), (safe(), json("", &encrypt))];
@@ -63,7 +63,7 @@ fn check_message(message: &[u8]) {
     check_changed(message.len(), &encrypt);
 }
 
-/// What our configuration does not open is sealed, and opens to the same message once it does.
+/// A push that the configuration does not open is sealed, and opens to the same message with the right configuration.
 fn check_sealed(message: &[u8], encrypt: &str) {
     let wrong = accounts::account(Mode::Safe(accounts::wrong_encryption()));
     for body in [
@@ -86,11 +86,11 @@ fn check_sealed(message: &[u8], encrypt: &str) {
     }
 }
 
-/// With one bit another in the ciphertext, the timestamp, the nonce or the signature, nothing opens.
+/// With one bit flipped in the ciphertext, the timestamp, the nonce or the signature, nothing opens.
 fn check_changed(position: usize, encrypt: &str) {
     let change = |text: &mut Vec<u8>| {
         let at = position % text.len();
-        // Not the bit that tells upper from lower case: a signature may have either.
+        // Not the bit of upper and lower case: signatures are accepted in either.
         text[at] ^= 1 << (position % 5);
     };
     let mut changed = encrypt.as_bytes().to_vec();
@@ -113,7 +113,7 @@ fn check_changed(position: usize, encrypt: &str) {
     }
 }
 
-/// Whatever stands in the frame, what is opened is the whole of it but for random bytes, length, `AppID` and padding.
+/// For any frame, the opened message is all of it except the random bytes, the length, the `AppID` and the padding.
 fn check_frame(frame: &[u8]) {
     let (blocks, _) = frame.as_chunks::<16>();
     let frame = blocks.as_flattened();
@@ -134,12 +134,12 @@ fn check_frame(frame: &[u8]) {
     assert_eq!(built, frame);
 }
 
-/// A signed ciphertext that is accepted is what the key opens, to the letter.
+/// An accepted ciphertext is exactly what the key decrypts.
 fn check_ciphertext(encrypt: &str) {
     check_accepted(encrypt, xml("", encrypt).as_bytes());
 }
 
-/// So is the ciphertext in any other body.
+/// The same for the ciphertext in any other body.
 fn check_body(body: &[u8]) {
     let text = String::from_utf8_lossy(body);
     let found = text
@@ -163,7 +163,7 @@ fn check_accepted(encrypt: &str, body: &[u8]) {
     }
 }
 
-/// In plain mode, the body is the message, unless it is an envelope or has an `Encrypt` that is left out.
+/// In plain mode, the body is the message, unless it is an envelope or has an `Encrypt` that is removed.
 fn check_plain(body: &[u8]) {
     let opened = open(&accounts::account(Mode::Plain), &signed(""), body);
     let is_unparsed = matches!(read(body).reading, Reading::Unparsed { .. });
@@ -181,7 +181,7 @@ fn compatible() -> Account {
     accounts::account(Mode::Compatible(accounts::encryption()))
 }
 
-/// Opens a push; it is read as its message is. A sealed one is the error that it was sealed for.
+/// Opens a push; its reading is that of its message. For a sealed one, returns the error.
 fn open(account: &Account, query: &Query, body: &[u8]) -> Result<Vec<u8>, OpenError> {
     let opened = account.open(query, body.to_owned(), accounts::now(), TOLERANCE)?;
     if let Reading::Sealed { error } = opened.reading {

@@ -1,11 +1,11 @@
-//! A JSON body: what every reading promises, and another reader agrees with what was understood.
+//! JSON bodies: the invariants of every reading, and another parser agrees with it.
 
 use qunfa::domain::{MassSendFinished, Reading, whole_number};
 use serde_json::Value;
 
 use super::reading::{self, MAX_DEPTH, MAX_ELEMENTS, document};
 
-/// Panics unless all that holds for JSON bodies holds for this one.
+/// Panics unless the invariants of JSON bodies hold for this one.
 pub fn check(body: &[u8]) {
     let push = reading::check(body);
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
@@ -17,7 +17,7 @@ pub fn check(body: &[u8]) {
         serde_json::from_slice::<Value>(body),
     ) {
         (Some(Err("not well-formed JSON" | "not UTF-8")), Ok(_)) => panic!("it is well-formed"),
-        // The other reader limits numbers, which JSON does not.
+        // The other parser limits numbers, which JSON does not.
         (Some(Ok(())), Err(error)) if error.to_string().starts_with("number out of range") => {}
         (Some(Ok(())), Err(error)) => panic!("it is not well-formed: {error}"),
         (Some(Ok(())), Ok(value)) => {
@@ -49,8 +49,8 @@ fn children(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// The numbers and the status are those that stand in the object. Where a list or nothing at all stands, a field of the
-/// same name may have stood before it.
+/// The numbers and the status are those in the object. If there is a list or nothing, a field of the same name may have
+/// come before it.
 fn check_agreement(result: &MassSendFinished, object: &Value) {
     let counts = &result.counts;
     for (name, ours) in [

@@ -1,6 +1,6 @@
-//! What must hold whatever comes from outside: one property per fuzz target, `check`, which panics when it does not hold.
+//! The invariants for input from outside: each fuzz target has a function `check` that panics if they are violated.
 //!
-//! `fuzz_targets` feeds them from libFuzzer, and `tests/it/fuzzing.rs`, which includes these files, from the corpora.
+//! `fuzz_targets` calls them from libFuzzer, and `tests/it/fuzzing.rs`, which includes these files, with the corpora.
 
 mod accounts;
 pub mod envelope;

@@ -1,4 +1,4 @@
-//! A query string: what is read of it is what another reader finds just once, and only a right signature opens.
+//! Query strings: a parameter is read if another parser finds it exactly once, and only a valid signature opens.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const NAMES: [&str; 5] = [
     "echostr",
 ];
 
-/// Panics unless all that holds for query strings holds for this one.
+/// Panics unless the invariants of query strings hold for this one.
 pub fn check(raw: &[u8]) {
     let Ok(raw) = std::str::from_utf8(raw) else {
         return;
@@ -52,7 +52,7 @@ pub fn check(raw: &[u8]) {
     check_signed(query);
 }
 
-/// What the query has of each parameter.
+/// The values of each parameter.
 fn values(query: &Query) -> BTreeMap<&'static str, &[u8]> {
     let values = [
         &query.signature,
@@ -74,7 +74,7 @@ fn write(query: &Query) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// Whether one of the account's tokens made the signature.
+/// True if the signature was made with one of the account's tokens.
 fn is_signed(query: &Query) -> bool {
     let (Some(signature), Some(timestamp), Some(nonce)) =
         (&query.signature, &query.timestamp, &query.nonce)
@@ -98,7 +98,7 @@ fn seconds(query: &Query) -> Option<i64> {
     whole_number(std::str::from_utf8(timestamp).ok()?)
 }
 
-/// Nothing opens but what is signed.
+/// Only signed requests open.
 fn check_opening(raw: &str, query: &Query) {
     let is_signed = is_signed(query);
     let plain = accounts::account(Mode::Plain);
@@ -126,7 +126,7 @@ fn check_opening(raw: &str, query: &Query) {
     );
 }
 
-/// Signed by us, the same timestamp, nonce and echo are taken.
+/// With a valid signature, the same timestamp, nonce and echo are accepted.
 fn check_signed(query: Query) {
     let timestamp = query.timestamp.unwrap_or_default();
     let nonce = query.nonce.unwrap_or_default();

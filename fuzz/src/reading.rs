@@ -1,4 +1,4 @@
-//! What holds for the reading of any body, XML or JSON.
+//! Invariants of the reading of any body, XML or JSON.
 
 use qunfa::domain::{
     Article, Counts, MASS_SEND_FINISHED, MassSendFinished, MsgId, Outcome, Reading, Status, Time,
@@ -7,15 +7,15 @@ use qunfa::wechat::{Push, read};
 
 use super::render;
 
-/// The deepest nesting that is understood, the root included.
+/// The maximum depth, including the root.
 pub const MAX_DEPTH: usize = 16;
-/// The most elements that are understood, the root included; in JSON, values.
+/// The maximum number of elements, including the root; in JSON, of values.
 pub const MAX_ELEMENTS: usize = 2000;
 
-/// With so many articles, a result has fewer elements in either form.
+/// With this many articles, a result has fewer elements than that in either form.
 const MANY_ARTICLES: usize = 100;
 
-/// Reads the body, and holds the reading to what every reading promises.
+/// Reads the body, and checks the invariants of every reading.
 pub fn check(body: &[u8]) -> Push {
     let push = read(body);
     assert_eq!(read(body), push, "read again, it says something else");
@@ -96,13 +96,13 @@ fn check_result(result: &MassSendFinished) {
     texts.flatten().for_each(|text| check_text(text));
 }
 
-/// A text in a reading can be stored: it is not empty, and has no space around it and no NUL.
+/// A text in a reading can be stored: it is not empty, and has no surrounding space and no NUL.
 fn check_text(text: &str) {
     assert!(!text.is_empty() && text.trim() == text, "{text:?}");
     assert!(!text.contains('\0'), "{text:?}");
 }
 
-/// Written in either form, a job result says the same.
+/// A job result reads the same in both forms.
 fn check_rendered(event: &str, result: &MassSendFinished) {
     if result.articles.len() > MANY_ARTICLES {
         return;
@@ -120,7 +120,7 @@ fn check_rendered(event: &str, result: &MassSendFinished) {
     }
 }
 
-/// A byte-order mark before a body says nothing, nor does white space after one that is understood.
+/// A byte-order mark before a body, and white space after one that can be parsed, make no difference.
 fn check_surroundings(body: &[u8], push: &Push) {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     if !body.starts_with(MARK) {
@@ -131,8 +131,7 @@ fn check_surroundings(body: &[u8], push: &Push) {
     }
 }
 
-/// A job result or an event that is cut off says the same or is not understood, and then its event and id are the same
-/// or unknown.
+/// A truncated job result or event reads the same or cannot be parsed, and then its event and id are the same or unknown.
 fn check_cuts(body: &[u8], push: &Push) {
     if push.reading.event().is_none() || matches!(push.reading, Reading::Unparsed { .. }) {
         return;
@@ -165,7 +164,7 @@ fn check_cuts(body: &[u8], push: &Push) {
     }
 }
 
-/// Whether a body is a document, or why not; none where its reading does not tell.
+/// If a body is a document, or why not; `None` if its reading does not tell.
 pub fn document(reading: &Reading) -> Option<Result<(), &str>> {
     match reading {
         Reading::Unparsed { error, .. } => Some(

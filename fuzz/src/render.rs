@@ -1,9 +1,9 @@
-//! A job result in the forms in which WeChat sends it.
+//! Writes a job result in the forms that WeChat sends.
 
 use qunfa::domain::{Article, Copyright, MassSendFinished};
 use serde_json::{Value, json};
 
-/// As XML, without what is none; none where a text has characters that XML has not.
+/// As XML, without missing values; `None` if a text has characters that XML does not allow.
 pub fn xml(event: &str, result: &MassSendFinished) -> Option<String> {
     let is_white = |character| matches!(character, '\t' | '\n' | '\r');
     let is_foreign = |character| {

@@ -1,4 +1,4 @@
-//! An XML body: what every reading promises, and with the eyes of another parser, it says the same.
+//! XML bodies: the invariants of every reading, and another parser agrees with it.
 
 use qunfa::wechat::read;
 use roxmltree::{Document, Node};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::reading::{self, MAX_DEPTH, MAX_ELEMENTS, document};
 
-/// What we refuse and the other parser does not: on purpose, or because it looks less closely.
+/// Errors that only we report: on purpose, or because the other parser is less strict.
 const REFUSED: [&str; 6] = [
     "a malformed XML declaration",
     "a misplaced XML declaration",
@@ -16,7 +16,7 @@ const REFUSED: [&str; 6] = [
     "nested deeper than 16 levels",
 ];
 
-/// Panics unless all that holds for XML bodies holds for this one.
+/// Panics unless the invariants of XML bodies hold for this one.
 pub fn check(body: &[u8]) {
     reading::check(body);
     let Ok(text) = std::str::from_utf8(body) else {
@@ -28,9 +28,9 @@ pub fn check(body: &[u8]) {
     }
 }
 
-/// Another parser finds the document well-formed when we do, and the same document in JSON reads the same.
+/// If we accept a document, another parser does, too, and the same document in JSON reads the same.
 fn check_agreement(text: &str) {
-    // The other parser insists on namespaces, of which we know nothing.
+    // The other parser checks namespaces, which we do not support.
     let text = text.replace(':', "\u{10000}");
     let push = read(text.as_bytes());
     let theirs = Document::parse(&text);
@@ -43,7 +43,7 @@ fn check_agreement(text: &str) {
             assert_eq!(read(json.as_bytes()), push, "{json}");
         }
         Some(Err(reason)) => {
-            // A reference to no character is none of its concern.
+            // It does not check references to characters that do not exist.
             let may_differ = REFUSED.contains(&reason) || text.contains("&#");
             assert!(may_differ || theirs.is_err(), "well-formed, but {reason}");
         }
@@ -57,7 +57,7 @@ fn check_limits(document: &Document<'_>) {
     assert!(elements().all(|element| depth(element) <= MAX_DEPTH));
 }
 
-/// The elements in an element, in their order, as an object that may have fields of the same name.
+/// The elements of an element, in order, as an object that may have several fields of the same name.
 fn as_json(element: Node<'_, '_>) -> String {
     let fields = element.children().filter(Node::is_element).map(|child| {
         let is_leaf = !child.children().any(|inner| inner.is_element());

@@ -1,4 +1,4 @@
-//! `serve` without any configuration makes the account `demo`, and what it prints can be typed as it stands.
+//! `serve` without any configuration creates the account `demo`, and the commands that it prints work.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use crate::support::browser::Browser;
 use crate::support::server::client;
 use crate::support::workplace::{Ended, Workplace, ended, permissions};
 
-/// The commands that the banner tells to type.
+/// The commands in the banner.
 fn printed_commands(banner: &str) -> Vec<&str> {
     let indented = banner.lines().filter_map(|line| line.strip_prefix("  "));
     indented.collect()
 }
 
-/// Types a line at a shell, in the same directory and without any variable of ours.
+/// Runs a line in a shell, in the same directory and without any variable of ours.
 fn typed(place: &Workplace, line: &str) -> Ended {
     let mut shell = Command::new("sh");
     for (name, _) in std::env::vars_os() {
@@ -74,7 +74,7 @@ async fn a_first_start_makes_a_private_demo_account_that_stays() {
     let again = place.serve(&[], &[]).await;
     assert_eq!(place.read("data/demo.token"), token);
     drop(again);
-    // Another data directory is another account.
+    // Another data directory has another account.
     let elsewhere = place.serve(&[("QUNFA_DATA_DIR", "other")], &[]).await;
     assert_ne!(place.read("other/demo.token"), token);
     drop(elsewhere);
@@ -105,7 +105,7 @@ async fn the_printed_command_pushes_a_sample_as_it_stands() {
     }
 }
 
-/// What the READMEs show for the trial, as pieces between the places that they leave out, without ids and times.
+/// The commands and the answer of the trial in a README: the answer without ids and times, split at its ellipses.
 fn shown_trial(readme: &str) -> (Vec<String>, Vec<String>) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(readme);
     let text = fs::read_to_string(path).unwrap();
@@ -194,7 +194,7 @@ async fn the_trial_of_the_readmes_comes_out_as_shown_and_fills_the_page() {
         .until("document.querySelectorAll('.chart canvas').length === 2")
         .await;
     browser.shows("Every account had a result").await;
-    // Pushed again, it is a new job, which the open page shows.
+    // Another push is a new job, which appears on the open page.
     place
         .run_with(
             &[("QUNFA_SERVER__LISTEN", &address)],
@@ -231,7 +231,7 @@ async fn a_configured_account_leaves_no_room_for_demo() {
         "\nthe page, for your colleagues: https://wx.example.com/in/ once the proxy lets them in";
     assert!(banner.contains(page), "{banner}");
     drop(serving);
-    // With a listener of its own the page is not where the callback is.
+    // With `api.listen` the page is not at the address of the callback.
     let variables = [
         variables[0],
         variables[1],

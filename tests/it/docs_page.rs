@@ -43,7 +43,7 @@ async fn it_shows_every_route_tries_them_with_a_key_and_asks_nobody_else() {
     browser.click("#language").await;
     browser.shows("参数").await;
     let complaints = browser.complaints();
-    // The browser itself tells of the answer that asks for a key.
+    // The browser logs the 401.
     assert!(
         complaints.iter().all(|text| text.contains("401")),
         "{complaints:?}"

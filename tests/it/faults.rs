@@ -1,5 +1,5 @@
-//! Faults under load: whatever happens to the server, to PostgreSQL or to the way between them, every acknowledged push is
-//! counted once, and every answer is legal and in time. `scripts/faults` repeats them for longer.
+//! Faults of the server, of PostgreSQL and of the connection between them, under load: every acknowledged push is counted
+//! once, and every response is valid and in time. `scripts/faults` repeats them for longer.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{
     on_both_stores,
 };
 
-/// About as long as a batch takes.
+/// The duration of a batch, roughly.
 const A_BATCH: Duration = Duration::from_millis(40);
 
 on_both_stores! {
@@ -49,7 +49,7 @@ on_both_stores! {
     }
 }
 
-/// A server on that database, behind a proxy.
+/// A server that reaches its database through a proxy.
 async fn behind_a_proxy(mut database: Database) -> (Server, Proxy) {
     let proxy = Proxy::before(&mut database).await;
     (Setup::default().start_on(database), proxy)
@@ -118,13 +118,13 @@ async fn postgresql_answers_ten_seconds_late() {
 async fn connections_break_in_the_middle_of_a_commit() {
     let (server, proxy) = behind_a_proxy(Backend::Postgres.database().await).await;
     let load = Load::on(&server, &[PLAIN, SAFE]);
-    // Twelve kinds of cuts a round.
+    // A round has twelve kinds of cuts.
     for _ in 0..rounds(12).div_ceil(12) {
         for end in [End::Closed, End::Reset, End::Silent] {
             for moment in [Moment::Asking, Moment::Answering] {
-                // A batch in one statement, and the end of one in several.
+                // A batch of one statement, and the end of a batch of several.
                 for text in ["MASSSENDJOBFINISH", "COMMIT"] {
-                    // One that broke off without a word holds its rows for 5 s.
+                    // A silently lost connection keeps its locks for 5 s.
                     let times = if end == End::Silent { 1 } else { 2 };
                     proxy.cut(times, Cut { text, moment, end });
                     let what = format!("{text} is cut");
@@ -161,7 +161,7 @@ async fn replicas_are_restarted_one_after_the_other() {
     load.settle(fault, ANY_FAULT, &[&one, &two]).await;
 }
 
-/// Two servers on one database; in turn, one gets a clone of the other's data directory, and its own back as it was at first.
+/// Two servers on one database: in turn, one gets a clone of the other's data directory, and its own from the start restored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_directories_are_cloned_and_put_back() {
     let (mut one, proxy) = behind_a_proxy(Backend::Postgres.database().await).await;
@@ -229,7 +229,7 @@ async fn the_disk_of_the_spool_is_full() {
     load.goes_on().await;
     proxy.set(Way::Refused);
     load.is_turned_away().await;
-    // PostgreSQL comes back before there is room again.
+    // PostgreSQL is available again before there is disk space.
     proxy.set(Way::Open);
     load.goes_on().await;
     server.kill();

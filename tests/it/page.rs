@@ -1,4 +1,4 @@
-//! The page in a real browser: what it shows, how it is used, and that nothing from outside becomes more than text.
+//! The page in a real browser: what it shows, how it is used, and that outside text stays text.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ async fn opened(server: &Server, hash: &str) -> Browser {
     browser
 }
 
-/// The ids in the list, from the top.
+/// The ids in the list, from top to bottom.
 async fn listed(browser: &Browser) -> Vec<String> {
     let ids = browser
         .eval("[...document.querySelectorAll('tbody th a')].map(link => link.textContent)")
@@ -36,7 +36,7 @@ async fn listed(browser: &Browser) -> Vec<String> {
     serde_json::from_value(ids).unwrap()
 }
 
-/// Nothing was complained about, and nobody else was asked for anything.
+/// There were no console errors, and no requests to other origins.
 fn assert_is_clean(browser: &Browser, server: &Server) {
     assert_eq!(browser.complaints(), Vec::<String>::new());
     let origin = server.url("/");
@@ -56,7 +56,7 @@ async fn the_list_filters_and_pages_and_each_step_can_be_shared() {
         .until("document.querySelectorAll('tbody tr').length === 50")
         .await;
     assert_eq!(listed(&browser).await[0], "1060");
-    // 08:00 and an hour, in the reader's zone; the exact time on hover.
+    // One hour after 08:00, in the reader's time zone; the exact time on hover.
     let time = "document.querySelector('tbody time')";
     browser
         .until(&format!("{time}.textContent.includes('09:00')"))
@@ -274,7 +274,7 @@ async fn a_key_is_asked_for_and_forgotten() {
     browser.until("document.activeElement.id === 'key'").await;
     assert_eq!(browser.eval("sessionStorage.length").await, 0);
 
-    // After many wrong keys, a wrong one is answered 429, and is not kept either.
+    // After many wrong keys, a wrong one gets 429, and is not kept either.
     let mut status = 401;
     while status == 401 {
         let guess = server.client.get(server.url("/api/v1/reasons"));

@@ -1,4 +1,4 @@
-//! The page as files: how they are served, and what must never stand in them.
+//! The files of the page: how they are served, and what they must never contain.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use reqwest::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NON
 
 use crate::support::{Backend, Setup};
 
-/// Our own files, vendored ones left out, as name and text.
+/// Our own files, without vendored ones, as name and text.
 fn files() -> Vec<(String, String)> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("page");
     let directories = [directory.clone(), directory.join("style")];
@@ -109,7 +109,7 @@ async fn the_page_is_open_strict_and_kept_by_browsers_for_as_long_as_it_is_the_s
     );
 }
 
-/// The places of the commented block "Page and API", each a whole path, or the beginning of one that ends in `/`.
+/// The paths in the commented block "Page and API". One that ends in `/` is a prefix.
 fn let_through(proxy_file: &str, mark: &str, separator: char) -> Vec<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(proxy_file);
     let text = std::fs::read_to_string(path).unwrap();
@@ -137,7 +137,7 @@ fn the_proxy_files_let_everything_through_that_the_page_asks_for() {
             })
         };
         for route in routes() {
-            // Monitoring asks for this one from the same machine.
+            // Monitoring on the same machine uses this one.
             let is_meant = route.group != Group::Callback && route.path != "/livez";
             assert_eq!(passes(route.path), is_meant, "{} {places:?}", route.path);
         }
@@ -166,7 +166,7 @@ fn nothing_makes_markup_or_code_of_a_text() {
             "https://",
             "http://",
         ] {
-            // The one namespace that a picture needs.
+            // The namespace of SVG.
             let text = text.replace("http://www.w3.org/2000/svg", "");
             assert!(!text.contains(forbidden), "{name}: {forbidden}");
         }

@@ -1,4 +1,4 @@
-//! The page as results come in: lists, jobs and sums change by themselves, and nothing moves under the reader's eyes.
+//! The live page: lists, jobs and totals update by themselves, without moving what is being read.
 
 use std::net::TcpListener;
 
@@ -12,7 +12,7 @@ const NEW_YEAR: i64 = 1_767_225_600;
 const FIRST: &str = "document.querySelector('tbody th a')?.textContent";
 const ROWS: &str = "document.querySelectorAll('tbody tr').length";
 
-/// The minutes of a job are its place in the list.
+/// A job whose place in the list is determined by `minutes`.
 fn result(msg_id: i64, minutes: i64) -> Event {
     Event::new(msg_id, NEW_YEAR + minutes * 60)
 }
@@ -45,7 +45,7 @@ async fn jobs_come_and_change_where_they_belong() {
         .until("document.getElementById('announcements').textContent === '1 new job'")
         .await;
 
-    // Another content for the same job: the same row.
+    // A revision updates the row of its job.
     let revised = result(2_000, 100).status("send fail");
     server.accepts(&PLAIN, revised.xml()).await;
     browser
@@ -53,13 +53,13 @@ async fn jobs_come_and_change_where_they_belong() {
         .await;
     assert_eq!(browser.eval(ROWS).await, 50);
 
-    // A late one goes to its place, not to the top.
+    // A late job is inserted in order, not at the top.
     server.accepts(&SAFE, result(2_001, 59).xml()).await;
     browser
         .until("[...document.querySelectorAll('tbody th a')].findIndex(link => link.textContent === '2001') === 2")
         .await;
 
-    // What the filters leave out does not come.
+    // Jobs that do not match the filters are not inserted.
     browser.choose("#filter-account", "plain").await;
     browser
         .until("location.hash === '#/jobs?account=plain'")
@@ -128,7 +128,7 @@ async fn a_job_and_the_overview_follow() {
     server.accepts(&PLAIN, revised.xml()).await;
     browser.shows("suspected advertising").await;
     browser.shows("2 / 2").await;
-    // What was being read stays open, under the same focus.
+    // Open details stay open, and keep the focus.
     let first = "document.querySelector('details')";
     assert_eq!(browser.eval(&format!("{first}.open")).await, true);
     let focused = format!("document.activeElement === {first}.querySelector('summary')");
@@ -161,7 +161,7 @@ async fn what_was_received_follows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_was_left_gives_its_connection_back() {
     let (server, browser) = list().await;
-    // Browsers open six connections to a server, and keep pages for the way back.
+    // Browsers open six connections to a server, and have a back/forward cache.
     for step in 1..=8 {
         browser
             .eval(&format!(
@@ -199,7 +199,7 @@ async fn a_job_that_no_longer_matches_the_filters_says_so() {
         ))
         .await;
     assert_eq!(browser.eval(FIRST).await, "2000");
-    // It may match again, and then belongs where its time puts it.
+    // If it matches again, it moves to its place in the order.
     server.accepts(&PLAIN, result(2_001, 101).xml()).await;
     browser.until(&format!("{FIRST} === '2001'")).await;
     server.accepts(&PLAIN, result(2_000, 102).xml()).await;
@@ -241,7 +241,7 @@ async fn while_the_database_is_away_the_page_says_so_and_then_catches_up() {
         )
         .await;
     assert_eq!(browser.eval(state).await, "away");
-    // A list that is opened meanwhile.
+    // A list that is opened during the outage.
     browser.eval("location.hash = '#/jobs?account=plain'").await;
     browser.shows("(503)").await;
     browser.click("#language").await;

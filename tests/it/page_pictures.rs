@@ -1,5 +1,5 @@
-//! Pictures of every view of the page, in both languages, light and dark, wide and on a phone: to be looked at. They are
-//! written to `TEST_SCREENSHOTS`, or else to `target/screenshots`.
+//! Screenshots of every view of the page, in both languages, light and dark, on a wide screen and a phone, for review. They
+//! are written to `TEST_SCREENSHOTS`, or to `target/screenshots`.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ const OLD_CINEMA: Account = Account {
     ..PLAIN
 };
 
-/// Numbers that look random and are always the same.
+/// A deterministic pseudo-random generator.
 struct Random(u64);
 
 impl Random {
@@ -42,7 +42,7 @@ impl Random {
     }
 }
 
-/// Thirty days of results as a few accounts would have them; one account has fallen silent.
+/// Thirty days of plausible results of a few accounts, one of which has fallen silent.
 async fn with_a_month() -> Server {
     let accounts = [CITY_NEWS, CAMPUS_DAILY, BOOK_CLUB, OLD_CINEMA];
     let server = Setup::default()

@@ -1,5 +1,5 @@
-//! Four servers on one PostgreSQL: whichever of them takes a push, every job is right and counted once, and all four give
-//! the same answers.
+//! Four replicas on one PostgreSQL: whichever of them receives a push, every job is right and counted once, and all four
+//! give the same responses.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,10 +15,10 @@ use crate::support::faults::{ANY_FAULT, Load, rounds};
 use crate::support::sse::EventStream;
 use crate::support::{Backend, PLAIN, SAFE, Server, Setup, eventually};
 
-/// Jobs that get copies and revisions on all replicas at the same moment.
+/// Jobs whose copies and revisions reach all replicas at the same moment.
 const COLLIDING: usize = 20;
 
-/// Answers that must not depend on the replica. All jobs finish in the first minute of 1970.
+/// Routes whose response must not depend on the replica. All jobs finish in the first minute of 1970.
 const SAME_EVERYWHERE: [&str; 7] = [
     "stats",
     "stats?account=safe",
@@ -29,7 +29,7 @@ const SAME_EVERYWHERE: [&str; 7] = [
     "jobs?limit=500&account=plain",
 ];
 
-/// What an event of the stream tells of a job, apart from what a mere copy changes. By account and id.
+/// Fields of a job for which the stream sends an event when they change, by account and id.
 type Jobs = BTreeMap<(String, String), [Value; 3]>;
 
 fn insert(jobs: &mut Jobs, job: &Value) {
@@ -96,7 +96,7 @@ async fn four_replicas_count_every_job_once_and_agree() {
     assert_totals(&jobs, &all).await;
 }
 
-/// Every item of a list, each page from the next of these replicas, by the cursor of the one before.
+/// All items of a list, each page from the next replica, with the cursor of the one before.
 async fn listed(list: &str, replicas: &[&Server]) -> Vec<Value> {
     let mut items = Vec::new();
     let mut cursor = String::new();
@@ -112,7 +112,7 @@ async fn listed(list: &str, replicas: &[&Server]) -> Vec<Value> {
     }
 }
 
-/// The totals are those of the jobs, and every replica gives the same answers, under the same `ETag`.
+/// The totals are the sums of the jobs, and all replicas give the same responses with the same `ETag`.
 async fn assert_totals(jobs: &[Value], replicas: &[&Server]) {
     let stats = replicas[0].ok("/api/v1/stats").await;
     assert_eq!(stats["jobs"], jobs.len());
@@ -133,7 +133,7 @@ async fn assert_totals(jobs: &[Value], replicas: &[&Server]) {
     }
 }
 
-/// Each replica rolls up what is new; each job must be in `hour_totals` once.
+/// Every replica rolls up new jobs, but each job is in `hour_totals` once.
 async fn assert_are_rolled_up_once(replica: &Server) {
     let rows = async |sql| replica.database.rows(sql).await.unwrap();
     eventually("all jobs are rolled up", async || {
@@ -147,7 +147,7 @@ async fn assert_are_rolled_up_once(replica: &Server) {
     assert_eq!(rows(differences).await, 0);
 }
 
-/// Clients of the stream, each with the jobs as it was told of them last.
+/// Clients of the stream, each with the latest state of the jobs that it received.
 #[derive(Default)]
 struct Followers {
     seen: Vec<Arc<Mutex<Jobs>>>,
@@ -155,7 +155,7 @@ struct Followers {
 }
 
 impl Followers {
-    /// Follows that replica; when the stream breaks off, it is resumed on the next one.
+    /// Follows a replica; if the stream breaks off, it is resumed on the next one.
     async fn follow(&mut self, replicas: &[Server], number: usize, after: Option<String>) {
         let (mut stream, mut last_id) =
             EventStream::follow(&replicas[number], "", after.as_deref()).await;
@@ -179,7 +179,7 @@ impl Followers {
         });
     }
 
-    /// Waits until each of them knows all of these jobs as they are.
+    /// Waits until each of them has the current state of all these jobs.
     async fn have_seen(&mut self, jobs: &[Value]) {
         let mut expected = Jobs::new();
         for job in jobs {
@@ -193,7 +193,7 @@ impl Followers {
     }
 }
 
-/// The stream from that id on, from the first of these URLs that answers.
+/// Resumes the stream after that id, at the first URL that works.
 async fn resumed<'a>(
     client: &Client,
     urls: &mut impl Iterator<Item = &'a String>,

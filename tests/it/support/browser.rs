@@ -1,4 +1,4 @@
-//! A real Chromium without a screen, driven over its own protocol on a pipe: no port, and it ends when the pipe does.
+//! A headless Chromium, controlled with the DevTools protocol over a pipe: no port is needed, and it ends with the pipe.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::eventually;
 
-/// An answer of the browser takes no longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For a response of the browser.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const ARGUMENTS: &[&str] = &[
     "--headless=new",
@@ -40,21 +40,21 @@ pub(crate) struct Browser {
     commands: Mutex<ChildStdin>,
     last_id: AtomicU64,
     heard: Arc<Heard>,
-    /// Of the tab.
+    /// The session of the tab.
     session: String,
     _profile: TempDir,
 }
 
-/// What the browser has said.
+/// Messages from the browser.
 #[derive(Default)]
 struct Heard {
-    /// Who waits for which answer.
+    /// Callers that wait for a response, by the id of their command.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
     events: Mutex<Vec<Value>>,
 }
 
 impl Browser {
-    /// Starts one, 1280 pixels wide, in light colours and in Shanghai.
+    /// Starts a browser, 1280 pixels wide, with light colours and the time zone of Shanghai.
     pub(crate) async fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
         let program = std::env::var("TEST_CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
@@ -103,14 +103,14 @@ impl Browser {
         browser
     }
 
-    /// Opens a URL from anew.
+    /// Loads a URL, even if it is the current one.
     pub(crate) async fn open(&self, url: &str) {
         self.call("Page.navigate", json!({ "url": "about:blank" }))
             .await;
         self.call("Page.navigate", json!({ "url": url })).await;
     }
 
-    /// Loads the page again, as its user would, and waits until it is another.
+    /// Reloads the page, and waits until it has been replaced.
     pub(crate) async fn reload(&self) {
         self.eval("window.isOld = true").await;
         self.call("Page.reload", json!({})).await;
@@ -118,7 +118,7 @@ impl Browser {
             .await;
     }
 
-    /// What an expression, or the promise that it is, comes to.
+    /// The value of an expression; promises are awaited.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
         let answer = self.evaluate(expression).await;
         let mut answer = answer.unwrap_or_else(|error| panic!("{expression}: {error}"));
@@ -129,14 +129,14 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
-    /// The error is that of a page that is just being left.
+    /// Fails while the page is being replaced.
     async fn evaluate(&self, expression: &str) -> Result<Value, Value> {
         let parameters =
             json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         self.try_call("Runtime.evaluate", parameters).await
     }
 
-    /// Waits until an expression holds; one that throws does not, as what it is about is not there yet.
+    /// Waits until an expression is true. One that throws counts as false, because its element may not be there yet.
     pub(crate) async fn until(&self, expression: &str) {
         eventually(expression, async || {
             let answer = self.evaluate(&format!("Boolean({expression})")).await;
@@ -159,7 +159,7 @@ impl Browser {
             .await;
     }
 
-    /// Gives a field a value, as its user would.
+    /// Sets the value of a field, as a user would.
     pub(crate) async fn choose(&self, selector: &str, value: &str) {
         self.until(&format!("document.querySelector({selector:?})"))
             .await;
@@ -203,32 +203,32 @@ impl Browser {
             .await;
     }
 
-    /// What the system's colours are: "light" or "dark".
+    /// Sets the system's colour scheme: "light" or "dark".
     pub(crate) async fn prefers(&self, scheme: &str) {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.call("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// What languages the browser says that it speaks.
+    /// Sets the browser's languages.
     pub(crate) async fn speaks(&self, languages: &str) {
         let version = self.call("Browser.getVersion", json!({})).await;
         let agent = json!({ "userAgent": version["userAgent"], "acceptLanguage": languages });
         self.call("Emulation.setUserAgentOverride", agent).await;
     }
 
-    /// Takes the network away, or gives it back.
+    /// Disconnects the network, or connects it.
     pub(crate) async fn offline(&self, offline: bool) {
         let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
         self.call("Network.emulateNetworkConditions", conditions)
             .await;
     }
 
-    /// A picture of the whole page, that wide.
+    /// Takes a screenshot of the whole page at that width.
     pub(crate) async fn picture(&self, width: u32, path: &Path) {
         self.width(width).await;
         let height = self.eval("document.documentElement.scrollHeight").await;
         self.size(width, height.as_u64().unwrap()).await;
-        // The charts take the new width in the next frames.
+        // The charts need two frames to adapt to the new width.
         self.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
             .await;
         let picture = self.call("Page.captureScreenshot", json!({})).await;
@@ -239,7 +239,7 @@ impl Browser {
         .unwrap();
     }
 
-    /// What the page, or the browser about it, has put on the console: errors and warnings.
+    /// Console messages of the page and the browser: errors and warnings.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let events = self.heard.events.lock().unwrap();
         let complaints = events.iter().filter_map(|event| {
@@ -258,7 +258,7 @@ impl Browser {
         complaints.collect()
     }
 
-    /// The URL of every request so far.
+    /// The URLs of all requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
         let events = self.heard.events.lock().unwrap();
         let sent = events
@@ -292,7 +292,7 @@ impl Browser {
             .unwrap()
             .write_all(format!("{command}\0").as_bytes());
         sent.expect("Chromium runs: `scripts/test` installs it, and TEST_CHROMIUM names another");
-        let answer = tokio::time::timeout(PATIENCE, receiver).await;
+        let answer = tokio::time::timeout(TIMEOUT, receiver).await;
         let mut answer = answer.expect("the browser answers").expect("it runs");
         match answer.get_mut("error") {
             Some(error) => Err(error.take()),
@@ -302,7 +302,7 @@ impl Browser {
 }
 
 impl Heard {
-    /// Messages end with a NUL.
+    /// Reads messages, which end with NUL.
     fn listen(&self, mut answers: impl BufRead) {
         let mut message = Vec::new();
         while answers
@@ -320,7 +320,7 @@ impl Heard {
                 None => self.events.lock().unwrap().push(value),
             }
         }
-        // Whoever still waits sees that nothing will come.
+        // Waiting callers see that there will be no response.
         self.waiting.lock().unwrap().clear();
     }
 }

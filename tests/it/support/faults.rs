@@ -1,4 +1,4 @@
-//! Pushes that go on through faults, and the account of them that is settled afterwards.
+//! A load that goes on through faults, and a ledger of its pushes that is checked afterwards.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use super::server::client;
 use super::{Account, Event, Server, eventually, load};
 
 const PUSHERS: usize = 8;
-/// WeChat waits no longer.
+/// WeChat's timeout.
 pub(crate) const ANY_FAULT: Duration = Duration::from_secs(5);
-/// What we promise while the database says nothing.
+/// Our guarantee while the database does not respond.
 pub(crate) const SILENT_DATABASE: Duration = Duration::from_secs(2);
-/// How long an answer of `/readyz` holds.
+/// How long `/readyz` caches a response.
 const SHELF_LIFE: Duration = Duration::from_secs(1);
 
-/// How often a fault comes: `QUNFA_FAULT_ROUNDS`, as `scripts/faults` sets it, or a few times.
+/// Rounds of a fault: `QUNFA_FAULT_ROUNDS`, which `scripts/faults` sets, or `few`.
 pub(crate) fn rounds(few: usize) -> usize {
     match std::env::var("QUNFA_FAULT_ROUNDS") {
         Ok(rounds) => rounds.parse().unwrap(),
@@ -29,12 +29,12 @@ pub(crate) fn rounds(few: usize) -> usize {
     }
 }
 
-/// A moment that nobody chose.
+/// Waits for a random time.
 pub(crate) async fn random_moment(below: Duration) {
     tokio::time::sleep(below * (getrandom::u32().unwrap() >> 16) / (1 << 16)).await;
 }
 
-/// Eight that push job results, some twice, some crossing each other, some in several revisions.
+/// Eight tasks that push job results, some twice, some with several revisions, some of each other's jobs.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     pushers: JoinSet<()>,
@@ -43,7 +43,7 @@ pub(crate) struct Load {
 struct Shared {
     client: Client,
     accounts: Vec<Account>,
-    /// Where to push, in turn.
+    /// Targets of the pushes, in turn.
     addresses: Mutex<Vec<SocketAddr>>,
     turn: AtomicUsize,
     next: AtomicI64,
@@ -51,7 +51,7 @@ struct Shared {
     ledger: Mutex<Ledger>,
 }
 
-/// The account, the id, and which content of that job.
+/// Account, job and number of the content.
 type Content = (&'static str, i64, i64);
 
 #[derive(Clone, Debug, Default)]
@@ -59,7 +59,7 @@ struct Ledger {
     copies: BTreeMap<Content, Copies>,
     /// Pushes answered 503.
     unavailable: usize,
-    /// Pushes that nobody answered: only while a server goes.
+    /// Pushes without a response, because a server was stopping or killed.
     unanswered: usize,
     illegal: Vec<String>,
     longest: Duration,
@@ -71,7 +71,7 @@ struct Copies {
     sent: i64,
 }
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) acknowledged: i64,
@@ -84,7 +84,7 @@ fn event((_, msg_id, content): Content) -> Event {
 }
 
 impl Load {
-    /// Pushes to these accounts of that server, in turn.
+    /// Starts to push to these accounts of that server, in turn.
     pub(crate) fn on(server: &Server, accounts: &[Account]) -> Self {
         let shared = Arc::new(Shared {
             client: client(),
@@ -108,7 +108,7 @@ impl Load {
         *self.shared.addresses.lock().unwrap() = addresses.collect();
     }
 
-    /// Pushes copies and revisions of so many new jobs, all those of a job at the same moment, to the servers in turn.
+    /// Pushes copies and revisions of new jobs to the servers in turn, all those of a job at the same moment.
     pub(crate) async fn collide(&self, jobs: usize) {
         for _ in 0..jobs {
             let msg_id = self.shared.next.fetch_add(1, Relaxed);
@@ -123,7 +123,7 @@ impl Load {
         }
     }
 
-    /// Waits until more was acknowledged, so that the load is on.
+    /// Waits until more pushes have been acknowledged.
     pub(crate) async fn goes_on(&self) {
         let goal = self.shared.ledger().acknowledged() + 50;
         eventually("the load goes on", async || {
@@ -132,7 +132,7 @@ impl Load {
         .await;
     }
 
-    /// Waits until more was answered 503.
+    /// Waits until more pushes have been answered 503.
     pub(crate) async fn is_turned_away(&self) {
         let goal = self.shared.ledger().unavailable + 20;
         eventually("the load is turned away", async || {
@@ -141,8 +141,8 @@ impl Load {
         .await;
     }
 
-    /// Ends the load, waits until the spool of these servers is empty, and holds what the first of them has against what
-    /// was pushed: every acknowledged copy is counted once, and every answer was legal and came within `limit`.
+    /// Ends the load, waits until the spools of these servers are empty, and compares the data of the first server with the
+    /// ledger: every acknowledged copy is counted once, and every response was valid and came within `limit`.
     pub(crate) async fn settle(
         mut self,
         fault: &str,
@@ -195,7 +195,7 @@ impl Shared {
             let msg_id = self.next.fetch_add(1, Relaxed);
             let account = self.account_of(msg_id);
             let contents: &[(i64, i64)] = match msg_id % 6 {
-                // A retry; a revision; revisions that come out of order; one that another pusher may push as well.
+                // A retry; a revision; revisions out of order; a job that another task may be pushing.
                 0 => &[(msg_id, 0), (msg_id, 0)],
                 1 => &[(msg_id, 0), (msg_id, 1)],
                 2 => &[(msg_id, 1), (msg_id, 0), (msg_id, 2), (msg_id, 1)],
@@ -249,7 +249,7 @@ impl Shared {
     }
 }
 
-/// What a sender does before it tries again.
+/// The delay before a retry.
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(10)).await;
 }
@@ -268,8 +268,8 @@ impl Ledger {
         self.copies.values().map(|copies| copies.acknowledged).sum()
     }
 
-    /// Adds the copies that the server has to `found`. None may be there that was not sent, and the jobs must be what
-    /// their deliveries add up to.
+    /// Adds the copies that the server has to `found`. All of them must have been sent, and each job must be the sum of its
+    /// deliveries.
     async fn check(&self, server: &Server, account: &Account, found: &mut HashMap<Content, i64>) {
         let contents = self
             .copies
@@ -300,7 +300,7 @@ impl Ledger {
     }
 }
 
-/// What the deliveries of one job add up to.
+/// The sum of the deliveries of a job.
 #[derive(Debug, Default)]
 struct Job {
     deliveries: i64,
@@ -326,7 +326,7 @@ impl Job {
     }
 }
 
-/// Waits until everything is in the database, as long as the spool gets emptier.
+/// Waits until the spool is empty, as long as it shrinks.
 async fn spool_is_empty(server: &Server, ended: Instant) {
     let mut least = i64::MAX;
     let mut is_empty = false;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Server;
 
-/// One block of a stream; empty where a field was not there.
+/// One event of a stream. Missing fields are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) id: String,
@@ -29,7 +29,7 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
-    /// Follows the jobs with that query, after the event with that id; the id that the stream begins with.
+    /// Opens the stream of a server, after the event with that id. Also returns the id that the stream starts with.
     pub(crate) async fn follow(
         server: &Server,
         query: &str,
@@ -42,7 +42,7 @@ impl EventStream {
         (stream, hello.id)
     }
 
-    /// Opens the stream at that URL, and reads its first block; an error when no server answers there, or with an error.
+    /// Opens the stream at a URL and reads its first event. Fails if there is no server or it responds with an error.
     pub(crate) async fn open(
         client: &Client,
         url: &str,
@@ -62,12 +62,12 @@ impl EventStream {
         Ok((stream, hello))
     }
 
-    /// The next block; none when the stream has ended.
+    /// The next event; `None` at the end of the stream.
     pub(crate) async fn block(&mut self) -> Option<Block> {
         self.read().await.unwrap()
     }
 
-    /// The next block; an error when the stream broke off.
+    /// The next event; an error if the stream breaks off.
     async fn read(&mut self) -> Result<Option<Block>, reqwest::Error> {
         loop {
             if let Some(end) = self.unread.find("\n\n") {
@@ -83,12 +83,12 @@ impl EventStream {
         }
     }
 
-    /// The next block; none when the stream has ended or broke off.
+    /// The next event; `None` if the stream has ended or broken off.
     pub(crate) async fn block_unless_ended(&mut self) -> Option<Block> {
         self.read().await.ok().flatten()
     }
 
-    /// The next job; none when the stream was cut, as one is that is not read.
+    /// The next job; `None` if the server has ended the stream because it was not read.
     pub(crate) async fn job_unless_cut(&mut self) -> Option<Block> {
         loop {
             match self.read().await {
