@@ -1,5 +1,5 @@
-//! The store's calls on a database with some jobs: SQLite in a temporary directory, and PostgreSQL if `BENCH_POSTGRES_URL`
-//! names an empty database, in which the jobs stay.
+//! The store's calls on a database with some jobs: SQLite in a temporary directory, and PostgreSQL
+//! if `BENCH_POSTGRES_URL` names an empty database, in which the jobs stay.
 
 use std::ops::RangeFrom;
 

@@ -1,7 +1,8 @@
 //! The tables of `docs/PERFORMANCE.md`, which explains the figures. Run by `scripts/bench`.
 //!
-//! All subjects run on one machine in one run and in turns, because machines differ and vary: only ratios are comparable.
-//! Each program is a separate process, so that the kernel counts its CPU time.
+//! All subjects run on one machine in one run and in turns, because machines differ and vary: only
+//! ratios are comparable. Each program is a separate process, so that the kernel counts its CPU
+//! time.
 
 mod asking;
 mod ceiling;

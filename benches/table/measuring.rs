@@ -219,7 +219,8 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Milliseconds from exec to the first acknowledged event on SQLite: with a new database, and with the same again.
+    /// Milliseconds from exec to the first acknowledged event on SQLite: with a new database, and
+    /// with the same again.
     fn starts(&self) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
         let directory = self.directory.join("start");
         let start = || {

@@ -68,7 +68,8 @@ impl Postgres {
     }
 
     pub(crate) fn counters(&self) -> anyhow::Result<Counters> {
-        // Only writing transactions get an id, one after the other. pg_stat_database lags by up to a second.
+        // Only writing transactions get an id, one after the other. pg_stat_database lags by up to
+        // a second.
         let text = self.ask(
             "postgres",
             "select pg_snapshot_xmax(pg_current_snapshot()), pg_current_wal_insert_lsn() - '0/0'::pg_lsn",

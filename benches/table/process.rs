@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// Microseconds. `/proc` counts CPU time in hundredths of a second, regardless of the kernel's own tick.
+/// Microseconds. `/proc` counts CPU time in hundredths of a second, regardless of the kernel's own
+/// tick.
 const TICK: f64 = 10_000.0;
 
 /// A server whose first line has its address. It is killed when dropped.

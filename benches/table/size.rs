@@ -1,5 +1,5 @@
-//! The run at size: the latency of every API query on a database of many jobs, at rest and while new results arrive, and
-//! the rate of accepted results compared with an empty database.
+//! The run at size: the latency of every API query on a database of many jobs, at rest and while
+//! new results arrive, and the rate of accepted results compared with an empty database.
 
 use std::io::{self, Write};
 use std::path::Path;

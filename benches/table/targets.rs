@@ -6,7 +6,8 @@ use super::measuring::Measured;
 use super::pushing::Account;
 use super::rows::{Figures, Key, Pace, Subject, fine, median, tenths, whole};
 
-/// The rate of the best peer at 64 connections, on a machine with the ceiling `CEILING_THERE`. Peers are not measured here.
+/// The rate of the best peer at 64 connections, on a machine with the ceiling `CEILING_THERE`.
+/// Peers are not measured here.
 const BEST_PEER: [f64; 2] = [2193.0, 2928.0];
 const CEILING_THERE: f64 = 72_340.0;
 

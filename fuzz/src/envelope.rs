@@ -1,4 +1,5 @@
-//! Envelopes: an encrypted message opens to the same message, a modified one is refused, and no signed input panics.
+//! Envelopes: an encrypted message opens to the same message, a modified one is refused, and no
+//! signed input panics.
 
 use aes::Aes256;
 use aes::cipher::array::Array;
@@ -13,7 +14,8 @@ use super::accounts::{self, NOW, ORIGINAL_ID, TOLERANCE};
 const RANDOM: [u8; 16] = *b"sixteen randoms.";
 const NONCE: &str = "1514711492";
 
-/// Panics unless the invariants of envelopes hold for these bytes, used as a message, a frame, a ciphertext and a body.
+/// Panics unless the invariants of envelopes hold for these bytes, used as a message, a frame, a
+/// ciphertext and a body.
 pub fn check(bytes: &[u8]) {
     check_message(bytes);
     check_frame(bytes);
@@ -22,8 +24,8 @@ pub fn check(bytes: &[u8]) {
     check_plain(bytes);
 }
 
-/// Encrypting and opening returns the same message, with any clear text beside it, and with a second `Encrypt`; but not for
-/// another account.
+/// Encrypting and opening returns the same message, with any clear text beside it, and with a
+/// second `Encrypt`; but not for another account.
 fn check_message(message: &[u8]) {
     let encrypt = accounts::key().seal(message, &accounts::app_id(), RANDOM);
     let mut bodies = vec![(safe(), xml("", &encrypt)), (safe(), json("", &encrypt))];
@@ -63,7 +65,8 @@ fn check_message(message: &[u8]) {
     check_changed(message.len(), &encrypt);
 }
 
-/// A push that the configuration does not open is sealed, and opens to the same message with the right configuration.
+/// A push that the configuration does not open is sealed, and opens to the same message with the
+/// right configuration.
 fn check_sealed(message: &[u8], encrypt: &str) {
     let wrong = accounts::account(Mode::Safe(accounts::wrong_encryption()));
     for body in [
@@ -86,7 +89,8 @@ fn check_sealed(message: &[u8], encrypt: &str) {
     }
 }
 
-/// With one bit flipped in the ciphertext, the timestamp, the nonce or the signature, nothing opens.
+/// With one bit flipped in the ciphertext, the timestamp, the nonce or the signature, nothing
+/// opens.
 fn check_changed(position: usize, encrypt: &str) {
     let change = |text: &mut Vec<u8>| {
         let at = position % text.len();
@@ -113,7 +117,8 @@ fn check_changed(position: usize, encrypt: &str) {
     }
 }
 
-/// For any frame, the opened message is all of it except the random bytes, the length, the `AppID` and the padding.
+/// For any frame, the opened message is all of it except the random bytes, the length, the `AppID`
+/// and the padding.
 fn check_frame(frame: &[u8]) {
     let (blocks, _) = frame.as_chunks::<16>();
     let frame = blocks.as_flattened();
@@ -163,7 +168,8 @@ fn check_accepted(encrypt: &str, body: &[u8]) {
     }
 }
 
-/// In plain mode, the body is the message, unless it is an envelope or has an `Encrypt` that is removed.
+/// In plain mode, the body is the message, unless it is an envelope or has an `Encrypt` that is
+/// removed.
 fn check_plain(body: &[u8]) {
     let opened = open(&accounts::account(Mode::Plain), &signed(""), body);
     let is_unparsed = matches!(read(body).reading, Reading::Unparsed { .. });

@@ -49,8 +49,8 @@ fn children(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// The numbers and the status are those in the object. If there is a list or nothing, a field of the same name may have
-/// come before it.
+/// The numbers and the status are those in the object. If there is a list or nothing, a field of
+/// the same name may have come before it.
 fn check_agreement(result: &MassSendFinished, object: &Value) {
     let counts = &result.counts;
     for (name, ours) in [

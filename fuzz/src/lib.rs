@@ -1,6 +1,8 @@
-//! The invariants for input from outside: each fuzz target has a function `check` that panics if they are violated.
+//! The invariants for input from outside: each fuzz target has a function `check` that panics if
+//! they are violated.
 //!
-//! `fuzz_targets` calls them from libFuzzer, and `tests/it/fuzzing.rs`, which includes these files, with the corpora.
+//! `fuzz_targets` calls them from libFuzzer, and `tests/it/fuzzing.rs`, which includes these files,
+//! with the corpora.
 
 mod accounts;
 pub mod envelope;

@@ -1,4 +1,5 @@
-//! Query strings: a parameter is read if another parser finds it exactly once, and only a valid signature opens.
+//! Query strings: a parameter is read if another parser finds it exactly once, and only a valid
+//! signature opens.
 
 use std::collections::BTreeMap;
 

@@ -120,7 +120,8 @@ fn check_rendered(event: &str, result: &MassSendFinished) {
     }
 }
 
-/// A byte-order mark before a body, and white space after one that can be parsed, make no difference.
+/// A byte-order mark before a body, and white space after one that can be parsed, make no
+/// difference.
 fn check_surroundings(body: &[u8], push: &Push) {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     if !body.starts_with(MARK) {
@@ -131,7 +132,8 @@ fn check_surroundings(body: &[u8], push: &Push) {
     }
 }
 
-/// A truncated job result or event reads the same or cannot be parsed, and then its event and id are the same or unknown.
+/// A truncated job result or event reads the same or cannot be parsed, and then its event and id
+/// are the same or unknown.
 fn check_cuts(body: &[u8], push: &Push) {
     if push.reading.event().is_none() || matches!(push.reading, Reading::Unparsed { .. }) {
         return;

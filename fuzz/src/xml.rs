@@ -57,7 +57,8 @@ fn check_limits(document: &Document<'_>) {
     assert!(elements().all(|element| depth(element) <= MAX_DEPTH));
 }
 
-/// The elements of an element, in order, as an object that may have several fields of the same name.
+/// The elements of an element, in order, as an object that may have several fields of the same
+/// name.
 fn as_json(element: Node<'_, '_>) -> String {
     let fields = element.children().filter(Node::is_element).map(|child| {
         let is_leaf = !child.children().any(|inner| inner.is_element());

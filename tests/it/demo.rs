@@ -1,4 +1,5 @@
-//! `serve` without any configuration creates the account `demo`, and the commands that it prints work.
+//! `serve` without any configuration creates the account `demo`, and the commands that it prints
+//! work.
 
 use std::fs;
 use std::path::PathBuf;
@@ -105,7 +106,8 @@ async fn the_printed_command_pushes_a_sample_as_it_stands() {
     }
 }
 
-/// The commands and the answer of the trial in a README: the answer without ids and times, split at its ellipses.
+/// The commands and the answer of the trial in a README: the answer without ids and times, split at
+/// its ellipses.
 fn shown_trial(readme: &str) -> (Vec<String>, Vec<String>) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(readme);
     let text = fs::read_to_string(path).unwrap();

@@ -1,5 +1,6 @@
-//! Faults of the server, of PostgreSQL and of the connection between them, under load: every acknowledged push is counted
-//! once, and every response is valid and in time. `scripts/faults` repeats them for longer.
+//! Faults of the server, of PostgreSQL and of the connection between them, under load: every
+//! acknowledged push is counted once, and every response is valid and in time. `scripts/faults`
+//! repeats them for longer.
 
 use std::time::Duration;
 
@@ -161,7 +162,8 @@ async fn replicas_are_restarted_one_after_the_other() {
     load.settle(fault, ANY_FAULT, &[&one, &two]).await;
 }
 
-/// Two servers on one database: in turn, one gets a clone of the other's data directory, and its own from the start restored.
+/// Two servers on one database: in turn, one gets a clone of the other's data directory, and its
+/// own from the start restored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_directories_are_cloned_and_put_back() {
     let (mut one, proxy) = behind_a_proxy(Backend::Postgres.database().await).await;

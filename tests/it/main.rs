@@ -1,4 +1,5 @@
-//! All tests that cross a boundary, in one binary. Run it with `scripts/test`, which starts the PostgreSQL that it needs.
+//! All tests that cross a boundary, in one binary. Run it with `scripts/test`, which starts the
+//! PostgreSQL that it needs.
 //!
 //! - `access`: permissions: every route with every kind of key.
 //! - `api_answers`: conditional and compressed responses of the API, and CORS.
@@ -18,7 +19,8 @@
 //! - `stream`: the live stream of changed jobs (server-sent events).
 //! - `durability`: acknowledged means kept: kills, concurrent pushes, locks and a full disk.
 //! - `export`: the list of jobs as one file, from the server and from the command line.
-//! - `failover`: the stream and the totals when PostgreSQL crashes, is restored, or a standby takes over.
+//! - `failover`: the stream and the totals when PostgreSQL crashes, is restored, or a standby takes
+//!   over.
 //! - `faults`: faults of every kind under load; nothing acknowledged is lost.
 //! - `in_doubt`: a connection to PostgreSQL that breaks during a commit.
 //! - `clocks`: a clock that jumps.
@@ -27,7 +29,8 @@
 //! - `outage`: the database is unavailable, and available again.
 //! - `outcome`: every form of the event results in the right job.
 //! - `page`: the page in a real browser.
-//! - `page_files`: how the files of the page are served, also by proxies, and what they must never contain.
+//! - `page_files`: how the files of the page are served, also by proxies, and what they must never
+//!   contain.
 //! - `page_live`: the page as results arrive, and while the database is unavailable.
 //! - `page_pictures`: screenshots of every view, for review.
 //! - `prune`: removing old raw deliveries, by command or configuration; jobs stay unchanged.
@@ -35,7 +38,8 @@
 //! - `replay`: a query string that was accepted is refused with another body.
 //! - `replicas`: four servers on one PostgreSQL count every job once and give the same answers.
 //! - `reprocess`: stored deliveries are read again.
-//! - `spool_edges`: PostgreSQL is unavailable at the start, refuses a delivery, or is unavailable while the disk is full.
+//! - `spool_edges`: PostgreSQL is unavailable at the start, refuses a delivery, or is unavailable
+//!   while the disk is full.
 //! - `store_agreement`: both stores give the same results for the same random calls.
 //! - `store_batches`: a batch has the same result as its deliveries one by one, and counts once.
 //! - `store_changes`: the order of changes.
@@ -52,10 +56,12 @@
 //! - `hosts`: which `Host` headers are accepted.
 //! - `proxies`: the client address behind a trusted proxy.
 //! - `logs`: one JSON object per line, with its request.
-//! - `sealed`: signed pushes that do not open are kept sealed, reported, and opened once the configuration is right.
+//! - `sealed`: signed pushes that do not open are kept sealed, reported, and opened once the
+//!   configuration is right.
 //! - `store_sealed`: the contract of both stores for sealed deliveries.
 //! - `secrets`: nothing secret or private is logged, sent or stored.
-//! - `command_line`: help, usage and exit codes of every command; keys, the health check, migrations.
+//! - `command_line`: help, usage and exit codes of every command; keys, the health check,
+//!   migrations.
 //! - `configuration`: sources of the configuration, their precedence, and what is shown of it.
 //! - `metrics`: the metrics for Prometheus.
 //! - `mistakes`: messages about a wrong configuration.
@@ -67,7 +73,8 @@
 //! - `systemd`: socket activation across restarts, readiness, stopping, the watchdog.
 //! - `simulate`: `simulate push`, against qunfa and other servers.
 //! - `listeners`: the API on a separate listener.
-//! - `locks`: a lock of another session, or a slow connection to PostgreSQL, delays only the jobs concerned.
+//! - `locks`: a lock of another session, or a slow connection to PostgreSQL, delays only the jobs
+//!   concerned.
 //! - `names`: two WeChat accounts that push to one account name.
 //! - `load`: `simulate load` and the server count the same.
 //! - `transport`: request heads and bodies of every size and shape over plain TCP.

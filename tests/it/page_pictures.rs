@@ -1,5 +1,5 @@
-//! Screenshots of every view of the page, in both languages, light and dark, on a wide screen and a phone, for review. They
-//! are written to `TEST_SCREENSHOTS`, or to `target/screenshots`.
+//! Screenshots of every view of the page, in both languages, light and dark, on a wide screen and a
+//! phone, for review. They are written to `TEST_SCREENSHOTS`, or to `target/screenshots`.
 
 use std::path::{Path, PathBuf};
 

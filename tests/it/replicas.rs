@@ -1,5 +1,5 @@
-//! Four replicas on one PostgreSQL: whichever of them receives a push, every job is right and counted once, and all four
-//! give the same responses.
+//! Four replicas on one PostgreSQL: whichever of them receives a push, every job is right and
+//! counted once, and all four give the same responses.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,8 @@ use crate::support::{Backend, PLAIN, SAFE, Server, Setup, eventually};
 /// Jobs whose copies and revisions reach all replicas at the same moment.
 const COLLIDING: usize = 20;
 
-/// Routes whose response must not depend on the replica. All jobs finish in the first minute of 1970.
+/// Routes whose response must not depend on the replica. All jobs finish in the first minute of
+/// 1970.
 const SAME_EVERYWHERE: [&str; 7] = [
     "stats",
     "stats?account=safe",
@@ -112,7 +113,8 @@ async fn listed(list: &str, replicas: &[&Server]) -> Vec<Value> {
     }
 }
 
-/// The totals are the sums of the jobs, and all replicas give the same responses with the same `ETag`.
+/// The totals are the sums of the jobs, and all replicas give the same responses with the same
+/// `ETag`.
 async fn assert_totals(jobs: &[Value], replicas: &[&Server]) {
     let stats = replicas[0].ok("/api/v1/stats").await;
     assert_eq!(stats["jobs"], jobs.len());

@@ -1,4 +1,5 @@
-//! A headless Chromium, controlled with the DevTools protocol over a pipe: no port is needed, and it ends with the pipe.
+//! A headless Chromium, controlled with the DevTools protocol over a pipe: no port is needed, and
+//! it ends with the pipe.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -136,7 +137,8 @@ impl Browser {
         self.try_call("Runtime.evaluate", parameters).await
     }
 
-    /// Waits until an expression is true. One that throws counts as false, because its element may not be there yet.
+    /// Waits until an expression is true. One that throws counts as false, because its element may
+    /// not be there yet.
     pub(crate) async fn until(&self, expression: &str) {
         eventually(expression, async || {
             let answer = self.evaluate(&format!("Boolean({expression})")).await;

@@ -34,7 +34,8 @@ pub(crate) async fn random_moment(below: Duration) {
     tokio::time::sleep(below * (getrandom::u32().unwrap() >> 16) / (1 << 16)).await;
 }
 
-/// Eight tasks that push job results, some twice, some with several revisions, some of each other's jobs.
+/// Eight tasks that push job results, some twice, some with several revisions, some of each other's
+/// jobs.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     pushers: JoinSet<()>,
@@ -108,7 +109,8 @@ impl Load {
         *self.shared.addresses.lock().unwrap() = addresses.collect();
     }
 
-    /// Pushes copies and revisions of new jobs to the servers in turn, all those of a job at the same moment.
+    /// Pushes copies and revisions of new jobs to the servers in turn, all those of a job at the
+    /// same moment.
     pub(crate) async fn collide(&self, jobs: usize) {
         for _ in 0..jobs {
             let msg_id = self.shared.next.fetch_add(1, Relaxed);
@@ -141,8 +143,9 @@ impl Load {
         .await;
     }
 
-    /// Ends the load, waits until the spools of these servers are empty, and compares the data of the first server with the
-    /// ledger: every acknowledged copy is counted once, and every response was valid and came within `limit`.
+    /// Ends the load, waits until the spools of these servers are empty, and compares the data of
+    /// the first server with the ledger: every acknowledged copy is counted once, and every
+    /// response was valid and came within `limit`.
     pub(crate) async fn settle(
         mut self,
         fault: &str,
@@ -195,7 +198,8 @@ impl Shared {
             let msg_id = self.next.fetch_add(1, Relaxed);
             let account = self.account_of(msg_id);
             let contents: &[(i64, i64)] = match msg_id % 6 {
-                // A retry; a revision; revisions out of order; a job that another task may be pushing.
+                // A retry; a revision; revisions out of order; a job that another task may be
+                // pushing.
                 0 => &[(msg_id, 0), (msg_id, 0)],
                 1 => &[(msg_id, 0), (msg_id, 1)],
                 2 => &[(msg_id, 1), (msg_id, 0), (msg_id, 2), (msg_id, 1)],
@@ -268,8 +272,8 @@ impl Ledger {
         self.copies.values().map(|copies| copies.acknowledged).sum()
     }
 
-    /// Adds the copies that the server has to `found`. All of them must have been sent, and each job must be the sum of its
-    /// deliveries.
+    /// Adds the copies that the server has to `found`. All of them must have been sent, and each
+    /// job must be the sum of its deliveries.
     async fn check(&self, server: &Server, account: &Account, found: &mut HashMap<Content, i64>) {
         let contents = self
             .copies

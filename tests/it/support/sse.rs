@@ -29,7 +29,8 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
-    /// Opens the stream of a server, after the event with that id. Also returns the id that the stream starts with.
+    /// Opens the stream of a server, after the event with that id. Also returns the id that the
+    /// stream starts with.
     pub(crate) async fn follow(
         server: &Server,
         query: &str,
@@ -42,7 +43,8 @@ impl EventStream {
         (stream, hello.id)
     }
 
-    /// Opens the stream at a URL and reads its first event. Fails if there is no server or it responds with an error.
+    /// Opens the stream at a URL and reads its first event. Fails if there is no server or it
+    /// responds with an error.
     pub(crate) async fn open(
         client: &Client,
         url: &str,
