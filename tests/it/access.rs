@@ -1,4 +1,4 @@
-//! Who may ask for what: every route, with every kind of key.
+//! Permissions: every route with every kind of key.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::support::{
     Account, Backend, COMPATIBLE, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores,
 };
 
-/// A job of `plain` that nobody else has anything like: its id, its only count, its status.
+/// The id, the only count and the status of a job of `plain`; nothing else has the same values.
 const MSG_ID: i64 = 4_242_424_242;
 const COUNT: i64 = 777_777;
 const STATUS: &str = "a status of its own";
-/// What tells of that job, or of its account.
+/// Text that reveals this job or its account.
 const TRACES: [&str; 4] = ["4242424242", "777777", STATUS, "plain"];
 
-/// What each route is meant to be. A new route fails until it stands here.
+/// The scope of each route. A new route fails until it is added here.
 const DECIDED: [(&str, Group); 20] = [
     ("/wechat/{account}", Group::Callback),
     ("/livez", Group::Health),
@@ -46,7 +46,7 @@ const DECIDED: [(&str, Group); 20] = [
     ("/assets/{version}/{*path}", Group::Page),
 ];
 
-/// The client of that name; its key is its name.
+/// A client whose key is its name.
 fn client(name: &str, keys: &str) -> String {
     let hash = ApiKeyHash::of(name);
     format!("[api.clients.{name}]\nkey = \"{hash}\"\n{keys}\n")
@@ -95,7 +95,7 @@ async fn items(server: &Server, path: &str, key: &str) -> Vec<Value> {
     serde_json::from_value(json(server, path, key).await["items"].take()).unwrap()
 }
 
-/// A path of that route, for the job of `plain`.
+/// The path of a route, for the job of `plain`.
 fn path_of(route: &str) -> String {
     let path = route
         .replace("{account}", PLAIN.name)
@@ -108,7 +108,8 @@ fn path_of(route: &str) -> String {
     path
 }
 
-/// What a key that is good for everything, but sees other accounts alone, gets where a key that sees all gets 200.
+/// The response to a key with all scopes that sees only other accounts, where a key that sees all
+/// gets 200.
 fn is_about_one_job(route: &str) -> bool {
     route.contains("{msg_id}")
 }
@@ -171,7 +172,7 @@ async fn every_route_answers_every_key_as_its_part_says() {
                 };
                 assert_eq!(id, Some(expected), "{path} {key:?}: {text}");
             }
-            // The document is the same for everybody.
+            // The document is the same for everyone.
             if route.group != Group::Open && (key == Some("foreign") || expected != 200) {
                 for trace in TRACES {
                     assert!(
@@ -242,14 +243,14 @@ async fn wrong_keys_from_one_address_are_limited_and_right_ones_never() {
         (None, 401),
         (Some("expired"), 429),
     ] {
-        // Those before have taken what was refilled, but for a second at most.
+        // The requests before have used up the refill, except for at most one second.
         let mut found = get(&server, "/api/v1/jobs", key).await.status();
         if status == 429 && found == 401 {
             found = get(&server, "/api/v1/jobs", key).await.status();
         }
         assert_eq!(found, status, "{key:?}");
     }
-    // Another address stands for itself.
+    // Another address has its own limit.
     let elsewhere = reqwest::Client::builder()
         .no_proxy()
         .local_address(std::net::IpAddr::from([127, 0, 0, 2]))
@@ -298,7 +299,7 @@ on_both_stores! {
             }
         }
 
-        // What it may not see is as what is not there.
+        // Accounts that it may not see look as if they did not exist.
         let answer = async |path: &str| {
             let response = get(&server, path, Some("foreign")).await;
             let status = response.status().as_u16();
@@ -372,7 +373,7 @@ on_both_stores! {
             let items = page["items"].as_array().unwrap();
             seen.extend(items.iter().map(|job| job["msg_id"].as_str().unwrap().to_owned()));
             let Some(next) = page["next_cursor"].as_str() else { break };
-            // Another client's list is another list, even with the same filters.
+            // Another client's list is a different list, even with the same filters.
             for (key, status) in [("two", 200), ("read", 400), ("foreign", 400), ("full", 400)] {
                 let response = get(&server, &format!("/api/v1/jobs?limit=3&cursor={next}"), Some(key)).await;
                 assert_eq!(response.status(), status, "{key}");

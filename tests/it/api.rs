@@ -69,7 +69,7 @@ async fn ids_at(server: &Server, path: &str) -> Vec<i64> {
     ids(&server.items(path).await)
 }
 
-/// Every page of a list to its end; `between` happens after each.
+/// Every page of a list; `between` is called after each.
 async fn pages(server: &Server, path: &str, mut between: impl AsyncFnMut()) -> Vec<Vec<Value>> {
     let (mut pages, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -118,7 +118,7 @@ on_both_stores! {
             assert_eq!(job[name], Value::Null, "{name}");
         }
 
-        // A code outside of the catalogue has no words.
+        // An unknown code has no texts.
         assert_eq!(server.job(&PLAIN, "5").await["reason"], json!({"code": 77, "zh": null, "en": null}));
         let items = server.items("/api/v1/jobs").await;
         assert_eq!(ids(&items), [i64::MAX, 5, 9_007_199_254_740_993]);
@@ -163,7 +163,7 @@ on_both_stores! {
             server.accepts(&PLAIN, Event::new(msg_id, msg_id * 10).status(status).counts([i64::MAX, 4, 3, 1]).xml()).await;
         }
         server.accepts(&SAFE, Event::new(1, 10).xml()).await;
-        // As text, because the sum is beyond what the usual readers of JSON keep exactly.
+        // Compared as text, because the sum exceeds what JSON parsers keep exactly.
         let totals = server.get("/api/v1/stats?account=plain").await.text().await.unwrap();
         let expected = "{'jobs':4,'by_outcome':{'sent':1,'failed':1,'rejected':1,'unknown':1},\
              'total_count':36893488147419103228,'filter_count':16,'sent_count':12,'error_count':4}";
@@ -178,7 +178,7 @@ on_both_stores! {
 
     async fn each_filter_of_jobs(backend: Backend) {
         let server = Server::start(backend).await;
-        // 2026-01-01T00:00:00Z and the seconds after it.
+        // 2026-01-01T00:00:00Z and the following seconds.
         let second = |n: i64| 1_767_225_600 + n;
         let check = "<CopyrightCheckResult><CheckState>2</CheckState></CopyrightCheckResult>";
         server.accepts(&PLAIN, Event::new(1, second(1)).xml()).await;
@@ -242,7 +242,7 @@ on_both_stores! {
         ] {
             assert_eq!(ids_at(&server, &format!("/api/v1/deliveries?{query}")).await, expected, "{query}");
         }
-        // Events that are kept make no job.
+        // Kept events are not jobs.
         assert_eq!(ids_at(&server, "/api/v1/jobs").await, [1]);
     }
 
@@ -265,7 +265,7 @@ on_both_stores! {
             assert!(sizes[..sizes.len() - 1].iter().all(|size| *size == limit), "{list}, {limit}: {sizes:?}");
             assert_eq!(ids(&pages.concat()), expected, "{list}, {limit}");
         }
-        // Without filters, new rows that come before the cursor stay out of the pages that follow.
+        // Without filters, new rows before the cursor do not appear on later pages.
         let pages = pages(&server, "/api/v1/jobs?limit=5", async || {
             server.accepts(&SAFE, Event::new(next, 300).xml()).await;
             next += 1;

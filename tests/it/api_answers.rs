@@ -1,4 +1,4 @@
-//! How answers of the API go out: conditional, compressed, and to pages of other origins.
+//! Conditional and compressed responses of the API, and CORS.
 
 use reqwest::{Method, Response};
 
@@ -6,7 +6,7 @@ use crate::support::{Backend, Event, PLAIN, Server, Setup, on_both_stores};
 
 const ORIGINS: &str =
     "[api]\ncors_origins = [\"https://dash.example.com\", \"http://localhost:3000\"]";
-/// Every answer that carries a tag.
+/// Every response that has an `ETag`.
 const TAGGED: [&str; 5] = [
     "/api/v1/jobs",
     "/api/v1/jobs/plain/1",
@@ -56,7 +56,7 @@ on_both_stores! {
             let head = ask(&server, Method::HEAD, path, &[]).await;
             assert_eq!((head.status().as_u16(), header(&head, "etag")), (200, Some(tag.clone())));
 
-            // Another copy, later: one of these answers at least says so, and none says what is no longer so.
+            // After a later copy, one of these responses has changed, and none is outdated.
             server.accepts(&PLAIN, Event::new(1, 11).xml().replace("</xml>", &format!("<!--{path}--></xml>"))).await;
             let changed = get(&server, path, &[("if-none-match", &tag)]).await;
             let body = get(&server, path, &[]).await;
@@ -116,7 +116,7 @@ async fn long_answers_are_compressed_for_who_takes_it() {
         (304, None)
     );
 
-    // Problems are whole, and WeChat's side is as it always was.
+    // Problems have no `ETag`, and WeChat's side is unchanged.
     let problem = get(&server, "/api/v1/jobs?x=1", &gzip).await;
     assert_eq!(header(&problem, "content-encoding"), None);
     assert!(problem.text().await.unwrap().contains("invalid-parameter"));
@@ -171,7 +171,7 @@ async fn pages_of_origins_that_are_listed_may_read() {
         assert!(header(&read, "vary").unwrap().contains("origin"));
         let exposed = header(&read, "access-control-expose-headers").unwrap();
         assert!(exposed.contains("etag"), "{exposed}");
-        // That a key is needed can be read, too.
+        // The page can also read that a key is required.
         let without = get(&server, "/api/v1/jobs", &[("origin", origin)]).await;
         assert_eq!(
             (without.status().as_u16(), allowed(&without)),

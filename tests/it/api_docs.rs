@@ -1,4 +1,4 @@
-//! What the documents tell people to do with the API and the database works.
+//! The examples in the documents on the API and the database work.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::support::{Backend, Event, PLAIN, SAFE, Server, eventually, fixture};
 
 const LANGUAGES: [&str; 2] = ["docs/API.md", "docs/API.zh-CN.md"];
 
-/// The blocks of that kind in a document.
+/// The code blocks of that language in a document.
 fn blocks(path: &str, kind: &str) -> Vec<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     let text = std::fs::read_to_string(path).unwrap();
@@ -58,7 +58,7 @@ async fn every_query_runs_and_finds_something() {
     let server = with_results().await;
     let mut connection = PgConnection::connect(&server.database.url).await.unwrap();
     for query in blocks(LANGUAGES[0], "sql") {
-        // SQL is a text that lives as long as the program.
+        // The SQL lives as long as the program.
         let query: &'static str = query.leak();
         let found = if query.starts_with("copy") {
             let lines = connection.copy_out_raw(query).await.unwrap();
@@ -71,7 +71,7 @@ async fn every_query_runs_and_finds_something() {
     }
 }
 
-/// Runs a script of the document; its lines come to the file.
+/// Runs a script of the document, with its output in the file.
 fn python(server: &Server, script: &str, output: &Path) -> Child {
     Command::new("python3")
         .args(["-c", script])

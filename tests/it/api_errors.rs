@@ -1,4 +1,4 @@
-//! What the API refuses, and how it says so: keys, parameters, paths and methods.
+//! Error responses of the API: keys, parameters, paths and methods.
 
 use reqwest::{Method, Response};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup};
 const KEY: &str = "KeyOfTheTests";
 const KEYS: &str = "[api]\nkeys = [\"sha256:0000000000000000000000000000000000000000000000000000000000000000\", \"sha256:KEY\"]";
 
-/// A server that wants [`KEY`].
+/// A server that requires [`KEY`].
 async fn guarded() -> Server {
     use sha2::{Digest, Sha256};
     let hash = hex::encode(Sha256::digest(KEY));
@@ -17,7 +17,7 @@ async fn guarded() -> Server {
     Setup::default().toml(&keys).start(Backend::Sqlite).await
 }
 
-/// Checks that it is a problem with all of its members; its detail.
+/// Checks that the response is a complete problem; returns its detail.
 async fn problem(response: Response, status: u16, id: &str) -> String {
     let url = response.url().to_string();
     assert_eq!(response.status(), status, "{url}");
@@ -61,7 +61,7 @@ const TIMES: &[&str] = &[
     "now",
     "-",
 ];
-/// Wrong everywhere.
+/// Invalid for every parameter.
 const COMMON: &[&str] = &[
     "x=1",
     "Account=a",
@@ -168,7 +168,7 @@ async fn parameters_that_are_unknown_doubled_empty_or_malformed_are_refused() {
                 "invalid-parameter",
             )
             .await;
-            // It names the parameter, where it is one of ours, and says what is allowed.
+            // The detail names a known parameter and says what is allowed.
             let name = query.split('=').next().unwrap();
             let is_ours = detail.contains(&format!("`{name}`"))
                 || detail.contains("allowed: ")
@@ -189,7 +189,7 @@ async fn parameters_that_are_unknown_doubled_empty_or_malformed_are_refused() {
         )
         .await;
     }
-    // A bare `?` carries no parameter.
+    // A bare `?` has no parameters.
     server.ok("/api/v1/jobs?").await;
 }
 
@@ -209,7 +209,7 @@ async fn a_cursor_is_refused_with_other_filters_and_in_another_list() {
     let of_deliveries = cursor("/api/v1/deliveries?account=plain&from=0&limit=1").await;
     for (path, cursor, is_valid) in [
         ("jobs?account=plain&from=0", &of_jobs, true),
-        // The same filters in other words and order, and another limit.
+        // The same filters in another notation and order, with another limit.
         (
             "jobs?limit=2&from=1970-01-01T00:00:00Z&account=plain",
             &of_jobs,

@@ -1,4 +1,4 @@
-//! What one client of the API can take from others: neither the database, nor memory, nor the time of pushes.
+//! How far one API client can affect others: database, memory, and the latency of pushes.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::process::resident_mib;
 use crate::support::{Backend, Database, PLAIN, Server, Setup, event, eventually, on_both_stores};
 
-/// A read of this list takes for ever once [`never_answer`] was called.
+/// Reading this list takes forever after [`never_answer`].
 const SLOW: &str = "/api/v1/deliveries";
 
 fn two_clients() -> Setup {
@@ -35,7 +35,7 @@ fn ask(server: &Server, key: &str, path: &str) -> AbortOnDropHandle<(StatusCode,
     }))
 }
 
-/// From now on a list of deliveries is not found in any reasonable time; jobs are. It lasts until the value is dropped.
+/// Makes queries of deliveries hang, but not of jobs, until the value is dropped.
 async fn never_answer(backend: Backend, database: &Database) -> Option<PgConnection> {
     match backend {
         Backend::Sqlite => {
@@ -62,7 +62,7 @@ async fn never_answer(backend: Backend, database: &Database) -> Option<PgConnect
     }
 }
 
-/// How many connections for reading the server has, by what they do.
+/// The number of connections for reading, by state.
 async fn readers(server: &Server, state: &str) -> u32 {
     let name = format!("qunfa_database_connections{{state=\"{state}\"}} ");
     let metrics = server.metrics().await;
@@ -100,12 +100,12 @@ on_both_stores! {
         drop(slow);
         eventually("they have ended", async || readers(&server, "busy").await == 0).await;
         let took = left.elapsed();
-        // By itself a statement ends after 5 s in PostgreSQL, and never in SQLite.
+        // Without this, the statement would end after 5 s in PostgreSQL, and never in SQLite.
         assert!(took < Duration::from_secs(4), "{took:?}");
     }
 }
 
-/// Stores that many jobs whose bodies have about 2 kB.
+/// Stores that many jobs with bodies of about 2 kB.
 async fn store_jobs(server: &Server, count: i64) {
     let filler = format!("<!--{}--></xml>", "0123456789abcdef".repeat(120));
     for msg_id in 1..=count {
@@ -116,7 +116,8 @@ async fn store_jobs(server: &Server, count: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_take_a_bounded_memory_and_pushes_go_on() {
-    /// The share of one client, three copies of each answer that is being made, and for each connection its buffers.
+    /// One client's share: three copies of each response in progress, and the buffers of each
+    /// connection.
     fn bound_mib(answer: usize, connections: usize) -> u64 {
         let bytes = 16 * 1024 * 1024 + 2 * 3 * answer + connections * 64 * 1024;
         u64::try_from(bytes).unwrap() / 1024 / 1024 + 30
@@ -156,7 +157,7 @@ async fn clients_that_do_not_read_take_a_bounded_memory_and_pushes_go_on() {
     assert!(grown < bound, "{grown} MiB, and the bound is {bound}");
     assert!(bound < u64::try_from(CONNECTIONS * answer / 1024 / 1024).unwrap() / 2);
 
-    // Those that got no memory in time were told.
+    // Responses that got no memory in time were 503.
     let mut told = 0;
     for wire in &mut wires {
         let mut head = [0; 12];
@@ -172,7 +173,7 @@ async fn clients_that_do_not_read_take_a_bounded_memory_and_pushes_go_on() {
     .await;
 }
 
-/// The length of an answer with its head, once the head is there.
+/// The length of a response including its head, once the head is complete.
 fn length_of(answer: &[u8]) -> Option<usize> {
     let end = answer.windows(4).position(|part| part == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).unwrap();
@@ -182,7 +183,7 @@ fn length_of(answer: &[u8]) -> Option<usize> {
     Some(end + 4 + length.unwrap().parse::<usize>().unwrap())
 }
 
-/// Requests a file again and again on one connection, and reads the answers.
+/// Requests a file repeatedly on one connection, and reads the responses.
 fn download(server: &Server, path: &str) -> AbortOnDropHandle<()> {
     let address = server.address;
     let request =

@@ -1,4 +1,4 @@
-//! What jobs add up to, over real HTTP: shapes, time zones, ranges.
+//! Totals and timelines over real HTTP: shapes, time zones, ranges.
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ on_both_stores! {
         }
         server.accepts(&SAFE, Event::new(1, NEW_YEAR).xml()).await;
         let path = "/api/v1/stats/timeline?account=plain&from=2026-01-01T00:00:00%2B08:00&to=2026-01-03T23:00:00%2B08:00";
-        // As text, because a sum is beyond what the usual readers of JSON keep exactly.
+        // Compared as text, because a sum can exceed what JSON parsers keep exactly.
         let expected = "{'items':[\
             {'start':'2026-01-01T00:00:00+08:00','jobs':2,'sent':1,'failed':1,'rejected':0,'unknown':0,\
              'total_count':18446744073709551614,'filter_count':160,'sent_count':150,'error_count':10,'delivery_rate':0.9375},\
@@ -137,7 +137,7 @@ async fn without_a_range_a_timeline_ends_now() {
         let path = format!("/api/v1/stats/timeline?bucket={bucket}");
         let items = server.items(&path).await;
         assert_eq!(items.len(), count, "{bucket}");
-        // The next bucket may have begun meanwhile.
+        // The next bucket may have started meanwhile.
         let jobs: Vec<_> = items
             .iter()
             .map(|item| item["jobs"].as_i64().unwrap())

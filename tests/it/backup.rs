@@ -1,4 +1,4 @@
-//! `qunfa backup`: a whole copy, made while the server writes.
+//! `qunfa backup`: a complete copy, made while the server writes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,7 +65,7 @@ async fn a_backup_under_load_holds_all_that_was_acknowledged_before() {
         ids_of(&jobs).is_superset(&before),
         "acknowledged before, and not in the copy"
     );
-    // They are whole: what they show, and the raw deliveries.
+    // They are complete: the jobs and their raw deliveries.
     let originals = load::jobs(&server, &PLAIN).await;
     for job in jobs
         .iter()
@@ -98,7 +98,7 @@ async fn a_backup_never_overwrites_and_leaves_nothing_half_done() {
     std::os::unix::fs::symlink(place.path("nowhere"), &link).unwrap();
     backup(&server, &link).with_code(1);
     backup(&server, &place.path("none/copy.db")).with_code(1);
-    // Too large for what is left of the disk.
+    // Too large for the remaining disk space.
     let mut command = server.command();
     command.arg("backup").arg(place.path("large.db"));
     let failed = ended(crate::support::server::limited(&command, 16)).with_code(1);

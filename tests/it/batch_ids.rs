@@ -1,5 +1,5 @@
-//! Every acknowledged push counts once, whatever happens to the spool and its ids: a data directory that is cloned or put
-//! back, random numbers that come twice, and the upgrade from the version before.
+//! Every acknowledged push counts once, whatever happens to the spool and its ids: a cloned or
+//! restored data directory, repeated random numbers, and an upgrade from the previous version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn data(server: &Server) -> PathBuf {
     server.database.directory().join("data")
 }
 
-/// Makes `to` a copy of the files in `from`.
+/// Copies the files in `from` to `to`.
 pub(crate) fn copy_directory(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to).unwrap();
@@ -52,7 +52,7 @@ async fn pushes(server: &Server, ids: std::ops::RangeInclusive<i64>) {
     }
 }
 
-/// These jobs are there, each with one copy, and no others.
+/// Exactly these jobs exist, each with one copy.
 async fn jobs_are(server: &Server, count: i64) {
     let mut jobs = server.items("/api/v1/jobs?limit=500&account=safe").await;
     jobs.sort_by_key(|job| job["msg_id"].as_str().unwrap().parse::<i64>().unwrap());
@@ -82,7 +82,7 @@ async fn two_servers_with_clones_of_one_data_directory_lose_nothing() {
     jobs_are(&one, 8).await;
 }
 
-/// Both have the same batch under the same id, as it was sent before the copy was made.
+/// Both have the same batch with the same id, as it was sent before the copy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_two_clones_of_a_spool_have_counts_once() {
     let (mut one, proxy) = server_behind_a_proxy().await;
@@ -121,12 +121,12 @@ async fn a_data_directory_that_is_put_back_loses_nothing() {
     jobs_are(&server, 6).await;
 }
 
-/// As when a virtual machine is put back to an earlier state, with the state of its random numbers.
+/// As if a virtual machine were restored with its random state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_that_come_twice_are_told_and_lose_nothing() {
     let (server, proxy) = server_behind_a_proxy().await;
     pushes(&server, 1..=1).await;
-    // The first four ids that are drawn from now on are there already.
+    // The next four random ids exist already.
     server
         .database
         .execute(
@@ -140,10 +140,10 @@ async fn ids_that_come_twice_are_told_and_lose_nothing() {
              create trigger draw before insert on batches for each row execute function is_drawn_again()",
         )
         .await;
-    // Two in the committer, and two in the drainer.
+    // Two in the committer and two in the drainer.
     pushes(&server, 2..=3).await;
     proxy.set(Way::Refused);
-    // This one is in doubt, and keeps its id.
+    // This one is in doubt and keeps its id.
     pushes(&server, 4..=4).await;
     pushes(&server, 5..=6).await;
     proxy.set(Way::Open);
@@ -154,7 +154,7 @@ async fn ids_that_come_twice_are_told_and_lose_nothing() {
     assert!(server.log().contains(told), "{}", server.log());
 }
 
-/// Migrates as the version before did.
+/// Migrates like the previous version.
 async fn migrator(kind: &str, last: u32, directory: &Path) -> Migrator {
     let files = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("migrations")
@@ -171,7 +171,7 @@ async fn migrator(kind: &str, last: u32, directory: &Path) -> Migrator {
     Migrator::new(old.as_path()).await.unwrap()
 }
 
-/// Job 1, which is in the database, and was recorded by batch 5 of writer 0xaa….
+/// Job 1 is in the database, recorded by batch 5 of writer 0xaa….
 const OLD_DATABASE: &str = "insert into jobs (account, msg_id, outcome, articles, finished_at, first_received_at, \
          last_received_at, updated_at, deliveries, revision, shown_id, shown_event, shown_body, shown_sha256, \
          shown_received_at, shown_last_received_at, shown_times) \
@@ -218,7 +218,7 @@ async fn a_database_and_a_spool_of_the_version_before_are_taken_over() {
     old.run(&mut spool).await.unwrap();
     let (recorded, unrecorded) = ([0xaa; 16], [0xcc; 16]);
     put_in_old_spool(&mut spool, Some((&recorded, 5)), 1, None).await;
-    // The batch before that one of its writer was not recorded; nor was any of this writer.
+    // The previous batch of its writer was not recorded; neither was any of this writer.
     put_in_old_spool(&mut spool, Some((&unrecorded, 1)), 2, None).await;
     put_in_old_spool(&mut spool, Some((&unrecorded, 1)), 3, None).await;
     put_in_old_spool(&mut spool, None, 4, None).await;

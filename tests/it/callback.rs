@@ -1,4 +1,5 @@
-//! What makes a push authentic: signatures by the account's mode, keys, `AppID`, `ToUserName`, timestamps, methods.
+//! What makes a push authentic: signatures in each mode, keys, `AppID`, `ToUserName`, timestamps,
+//! methods.
 
 use qunfa::domain::Time;
 use qunfa::simulator::SignedPush;
@@ -196,7 +197,7 @@ on_both_stores! {
         let json = String::from_utf8(fixture("events/articles.json")).unwrap();
         let xml = String::from_utf8(fixture("cases/compat-to-plain.xml")).unwrap();
         for (msg_id, clear) in [("1000000570", &xml), ("3147483999", &json)] {
-            // Another time, another query and another `Encrypt`.
+            // With another time, query string and `Encrypt`.
             for _ in 0..2 {
                 let push = form.sign(clear);
                 assert!(String::from_utf8_lossy(&push.body).contains("Encrypt"));
@@ -224,7 +225,7 @@ on_both_stores! {
 
         let unsigned = server.post("plain", "", "").await;
         assert_eq!(unsigned.status(), 403);
-        // An encrypted message is empty only if WeChat made it so.
+        // An encrypted message can only be empty if WeChat sent it so.
         server.accepts(&SAFE, "").await;
         server.accepts(&PLAIN, " ").await;
         let unparsed = server.items("/api/v1/deliveries?state=unparsed").await;
@@ -326,7 +327,7 @@ on_both_stores! {
             let unbound = Account { mode: "safe", ..COMPATIBLE };
             for (account, is_opened) in [(PLAIN, expected == 200), (SAFE, expected == 200), (unbound, true)] {
                 let (status, _) = server.push(&account, &message).await;
-                // Nothing proves that a plain push is WeChat's; an encrypted one is kept sealed.
+                // A plain push has no proof of its origin; an encrypted one is kept sealed.
                 let expected = if account.mode == "plain" { expected } else { 200 };
                 assert_eq!(status, expected, "{element} to {}", account.name);
                 let path = format!("/api/v1/deliveries?account={}&limit=500", account.name);
@@ -347,7 +348,7 @@ async fn a_plain_push_must_come_within_the_tolerance_and_an_encrypted_one_need_n
         .start(Backend::Sqlite)
         .await;
     let now = Time::now().seconds();
-    // 20 seconds of room on either side, for a slow machine.
+    // 20 seconds of tolerance for a slow machine.
     for (timestamp, plain) in [
         (now.to_string(), 200),
         (format!("00{now}"), 200),

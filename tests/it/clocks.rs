@@ -1,4 +1,4 @@
-//! The clock of the system jumps: deadlines do not follow it, and nothing is lost or shown wrongly.
+//! The system clock jumps: timeouts do not follow it, and nothing is lost or shown wrongly.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::support::{Backend, Event, Proxy, SAFE, Setup, Way, eventually, on_bot
 const HOUR: i64 = 3600;
 const DECADE: i64 = 10 * 365 * 24 * HOUR;
 
-/// Accounts in safe mode: in plain mode, whose signature covers no body, a push that seems hours old is refused.
+/// Accounts in safe mode: in plain mode, a push with an old timestamp is refused.
 const ACCOUNTS: [crate::support::Account; 1] = [SAFE];
 
 fn year(time: &Value) -> i64 {
@@ -24,7 +24,7 @@ on_both_stores! {
         let (setup, clock) = Clock::before(Setup::default(), &database.directory());
         let server = setup.start_on(database);
         let load = Load::on(&server, &ACCOUNTS);
-        // Eight jumps a round.
+        // A round has eight jumps.
         for _ in 0..rounds(8).div_ceil(8) {
             for seconds in [HOUR, -HOUR, 0, DECADE, -DECADE, 1, -1, 0] {
                 clock.jump(seconds);
@@ -48,11 +48,11 @@ on_both_stores! {
         clock.jump(DECADE);
         let first = push(10, 1).await;
         clock.jump(0);
-        // A later result shows, though it came before the first by the clock; an earlier one does not.
+        // A later result is shown although the clock has gone back; an earlier one is not.
         let second = push(20, 2).await;
         assert_eq!((&second["sent_count"], &second["revision"]), (&2.into(), &2.into()));
         assert_eq!(year(&first["first_received_at"]) - year(&second["first_received_at"]), 10);
-        // Pollers ask for what changed after what they saw.
+        // Polling clients ask for changes after the last one that they saw.
         assert!(second["updated_at"].as_str() >= first["updated_at"].as_str());
         let third = push(15, 3).await;
         assert_eq!((&third["sent_count"], &third["revision"], &third["deliveries"]), (&2.into(), &3.into(), &3.into()));
@@ -74,7 +74,7 @@ async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
         clock.jump(seconds);
         load.goes_on().await;
         proxy.set(Way::Open);
-        // Pauses between tries are not made of the clock's time either.
+        // Delays between retries do not use the system clock either.
         eventually("the database is used again", async || {
             server
                 .log()
@@ -90,8 +90,8 @@ async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
     load.settle(fault, ANY_FAULT, &[&server]).await;
 }
 
-/// The files that may ask what time it is, to stamp, to sign, or to know whether a day that somebody has set has come; all that
-/// waits goes by `Instant`, which never jumps.
+/// The files that may use the system clock: for timestamps, signatures, and configured dates. All
+/// waiting uses `Instant`, which is monotonic.
 #[test]
 fn only_what_is_stamped_or_signed_asks_the_clock() {
     let may = [

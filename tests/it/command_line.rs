@@ -1,4 +1,4 @@
-//! The commands as a shell sees them: help, usage, exit codes, what goes to which stream.
+//! The commands as seen by a shell: help, usage, exit codes, standard output and error.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::server::client;
 use crate::support::workplace::{Workplace, unused_address};
 use crate::support::{Backend, Server, Setup, on_both_stores};
 
-/// Every command, as it is typed.
+/// Every command as it is typed.
 const COMMANDS: [&[&str]; 20] = [
     &[],
     &["serve"],
@@ -154,7 +154,7 @@ fn wrong_usage_is_exit_code_2_and_leaves_standard_output_empty() {
     ] {
         is_wrong_usage(&place, arguments);
     }
-    // Nothing was made on the way, so that a typing error costs nothing.
+    // Nothing was created, so a typing error does no harm.
     assert!(!place.path("data").exists());
 }
 
@@ -239,7 +239,7 @@ async fn a_created_key_opens_the_api_and_nothing_else_does() {
     assert_eq!(server.get("/livez").await.status(), 200);
 }
 
-/// A server that gives each request the same answer.
+/// A server that gives the same response to every request.
 fn stub(status: &'static str, body: &'static str) -> SocketAddr {
     use std::io::{Read, Write};
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -274,7 +274,7 @@ async fn the_health_check_succeeds_exactly_while_events_are_accepted() {
         healthy.output.contains(r#""status":"ready""#),
         "{healthy:?}"
     );
-    // A wildcard address is asked on loopback.
+    // For a wildcard address, it connects to loopback.
     check(&format!("0.0.0.0:{}", server.address.port())).with_code(0);
     place.write("config.toml", "[accounts.main]\nmode = \"none\"\n");
     check(&server.address.to_string()).with_code(2);
@@ -294,7 +294,7 @@ on_both_stores! {
     async fn migrating_twice_is_as_good_as_once(backend: Backend) {
         let database = backend.database().await;
         let place = Workplace::new();
-        // `store.migrate` is about `serve`.
+        // `store.migrate` only applies to `serve`.
         let variables = [("QUNFA_STORE__URL", database.url.as_str()), ("QUNFA_STORE__MIGRATE", "false")];
         for _ in 0..3 {
             let ended = place.run_with(&variables, &["migrate"]).with_code(0);
@@ -306,7 +306,7 @@ on_both_stores! {
     }
 }
 
-/// Every command that works on a database that is there.
+/// Every command that needs an existing database.
 const ON_WHAT_IS_THERE: [&[&str]; 9] = [
     &["reprocess"],
     &["reprocess", "--all", "--dry-run"],

@@ -1,9 +1,10 @@
-//! Where the configuration comes from: files, variables, files of secrets; which wins, and what is shown.
+//! Sources of the configuration (files, variables, secret files), their precedence, and what is
+//! shown.
 
 use crate::support::SAFE;
 use crate::support::workplace::{Workplace, permissions};
 
-/// Stands in every place where a secret might stand.
+/// Used wherever a secret can be.
 const CANARY: &str = "CANARY";
 
 #[test]
@@ -14,7 +15,7 @@ fn the_written_configuration_is_private_and_good_and_never_written_over() {
     place.run(&["config", "check"]).with_code(0);
     let written = place.read("config.toml");
     assert!(written.contains("[server]") && written.contains("data_dir"));
-    // Also when there is something else.
+    // Even if there is another file.
     for text in [written.as_str(), "mine"] {
         place.write("config.toml", text);
         let again = place.run(&["config", "init"]).with_code(1);
@@ -78,7 +79,7 @@ fn the_flag_wins_over_the_variable_and_that_over_the_standard_file() {
         dir(&wins, &show),
         r#"data_dir = "environment"  # QUNFA_DATA_DIR"#
     );
-    // A file that is named must be there.
+    // A file given explicitly must exist.
     for (variables, arguments) in [
         (&[("QUNFA_CONFIG", "none.toml")] as &[_], &show as &[_]),
         (&[], &["config", "check", "--config", "none.toml"]),
@@ -135,7 +136,7 @@ fn every_key_can_stand_in_the_file_and_in_the_environment() {
     assert!(from_file.contains("postgres://u:***@h/d"), "{from_file}");
 }
 
-/// The variables that say the same as the table.
+/// The variables equivalent to the table.
 fn flatten(path: &str, value: &toml::Value, variables: &mut Vec<(String, String)>) {
     let text = match value {
         toml::Value::Table(table) => {
@@ -162,7 +163,7 @@ fn flatten(path: &str, value: &toml::Value, variables: &mut Vec<(String, String)
 #[test]
 fn secrets_are_read_from_files_and_the_environment_wins_over_both_forms() {
     let place = Workplace::new();
-    // One line end is cut, so a file with two holds no good token.
+    // Only one line break is ignored, so a file with two has no valid token.
     for (content, code) in [
         ("CANARYCANARYCANARY", 0),
         ("CANARYCANARYCANARY\n", 0),

@@ -1,4 +1,5 @@
-//! Slow, silent and many clients: each has its deadline, the longest idle one gives way, honest pushes get through.
+//! Slow, silent and many clients: all have timeouts, the longest idle one is closed, authentic
+//! pushes get through.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -11,12 +12,12 @@ use crate::support::process::{open_files, raise_file_limit, resident_mib};
 use crate::support::wire::{Wire, chunked, push, push_with};
 use crate::support::{Backend, PLAIN, SAFE, Server, Setup, event, eventually, fixture};
 
-/// What is sent, and how much more of it follows every half second.
+/// What a client sends, and how much more every half second.
 struct Slow {
     what: &'static str,
     start: Vec<u8>,
     drip: &'static [u8],
-    /// The statuses of answers that may come before the close.
+    /// Statuses that may be sent before the connection is closed.
     answers: &'static [u16],
 }
 
@@ -34,7 +35,7 @@ fn slow(
     }
 }
 
-/// Everything that a client may take too long for.
+/// Everything that a client can take too long for.
 fn slow_clients() -> Vec<Slow> {
     const HALF_HEAD: &str = "POST /wechat/plain?signature=x HTTP/1.1\r\nHost: x\r\n";
     let (head, body) = push(&PLAIN, fixture("events/articles.xml"));
@@ -104,7 +105,7 @@ async fn slow_and_silent_clients_are_closed_after_5_seconds() {
             answers.iter().all(|answer| allowed.contains(answer)),
             "who {what} gets {answers:?}"
         );
-        // A connection with an unread body may be closed as soon as it is answered.
+        // A connection with an unread body may be closed right after the response.
         let least = if what.starts_with("owes") { 0 } else { 3 };
         let expected = Duration::from_secs(least)..Duration::from_secs(9);
         assert!(
@@ -136,14 +137,14 @@ async fn at_the_cap_every_slow_client_gives_way_to_an_honest_push() {
         for _ in 0..3 {
             server.accepts_quickly().await;
         }
-        // Those that came first have left.
+        // The first connections have been closed.
         for wire in &mut seats[..8] {
             wire.closed().await;
         }
     }
 }
 
-/// The longest answer of an empty server; a few thousand are more than the buffers between us hold.
+/// The longest response of an empty server; a few thousand exceed the buffers in between.
 const REASONS: &str = "GET /api/v1/reasons HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +184,7 @@ async fn the_longest_idle_connection_gives_way_first() {
         assert_eq!(get_livez(&mut wire).await, Some(200));
         wires.push(wire);
     }
-    // Who has just been served is no longer the longest idle.
+    // A connection that has just been used is no longer the longest idle.
     assert_eq!(get_livez(&mut wires[0]).await, Some(200));
     let mut fifth = Wire::connect(server.address).await;
     assert_eq!(get_livez(&mut fifth).await, Some(200));
@@ -207,7 +208,8 @@ async fn open(address: SocketAddr, number: usize) -> Vec<TcpStream> {
 async fn a_burst_of_clients_is_not_put_off() {
     raise_file_limit(2_500);
     let server = Server::start(Backend::Sqlite).await;
-    // Stopped, it accepts nobody: all of them have to wait at the door, or come again a second later.
+    // While it is stopped it accepts nobody: all of them wait in the backlog, or retry a second
+    // later.
     server.signal(Signal::STOP);
     let opening = tokio::time::timeout(Duration::from_secs(20), open(server.address, 2_000));
     let opened = opening.await;
@@ -220,7 +222,7 @@ async fn a_burst_of_clients_is_not_put_off() {
 async fn among_10_000_idle_connections_honest_pushes_are_quick_and_memory_is_bounded() {
     const IDLE: usize = 10_000;
     raise_file_limit(10_500);
-    // One more connection than that has its seat, too.
+    // One more connection than the limit gets a place, too.
     let setup = Setup::default().toml("[server]\nmax_connections = 10100");
     let server = setup.start(Backend::Sqlite).await;
     let process = server.pid();
@@ -230,7 +232,7 @@ async fn among_10_000_idle_connections_honest_pushes_are_quick_and_memory_is_bou
         idle.extend(open(server.address, IDLE / 10).await);
         server.accepts_quickly().await;
     }
-    // Half of them say something, so that the server has to listen.
+    // Half of them send something, so that the server has to read.
     for connection in idle.iter_mut().step_by(2) {
         connection
             .write_all(b"POST /wechat/plain HTTP/1.1\r\n")
@@ -313,7 +315,7 @@ async fn the_stream_of_a_client_that_left_ends_soon() {
     let left = Instant::now();
     drop(streams);
     eventually("they are gone", async || open().await == 0).await;
-    // Without being told, the server would find out when it next sends something.
+    // Without a notification, the server would only find out when it next sends something.
     assert!(
         left.elapsed() < Duration::from_secs(10),
         "{:?}",
@@ -346,7 +348,7 @@ async fn at_the_cap_an_answer_that_is_read_is_not_cut_for_silent_connections() {
             read
         });
     }
-    // Each silent connection sends the one before it away, and nobody else.
+    // Each silent connection replaces the previous one, and no others.
     let mut silent = Vec::new();
     while !readers.is_empty() {
         silent.push(Wire::connect(server.address).await);

@@ -1,4 +1,4 @@
-//! `qunfa copy`: everything moves from one database into another, and nothing gets lost on the way.
+//! `qunfa copy`: moving everything from one database to another without loss.
 
 use serde_json::Value;
 
@@ -11,7 +11,8 @@ use crate::support::{Backend, Database, Event, PLAIN, SAFE, Server, Setup, event
 
 use Backend::{Postgres, Sqlite};
 
-/// Jobs of every kind, pruned ones too, contents that no job shows, what was not understood; more than a page of rows.
+/// Jobs of every kind, including pruned ones, contents that no job shows, and unparsed deliveries;
+/// more than a page of rows.
 async fn fill(database: &Database) {
     let store = database.store().await;
     let file = async |account: &str, body: Vec<u8>, millisecond| {
@@ -79,7 +80,7 @@ fn copy(arguments: &[&str]) -> Ended {
     place.run(&[&["copy"], arguments].concat())
 }
 
-/// Everything that the API shows.
+/// All data that the API shows.
 async fn shown(server: &Server) -> Vec<Value> {
     let mut all = Vec::new();
     for list in ["jobs", "deliveries"] {
@@ -130,7 +131,7 @@ async fn everything_arrives(from: Backend, to: Backend) {
     });
     assert_eq!(jobs + bodies + 1, there.len());
 
-    // Both go on alike: copies, revisions, and ids that are new.
+    // Both behave the same afterwards: copies, revisions, and new ids.
     for server in [&source, &target] {
         server
             .accepts(&PLAIN, Event::new(1, 10).status("send fail").xml())
@@ -175,7 +176,7 @@ async fn a_server_may_start_while_the_copy_is_under_way() {
     assert!(into.is_empty().await.unwrap());
 
     let server = Setup::default().start_on(target);
-    // A copy of what is on its way, a revision, and a job that is new.
+    // A copy of a job that is being copied, a revision, and a new job.
     for event in [
         Event::new(1000, 50),
         Event::new(1001, 60),
@@ -248,7 +249,7 @@ async fn what_is_there_is_never_touched() {
 async fn a_copy_that_breaks_off_leaves_nothing() {
     let (source, target) = (Sqlite.database().await, Postgres.database().await);
     fill(&source).await;
-    // PostgreSQL takes no NUL in a text; qunfa never writes one.
+    // PostgreSQL allows no NUL in text; qunfa never writes one.
     source
         .execute(
             "update jobs set status = 'a' || char(0) || 'b' where msg_id = 9223372036854775807",

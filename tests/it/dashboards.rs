@@ -1,4 +1,4 @@
-//! The dashboards and alerts in `grafana/` ask for what there is.
+//! The dashboards and alert rules in `grafana/` use metrics and columns that exist.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(file(name)).unwrap()
 }
 
-/// Prometheus' own checks: the program that `TEST_PROMTOOL` names, else that in `PATH`.
+/// promtool: `TEST_PROMTOOL`, else in `PATH`.
 fn promtool(arguments: &[&str], input: impl Into<Stdio>) -> Ended {
     let program = std::env::var("TEST_PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
     let mut command = Command::new(program);
@@ -28,7 +28,7 @@ fn promtool(arguments: &[&str], input: impl Into<Stdio>) -> Ended {
     ended(command)
 }
 
-/// The texts under that key, wherever they stand.
+/// All texts with that key, at any depth.
 fn texts(value: &Value, key: &str, found: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| texts(item, key, found)),
@@ -53,14 +53,14 @@ fn queries(name: &str, key: &str) -> Vec<String> {
     found
 }
 
-/// The words of a text that may be metrics of ours.
+/// Words of a text that may be our metrics.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let is_ours = |word: &&str| word.starts_with("qunfa_") || word.starts_with("process_");
     words.filter(is_ours).collect()
 }
 
-/// A server that has something to tell under every name.
+/// A server that has values for all metrics.
 async fn telling_server() -> Server {
     let server = Setup::default()
         .with_metrics()

@@ -1,4 +1,5 @@
-//! TLS to PostgreSQL: which `sslmode` protects from what, and what is said when the server is not the right one.
+//! TLS to PostgreSQL: what each `sslmode` protects from, and the messages if the server is the
+//! wrong one.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use url::Url;
@@ -8,7 +9,7 @@ use crate::support::database::cluster_url;
 use crate::support::workplace::{Ended, Workplace};
 use crate::support::{Database, Event, SAFE, Setup};
 
-/// A certificate authority of a test's own.
+/// A certificate authority for a test.
 struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -25,7 +26,7 @@ impl Authority {
         Self { pem, issuer }
     }
 
-    /// A certificate for that host or user, and its key.
+    /// A certificate for a host or user, and its key.
     fn issue(&self, name: &str) -> [String; 2] {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
@@ -34,8 +35,8 @@ impl Authority {
         [certificate.pem(), key.serialize_pem()]
     }
 
-    /// A cluster that takes connections over TLS alone, with a certificate for `localhost`, and checks users by that
-    /// method of `pg_hba.conf`.
+    /// A cluster that only accepts TLS connections, with a certificate for `localhost`, and
+    /// authenticates users with that method of `pg_hba.conf`.
     async fn cluster(&self, method: &str) -> Cluster {
         let mut cluster = Cluster::create();
         let [certificate, key] = self.issue("localhost");
@@ -50,7 +51,7 @@ impl Authority {
     }
 }
 
-/// The URL with that host, and these parameters.
+/// The URL with that host and these parameters.
 fn with(url: &str, host: &str, parameters: &str) -> String {
     let mut url: Url = url.parse().unwrap();
     url.set_host(Some(host)).unwrap();

@@ -1,4 +1,4 @@
-//! `qunfa doctor`: what is well is `ok`, what is not is told, and nothing is left behind.
+//! `qunfa doctor` reports each check correctly, and leaves nothing behind.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ fn doctor(server: &Server, arguments: &[&str]) -> Ended {
     ended(command)
 }
 
-/// The lines about a subject, each with what it was found to be.
+/// The result and the sentence of each line about a subject.
 fn lines<'e>(ended: &'e Ended, subject: &str) -> Vec<&'e str> {
     let all = ended.output.lines();
     all.filter(|line| line[6..].starts_with(&format!("{subject}: ")))
@@ -58,7 +58,7 @@ on_both_stores! {
         let server = server(backend, Setup::default()).await;
         for name in ["plain", "compatible", "safe"] {
             let well = doctor(&server, &["--account", name]).with_code(0);
-            // Plain mode is always a warning.
+            // Plain mode always gives a warning.
             for line in well.output.lines() {
                 assert!(line.starts_with("ok    ") || line.starts_with("warn  configuration: "), "{well:#?}");
             }
@@ -195,7 +195,7 @@ async fn rights_of_others_are_a_warning() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_another_configuration_is_found_out() {
     let server = server(Backend::Sqlite, Setup::default().accounts(&[SAFE])).await;
-    // The token was changed, and the server not restarted.
+    // The token was changed without restarting the server.
     let changed = Account {
         token: "AnotherTokenOfTheTests9",
         ..SAFE

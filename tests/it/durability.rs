@@ -1,4 +1,4 @@
-//! Acknowledged means kept: whatever happens to the program, to the database, or at the same moment.
+//! Acknowledged means kept, whatever happens to the program or the database, or concurrently.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::events::{arrival, record};
 use crate::support::workplace::ended;
 use crate::support::{Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores};
 
-/// Where to push, without a hold on the server.
+/// The target of pushes, independent of the server.
 #[derive(Clone)]
 struct Target {
     client: Client,
@@ -27,7 +27,7 @@ impl Target {
         }
     }
 
-    /// Whether it was acknowledged; none when nobody answered.
+    /// True if it was acknowledged; `None` without a response.
     async fn push(&self, event: &Event) -> Option<bool> {
         let push = PLAIN.sign(event.xml());
         let request = self
@@ -95,7 +95,7 @@ on_both_stores! {
             "drop trigger delete_contents_of_deleted_job on jobs; delete from jobs"
         };
         server.database.execute(delete).await;
-        // The content of 10 is there already when it is no longer shown.
+        // The content of 10 exists already when it is no longer shown.
         for content in [10, 20, 30] {
             server.accepts(&SAFE, Event::new(7, content).xml()).await;
         }
@@ -191,7 +191,7 @@ async fn what_a_locked_table_keeps_waiting_goes_to_the_spool_and_counts_once() {
     server.accepts(&SAFE, Event::new(1, 10).xml()).await;
     let taken = started.elapsed();
     assert!(taken < Duration::from_secs(2), "{taken:?}");
-    // The statement that was given up goes on in the server, and may be the one that files the event.
+    // The cancelled statement continues in the server, and may record the event.
     other.execute("rollback").await.unwrap();
     eventually("the spool is empty", async || {
         server.json("/readyz").await.1["status"] == "ready"
@@ -207,8 +207,9 @@ async fn two_replicas_on_one_database_count_together() {
     database.url.clone_from(&one.database.url);
     let two = Setup::default().start_on(database);
     let targets = [&one, &two].map(Target::of);
-    // Ten jobs of three contents each; every content comes five times to each replica, in crossing order.
-    // Sixteen at a time: more would only wait for each other, and on a busy machine too long.
+    // Ten jobs with three contents each; every content is sent five times to each replica, in
+    // opposite order. Sixteen at a time: more would only wait for each other, too long on a busy
+    // machine.
     let mut pushes = JoinSet::new();
     let mut answers = Vec::new();
     for n in 0..300_i64 {
@@ -224,7 +225,7 @@ async fn two_replicas_on_one_database_count_together() {
     for answer in answers {
         assert_eq!(answer.unwrap(), Some(true), "{}{}", one.log(), two.log());
     }
-    // What has waited too long for the other one, on a busy machine, is in the spool.
+    // Deliveries that had to wait too long, on a busy machine, are in the spool.
     for replica in [&one, &two] {
         eventually("the spool is empty", async || {
             replica.json("/readyz").await.1["status"] == "ready"
@@ -249,7 +250,7 @@ async fn a_job_that_goes_while_a_revision_waits_for_it_is_made_again() {
     let account = first.account.clone();
     record(&*store, first).await.unwrap();
 
-    // What reading again does to a content that turns out to be another job's.
+    // What reprocessing does to a content that turns out to belong to another job.
     let mut reread = PgConnection::connect(&database.url).await.unwrap();
     let lock = "begin; select * from jobs for update";
     reread.execute(lock).await.unwrap();
@@ -283,7 +284,7 @@ async fn a_full_disk_is_never_a_success() {
         .await;
     let mut kept = 0;
     let refused = loop {
-        // The longest bodies that are taken, not understood, so that the database fills quickly.
+        // The largest accepted bodies, unparsed, so that the database fills quickly.
         let body = format!("{kept:>60000}");
         match server.push(&PLAIN, &body).await {
             (200, answer) => assert_eq!(answer, "success"),
@@ -295,7 +296,7 @@ async fn a_full_disk_is_never_a_success() {
     };
     assert_eq!(refused.1, "unavailable");
     assert!(kept > 0);
-    // Still so, and reading still works.
+    // Still full, and reading still works.
     assert_eq!(server.push(&PLAIN, &refused.0).await.0, 503);
     assert_eq!(server.items("/api/v1/deliveries").await.len(), kept);
 

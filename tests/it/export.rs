@@ -1,4 +1,4 @@
-//! The list of jobs as one file, from the server and from the command line.
+//! Exporting the list of jobs, from the server and the command line.
 
 use std::process::Command;
 
@@ -13,10 +13,10 @@ use crate::support::{
     Backend, Database, Event, PLAIN, Server, Setup, eventually, fixture, on_both_stores,
 };
 
-/// More than two of the pages in which jobs are fetched.
+/// More than two of the pages that an export reads.
 const JOBS: i64 = 1234;
 
-/// A database with that many jobs of `plain`, some of them of another outcome.
+/// A database with that many jobs of `plain`, some with another outcome.
 async fn filled(backend: Backend, jobs: i64) -> Database {
     let database = backend.database().await;
     let store = database.store().await;
@@ -44,7 +44,7 @@ fn export(server: &Server, arguments: &[&str]) -> Command {
     command
 }
 
-/// The rows behind that of the names, each by name.
+/// The rows after the header, by column name.
 fn rows(csv: &str) -> Vec<Vec<(String, String)>> {
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let names = reader.headers().unwrap().clone();
@@ -89,7 +89,7 @@ on_both_stores! {
         let ids: Vec<_> = rows.iter().map(|row| cell(row, "msg_id")).collect();
         assert_eq!(ids, expected);
         assert!(csv.starts_with("account,msg_id,outcome,") && csv.ends_with("\r\n"));
-        // Each cell is what the API shows, where it shows the same.
+        // Each cell has the same value as in the API.
         for (row, job) in rows.iter().zip(&jobs) {
             for (name, cell) in row {
                 match (&job[name.as_str()], name.as_str()) {
@@ -138,13 +138,13 @@ on_both_stores! {
 
     async fn a_database_that_fails_in_the_middle_breaks_the_export_off(backend: Backend) {
         let database = filled(backend, JOBS).await;
-        // In the last page.
+        // On the last page.
         database.execute("update jobs set articles = '5' where msg_id = 1").await;
         let server = Setup::default().start_on(database);
         for path in ["/api/v1/jobs.csv", "/api/v1/jobs.ndjson"] {
             for encoding in ["identity", "gzip"] {
                 let request = server.client.get(server.url(path)).header("accept-encoding", encoding);
-                // It may break off before anything has left.
+                // The connection may break off before anything was sent.
                 let body = match request.send().await {
                     Ok(response) => {
                         assert_eq!(response.status(), 200);
@@ -161,7 +161,7 @@ on_both_stores! {
         let failed = ended(export(&server, &[file.to_str().unwrap()])).with_code(1);
         assert!(!file.exists(), "{failed:?}");
         ended(export(&server, &[])).with_code(1);
-        // In the first, it is a problem as ever.
+        // On the first page, it is an ordinary problem.
         server.database.execute("update jobs set articles = '5' where msg_id = 1234").await;
         let (status, problem) = server.json("/api/v1/jobs.csv").await;
         assert_eq!((status, &problem["type"]), (500, &"urn:qunfa:problem:internal".into()));
@@ -179,7 +179,8 @@ async fn what_a_client_does_not_read_waits_in_the_database() {
         server.log().contains("a connection ended early")
     })
     .await;
-    // Else the system would hold megabytes, and a slow client would seem not to read while it works through them.
+    // Otherwise the system would buffer megabytes, and a slow client would seem not to read while
+    // it processes them.
     let held = wire.closed().await.len();
     assert!(
         (1..1_000_000).contains(&held),

@@ -1,4 +1,5 @@
-//! The stream and the totals when PostgreSQL crashes, is put back, or a standby takes over: transaction ids come again.
+//! The stream and the totals when PostgreSQL crashes, is restored, or a standby takes over:
+//! transaction ids are reused.
 
 use qunfa::domain::Accounts;
 use qunfa::store::{ChangeKey, JobFilter, Store};
@@ -10,7 +11,7 @@ use crate::support::events::{arrival, record};
 use crate::support::sse::EventStream;
 use crate::support::{Database, Event, PLAIN, Server, Setup, eventually};
 
-/// A database of a role that may do nothing but what the owner of a database may.
+/// A database with a role that only has the rights of its owner.
 async fn ordinary_database(cluster: &Cluster) -> Database {
     let mut database = cluster.database().await;
     database
@@ -32,7 +33,7 @@ async fn push_all(server: &Server, msg_ids: impl IntoIterator<Item = i64>) {
     }
 }
 
-/// A follower that connects again with the last id, as browsers do.
+/// A follower that reconnects with the last id, like a browser.
 struct Follower<'s> {
     server: &'s Server,
     stream: EventStream,
@@ -49,7 +50,7 @@ impl<'s> Follower<'s> {
         }
     }
 
-    /// The jobs that come next, up to one.
+    /// The next jobs, up to a given one.
     async fn msg_ids_up_to(&mut self, last: i64) -> Vec<i64> {
         let mut msg_ids = Vec::new();
         while msg_ids.last() != Some(&last) {
@@ -70,7 +71,7 @@ impl<'s> Follower<'s> {
     }
 }
 
-/// Uses up transaction ids and writes nothing, so that a crash forgets that they were used.
+/// Uses up transaction ids without writing, so that a crash forgets them.
 async fn use_up_transaction_ids(database: &Database) {
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     for _ in 0..300 {
@@ -122,7 +123,7 @@ async fn after_a_crash_of_postgresql_followers_see_every_new_result() {
         let mut follower = Follower::new(&server, None).await;
         push_all(&server, [last + 1]).await;
         assert_eq!(follower.msg_ids_up_to(last + 1).await, [last + 1]);
-        // The last id that was given out is beyond what the server will remember.
+        // The last id is ahead of what the server will remember.
         use_up_transaction_ids(&database).await;
         let mut late = Follower::new(&server, None).await;
         let ids = [follower.last_id.clone(), late.last_id.clone()];
@@ -157,7 +158,7 @@ async fn file(store: &dyn Store, msg_id: i64) {
         .unwrap();
 }
 
-/// The jobs that changed since, and the last change.
+/// The jobs changed since then, and the last change.
 async fn changes(store: &dyn Store, after: ChangeKey) -> (Vec<i64>, ChangeKey) {
     let changes = store.changes(&Accounts::All, after, 500).await.unwrap();
     let msg_ids = changes.iter().map(|change| change.job.result.msg_id.get());
@@ -178,7 +179,7 @@ async fn a_server_that_is_put_back_to_an_older_copy_gives_out_higher_numbers() {
     store.close().await;
     cluster.stop().await;
     let mut older = cluster.copy();
-    // Twice, as a lift by a constant would come to the same numbers.
+    // Twice, because adding a constant would give the same numbers again.
     for _ in 0..2 {
         cluster.restart().await;
         let store = database.store().await;
@@ -225,7 +226,7 @@ async fn a_transaction_that_is_prepared_holds_back_the_stream_and_the_totals() {
     assert_eq!(jobs, [1]);
     assert_eq!(changes(&*store, held_back).await.0, [1]);
 
-    // It outlives a crash, with its old number.
+    // It survives a crash, with its old number.
     cluster.kill();
     cluster.restart().await;
     store.close().await;

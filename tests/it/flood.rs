@@ -1,4 +1,5 @@
-//! Floods of bodies and of forged requests: memory is bounded, nothing comes of them, and honest pushes get through.
+//! Floods of bodies and forged requests: memory is bounded, they have no effect, and authentic
+//! pushes get through.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::support::process::resident_mib;
 use crate::support::wire::{Reply, Wire, push};
 use crate::support::{Backend, PLAIN, SAFE, Server, Setup, event, eventually};
 
-/// A request that is not authentic, with a body of that many bytes or none for a `GET`.
+/// A request that is not authentic, with a body of that size, or a `GET` without one.
 fn forged(account: &str, length: Option<usize>) -> String {
     const QUERY: &str = "timestamp=1800000000&nonce=1&echostr=1\
         &signature=0000000000000000000000000000000000000000&msg_signature=0000000000000000000000000000000000000000";
@@ -34,7 +35,7 @@ fn closes(reply: &Reply) -> bool {
     reply.head.contains("\r\nconnection: close\r\n")
 }
 
-/// Sends forged requests, one after the other, for as long as it is kept; counts the refusals.
+/// Sends forged requests one after the other until it is dropped; counts the refusals.
 fn flood(
     address: SocketAddr,
     request: String,
@@ -74,7 +75,7 @@ async fn in_a_flood_of_forged_requests_honest_pushes_are_quick_and_memory_is_bou
     let started = Instant::now();
     let mut peak = 0;
     let mut times = Vec::new();
-    // Long enough for the address of the test to be far over its limit.
+    // Long enough for the test's address to exceed its limit by far.
     while refusals.load(Relaxed) < 3_000 || times.len() < 20 {
         times.push(server.accepts_quickly().await);
         peak = peak.max(resident_mib(server.pid()));
@@ -96,7 +97,7 @@ async fn in_a_flood_of_forged_requests_honest_pushes_are_quick_and_memory_is_bou
     assert_eq!(warnings, 1, "{log}");
 }
 
-/// The lines of a head that do not differ from answer to answer.
+/// The lines of the head that are the same in all responses.
 fn constant_lines(reply: &Reply) -> Vec<&str> {
     let lines = reply.head.lines();
     lines
@@ -104,7 +105,7 @@ fn constant_lines(reply: &Reply) -> Vec<&str> {
         .collect()
 }
 
-/// The first refusal that closes its connection: then the address is over its limit.
+/// The first refusal that closes its connection: then the address has exceeded its limit.
 async fn closing_refusal(server: &Server, request: &str) -> Reply {
     let mut wire = Wire::connect(server.address).await;
     loop {
@@ -170,7 +171,7 @@ async fn bodies_in_tiny_chunks_give_way_long_before_they_fill_the_memory() {
         "{head}Transfer-Encoding: chunked\r\n\r\n{}",
         "1\r\nx\r\n".repeat(50_000)
     );
-    // All of it is 26 MB, and there is room for 32 MiB.
+    // 26 MB in total, and the limit is 32 MiB.
     let bodies = [vec![&large; 24], vec![&tiny; 20]].concat();
     let has_one_given_way = async || {
         let metrics = server.metrics().await;
@@ -183,7 +184,7 @@ async fn bodies_in_tiny_chunks_give_way_long_before_they_fill_the_memory() {
             wire.try_send(body).await;
             wires.push(wire);
         }
-        // After 5 s they are thrown away for being slow.
+        // After 5 s they are closed as too slow.
         let sent = Instant::now();
         while sent.elapsed() < Duration::from_secs(4) {
             server.accepts_quickly().await;

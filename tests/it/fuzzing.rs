@@ -1,6 +1,8 @@
-//! What the fuzz targets hold every input to, held to their corpora, to damaged copies of those, and to heaps of pieces.
+//! Checks the invariants of the fuzz targets on their corpora, on damaged copies of those, and on
+//! random combinations of pieces.
 //!
-//! Always the same inputs, so that a failure comes again; `scripts/fuzz` looks for new ones.
+//! The inputs are always the same, so that failures are reproducible; `scripts/fuzz` searches for
+//! new ones.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use proptest::test_runner::{RngSeed, TestError, TestRunner};
 #[path = "../../fuzz/src/lib.rs"]
 mod properties;
 
-/// What begins a body, and pieces that mean something to one of the readers.
+/// Beginnings of bodies, and pieces with a meaning to one of the parsers.
 const STARTS: [&str; 5] = ["", "<xml>", "<xml><Event>", "{\"a\":", "signature="];
 const PIECES: [&str; 40] = [
     "<",
@@ -104,7 +106,7 @@ fn apply(input: &mut Vec<u8>, damage: &Damage) {
     }
 }
 
-/// The input with all the damage done.
+/// The input with all damage applied.
 fn damaged((mut input, damages): (Vec<u8>, Vec<Damage>)) -> Vec<u8> {
     for damage in &damages {
         apply(&mut input, damage);
@@ -125,7 +127,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Holds the target's property to its corpus and to inputs made from it.
+/// Checks the target's invariants on its corpus, and on inputs made from it.
 fn hold(target: &str, property: fn(&[u8])) {
     let mut seeds = Vec::new();
     for file in files(&fuzz("corpus").join(target)) {

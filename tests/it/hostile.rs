@@ -1,4 +1,4 @@
-//! Authentic pushes that are no well-formed message: answered, kept raw as `unparsed`, and no job.
+//! Malformed authentic pushes are answered, kept raw as `unparsed`, and do not become jobs.
 
 use crate::support::unparsed::{Case, NAME, all_are_kept_in_both_modes, case, json_with, xml_with};
 use crate::support::{Backend, event, on_both_stores};

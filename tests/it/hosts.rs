@@ -1,4 +1,4 @@
-//! Which `Host` a request must have, by what it asks for and where.
+//! Which `Host` headers are accepted, by route and listener.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ const PATHS: [&str; 9] = [
     "/docs",
     "/nothing",
 ];
-/// What anybody may read who reaches it, while there is no key.
+/// Routes that are open to everyone while there is no key.
 const OPEN: [&str; 6] = [
     "/api/v1/jobs",
     "/api/v1/nothing",
@@ -42,7 +42,7 @@ const FOREIGN: [&str; 5] = [
 ];
 const PUBLIC: &str = "[server]\npublic_url = \"https://wx.example.com/qunfa\"";
 
-/// Asks with these header lines; none when the connection is closed without an answer.
+/// Sends these header lines; `None` if the connection is closed without a response.
 async fn ask(address: SocketAddr, target: &str, version: &str, headers: &str) -> Reply {
     let mut wire = Wire::connect(address).await;
     wire.send(format!("GET {target} HTTP/{version}\r\n{headers}\r\n"))
@@ -91,7 +91,7 @@ async fn without_exactly_one_host_nothing_is_served() {
                 }
             }
         }
-        // A push is no exception.
+        // The same goes for a push.
         let (head, body) = push(&PLAIN, event(7));
         let head = String::from_utf8(head).unwrap();
         let without = head.replace("Host: localhost\r\n", "");
@@ -120,14 +120,14 @@ async fn an_open_api_is_only_served_under_names_of_its_own() {
             assert_eq!(reply.status, 403, "{path} {host}: {reply:?}");
             assert_is_problem(&reply, "forbidden");
         }
-        // The host in the target counts as well.
+        // The host in the request target counts, too.
         let target = format!("http://evil.example{path}");
         let reply = with_host(server.address, &target, "localhost").await;
         assert_eq!(reply.status, 403, "{target}: {reply:?}");
         let reply = ask(server.address, path, "1.0", "").await;
         assert_eq!(reply.status, 400, "{path}: {reply:?}");
     }
-    // What shows nothing takes any name.
+    // Routes without data accept any name.
     for path in ["/livez", "/readyz"] {
         let reply = with_host(server.address, path, "evil.example").await;
         assert_eq!(reply.status, 200, "{path}: {reply:?}");

@@ -1,4 +1,5 @@
-//! A connection breaks in the middle of a commit, so that nobody knows whether it was done: it counts once all the same.
+//! A connection breaks during a commit, so that the outcome is unknown: the push counts once all
+//! the same.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use crate::support::{
     Backend, Cut, End, Event, Moment, PLAIN, Proxy, SAFE, Server, Setup, Way, eventually,
 };
 
-/// What only a batch says.
+/// Text that only a batch contains.
 const BATCH: &str = "MASSSENDJOBFINISH";
 
 async fn server_behind_a_proxy() -> (Server, Proxy) {
@@ -19,14 +20,14 @@ async fn is_ready(server: &Server) -> bool {
     server.json("/readyz").await.1["status"] == "ready"
 }
 
-/// Pushes a job and two revisions of it, each with so many exchanges cut, and expects each to be acknowledged in time and
-/// counted once.
+/// Pushes a job and two revisions of it, with that many exchanges cut for each, and expects each to
+/// be acknowledged in time and counted once.
 async fn cut_again_and_again(end: End, moment: Moment, times: &[usize]) {
     let (server, proxy) = server_behind_a_proxy().await;
     server.accepts(&PLAIN, Event::new(1, 10).xml()).await;
     for (index, times) in times.iter().enumerate() {
         let msg_id = 10 + i64::try_from(index).unwrap();
-        // One statement; then several, as the job shows another content.
+        // One statement, then several, because the job shows another content.
         for (revision, text) in [(1, BATCH), (2, "COMMIT"), (3, "COMMIT")] {
             let what = format!("{times} of {text}: {moment:?} {end:?}");
             proxy.cut(*times, Cut { text, moment, end });
@@ -39,7 +40,7 @@ async fn cut_again_and_again(end: End, moment: Moment, times: &[usize]) {
                 "{what}: {:?}",
                 asked.elapsed()
             );
-            // What is known to be done is not committed again.
+            // A known commit is not repeated.
             let is_done = (text, moment) == ("COMMIT", Moment::Answering);
             let left = if is_done { times - 1 } else { 0 };
             eventually(&what, async || proxy.cuts_left() == left).await;
@@ -77,7 +78,8 @@ async fn a_reset_after_the_server_has_done_it() {
     cut_again_and_again(End::Reset, Moment::Answering, &[1, 3]).await;
 }
 
-/// The server holds the locks of a transaction whose end never reaches it, and lets go of them by itself.
+/// The server holds the locks of a transaction whose end never arrives, and releases them by
+/// itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_before_the_server_has_it() {
     cut_again_and_again(End::Silent, Moment::Asking, &[1, 2]).await;
@@ -92,7 +94,8 @@ async fn silence_after_the_server_has_done_it() {
 async fn what_is_in_doubt_when_the_server_is_killed_counts_once() {
     let (mut server, proxy) = server_behind_a_proxy().await;
     server.accepts(&PLAIN, Event::new(1, 10).xml()).await;
-    // Done, unheard of, in the spool with its id; and the database is gone.
+    // It was committed without our knowledge and is in the spool with its id; now the database is
+    // unavailable.
     let cut = Cut {
         text: BATCH,
         moment: Moment::Answering,

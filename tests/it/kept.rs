@@ -1,4 +1,5 @@
-//! Which authentic pushes are kept: job results always, other events on request, users' messages never.
+//! Which authentic pushes are kept: job results always, other events on request, users' messages
+//! never.
 
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ fn other_event(name: &str, extra: &str) -> String {
     )
 }
 
-/// Users' messages and events that nobody asked to keep.
+/// Users' messages, and events that are not in `keep_events`.
 fn not_kept() -> Vec<String> {
     let message = |kind: &str, id: &str| {
         format!(
@@ -40,8 +41,8 @@ fn not_kept() -> Vec<String> {
     ]
 }
 
-/// Users' messages and other events with something that makes them no well-formed document, or with a job result in a
-/// user's text.
+/// Users' messages and other events that are malformed, or have a job result in a user's
+/// text.
 fn not_kept_with_faults() -> Vec<Vec<u8>> {
     let xml = |content: &str| {
         format!(

@@ -1,6 +1,8 @@
-//! Keeps the layer rule: which module may name which, where SQL may stand, and that docs and migrations follow.
+//! Keeps the layer rule: which module may name which, where SQL may stand, and that docs and
+//! migrations follow.
 //!
-//! Sources are read with `syn`: every `use`, path, macro and literal counts, in tests and inside of expressions, too.
+//! Sources are read with `syn`: every `use`, path, macro and literal counts, in tests and inside of
+//! expressions, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -40,19 +42,20 @@ const RULE: [(&str, May); 14] = [
     ("main", Everything),
 ];
 
-/// Which modules may use a crate; every other crate may stand anywhere.
+/// Modules that may use a crate; other crates may be used anywhere.
 const CRATES: [(&str, &[&str]); 2] = [("sqlx", &["store"]), ("anyhow", &["app", "cli", "main"])];
 
-/// What stands in one file.
+/// The contents of a file.
 #[derive(Debug, Default)]
 struct Found {
-    /// Paths with `self` and `super` resolved: they start with `crate` or with another crate, or else as they stand.
+    /// Paths with `self` and `super` resolved: they start with `crate` or another crate, or are
+    /// unchanged.
     paths: BTreeSet<Vec<String>>,
-    /// Text literals, doc comments excepted.
+    /// String literals, except doc comments.
     texts: Vec<String>,
 }
 
-/// Walks through a file, aware of the module that it is in.
+/// Walks through a file, tracking the current module.
 struct Reader {
     module: Vec<String>,
     found: Found,
@@ -82,7 +85,7 @@ impl Reader {
         }
     }
 
-    /// Macros and attributes are only tokens: paths are runs of words joined by `::`.
+    /// Macros and attributes are only tokens: paths are words joined by `::`.
     fn tokens(&mut self, mut cursor: Cursor<'_>, with_texts: bool) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;
@@ -158,7 +161,7 @@ impl<'ast> Visit<'ast> for Reader {
     }
 }
 
-/// The path as seen from the root; none when it names nothing.
+/// The absolute path; `None` if it names nothing.
 fn resolved(module: &[String], segments: Vec<String>) -> Option<Vec<String>> {
     let climbs = segments.iter().take_while(|name| *name == "super").count();
     match segments.first()?.as_str() {
@@ -173,7 +176,7 @@ fn resolved(module: &[String], segments: Vec<String>) -> Option<Vec<String>> {
             Some(path)
         }
         "self" => {
-            // `self::super::x` is `super::x`; a lone `self` is a value.
+            // `self::super::x` is `super::x`; a `self` by itself is a value.
             let rest = segments[1..].to_vec();
             if rest.first().is_some_and(|name| name == "super") {
                 return resolved(module, rest);
@@ -187,7 +190,7 @@ fn resolved(module: &[String], segments: Vec<String>) -> Option<Vec<String>> {
     }
 }
 
-/// The text begins as a statement of SQL does, or has a clause that only SQL has.
+/// The text begins like a SQL statement, or has a clause that only SQL has.
 fn is_sql(text: &str) -> bool {
     let lower = text.to_lowercase();
     let mut words = lower.split_whitespace();
@@ -217,7 +220,7 @@ fn is_sql(text: &str) -> bool {
     starts || clauses.iter().any(|clause| lower.contains(clause))
 }
 
-/// What in a file of that module breaks the rule.
+/// Violations of the rule in a file of that module.
 fn breaches(module: &str, found: &Found) -> Vec<String> {
     let (_, may) = RULE
         .iter()
@@ -286,7 +289,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Every module's files: the path of the module, and what stands there. `lib.rs` has a test of its own.
+/// The files of every module: its path and contents. `lib.rs` has its own test.
 fn modules() -> Vec<(Vec<String>, Found)> {
     let directory = root().join("src");
     let files = sources(&directory)
@@ -315,7 +318,7 @@ fn every_module_names_only_what_its_layer_may() {
         breaches_found.extend(breaches.map(|breach| format!("{}: {breach}", module.join("::"))));
     }
     assert!(breaches_found.is_empty(), "{breaches_found:#?}");
-    // That something was read at all.
+    // Checks that something was read at all.
     assert_eq!(crates_seen.len(), CRATES.len());
     let store = modules.iter().filter(|(module, _)| module[0] == "store");
     assert!(

@@ -1,4 +1,4 @@
-//! The API on a listener of its own, apart from the callback.
+//! The API on a separate listener.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -46,7 +46,7 @@ async fn each_listener_serves_its_own_side_and_health() {
             .1
             .contains("\"plain\"")
     );
-    // Elsewhere a route is as one that there is not.
+    // On the other listener, a route does not exist.
     let nothing = (404, "not found".to_owned());
     for path in ["/api", "/api/v1/jobs", "/api/v1/reasons", "/", "/nothing"] {
         assert_eq!(
@@ -98,7 +98,7 @@ async fn a_stop_finishes_what_has_begun_on_both() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_is_handed_over_is_that_of_the_callback() {
-    // On it, too, an API without a key would be open to others; apart from it, it is not.
+    // An API without a key on this address would be open to others; on the separate one, it is not.
     let socket = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     let (server, api) = two_listeners(Setup::default().socket(socket)).await;

@@ -1,4 +1,4 @@
-//! `simulate load` against the real program: what it counts is what the server has.
+//! `simulate load` against the real program: both count the same.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
@@ -140,7 +140,7 @@ async fn other_servers_are_judged_as_wechat_does() {
     for (status, body, closes, name) in [
         ("200 OK", "success", false, "acknowledged"),
         ("200 OK", "", false, "acknowledged"),
-        // A server may close whenever it has answered.
+        // A server may close the connection after any response.
         ("200 OK", "success", true, "acknowledged"),
         (
             "200 OK\r\nConnection: close",
@@ -217,7 +217,7 @@ async fn a_server_that_goes_away_is_an_error_and_what_it_acknowledged_is_kept() 
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // More than can be under way at once, so that some were acknowledged.
+    // More than can be in progress at once, so that some were acknowledged.
     eventually("something is pushed", async || {
         server.ok("/api/v1/stats").await["jobs"].as_i64() > Some(200)
     })

@@ -1,4 +1,4 @@
-//! A lock held by another session, or a slow connection to PostgreSQL, delays only what it concerns.
+//! A lock of another session, or a slow connection to PostgreSQL, delays only the jobs concerned.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_locked_job_holds_up_no_other() {
     let server = Server::start(Backend::Postgres).await;
     server.accepts(&SAFE, Event::new(1, 10).xml()).await;
     let mut holder = lock(&server, "select from jobs where msg_id = 1 for update").await;
-    // Revisions of the locked job come among others, into one batch with them.
+    // Revisions of the locked job are in one batch with others.
     let events = (2..=40).flat_map(|msg_id| {
         let revision = (msg_id % 10 == 0).then(|| Event::new(1, 10 + msg_id));
         revision.into_iter().chain([Event::new(msg_id, 10)])
@@ -74,7 +74,7 @@ async fn a_locked_job_holds_up_no_other() {
     }
 }
 
-/// It cannot be told which row is locked, so the batch is halved until that delivery is alone.
+/// The locked row cannot be identified, so the batch is halved until the delivery is isolated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_delivery_in_the_spool_holds_up_no_other() {
     let mut database = Backend::Postgres.database().await;
@@ -121,7 +121,7 @@ async fn revisions_drain_over_a_slow_way() {
     for msg_id in 1..=60 {
         server.accepts(&SAFE, Event::new(msg_id, 20).xml()).await;
     }
-    // There and back.
+    // The round trip.
     proxy.set(Way::Slow(Duration::from_millis(15)));
     is_drained(&server).await;
     for msg_id in 1..=60 {

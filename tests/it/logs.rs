@@ -1,5 +1,5 @@
-//! Logs: as JSON, one object a line, whose fields say which request it belongs to and how it went; and nobody can fill them
-//! or hold up the server through them.
+//! Logs: JSON objects, one per line, with the request they belong to; nobody can fill the log, or
+//! block the server through it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -120,7 +120,7 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     let address = after(" listens on ").parse().unwrap();
     let metrics = after("metrics for Prometheus: ");
 
-    // More than the pipe and the server's memory hold.
+    // More than the pipe and the server's buffer can hold.
     let mut wire = Wire::connect(address).await;
     for number in 0..40 {
         wire.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(CALLS))
@@ -141,7 +141,7 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     let dropped: f64 = dropped.expect("it is counted").parse().unwrap();
     assert!(dropped > 1000.0, "{dropped}");
 
-    // Once somebody reads, the log goes on, and says what is missing; the last line is there.
+    // Once somebody reads, the log continues and reports what is missing; the last line is there.
     let log = BufReader::new(serve.0.stderr.take().unwrap());
     let reading = tokio::task::spawn_blocking(move || {
         let lines = log.lines().map(Result::unwrap);

@@ -1,4 +1,4 @@
-//! What Prometheus is told at `/metrics`.
+//! The metrics at `/metrics`.
 
 use qunfa::domain::Time;
 use rustix::process::Signal;
@@ -16,7 +16,7 @@ fn setup() -> Setup {
     )
 }
 
-/// The value of a sample, by its name and labels as they stand in the text; none where there is no such sample.
+/// The value of a sample, by its name and labels as in the text; `None` if there is no such sample.
 async fn sample(server: &Server, name: &str) -> Option<f64> {
     let text = server.metrics().await;
     let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
@@ -122,7 +122,7 @@ on_both_stores! {
             (r#"qunfa_http_request_duration_seconds_count{route="/api/v1/jobs/{account}/{msg_id}",status="4xx"}"#, 1.0),
             (r#"qunfa_http_request_duration_seconds_count{route="none",status="4xx"}"#, 1.0),
         ]).await;
-        // A client may keep more than one.
+        // A client may keep more than one open.
         for sought in [
             r#"qunfa_open_connections{listener="server"}"#,
             r#"qunfa_open_connections{listener="metrics"}"#,

@@ -1,11 +1,12 @@
-//! What is said about a bad configuration: everything at once, the key and what is allowed, and never a secret.
+//! Messages about a wrong configuration: all mistakes at once, with the key and what is allowed,
+//! and without secrets.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::workplace::Workplace;
 
-/// Stands in every place where a secret might stand.
+/// Used wherever a secret can be.
 const CANARY: &str = "CANARY";
 const HEAD: &str = "[accounts.main]\nmode = \"plain\"\ntoken = \"abcdefghijklmnop\"\n";
 
@@ -14,7 +15,7 @@ fn account(line: &str) -> String {
     format!("{HEAD}{line}\n")
 }
 
-/// What a bad configuration says, and what is said of it: the key, and what is allowed.
+/// A wrong configuration, and parts of its message: the key and what is allowed.
 type Case<Bad> = (Bad, &'static [&'static str]);
 
 /// Whole files.

@@ -1,4 +1,5 @@
-//! One account name that two WeChat accounts push to: the first is remembered, and results of the other replace nothing.
+//! Two WeChat accounts that push to one account name: the first is remembered, and the other does
+//! not replace its results.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::support::{Backend, Event, PLAIN, Server, Setup, eventually, on_both_s
 const OWN: &str = "gh_0a1b2c3d4e5f";
 const OTHER: &str = "gh_ffffffffffff";
 
-/// A result of a WeChat account for that job; `sent` names it.
+/// A result of a WeChat account for a job; `sent` identifies it.
 fn result(name: &str, msg_id: i64, create_time: i64, sent: i64) -> String {
     Event::new(msg_id, create_time)
         .counts([100, 100, sent, 0])
@@ -25,7 +26,7 @@ fn received(name: &str, msg_id: i64, create_time: i64, sent: i64) -> NewDelivery
     arrival("a", result(name, msg_id, create_time, sent), 1000 + sent)
 }
 
-/// What a job shows, by `SentCount`, its `revision` and `deliveries`.
+/// The values of a job: its `SentCount`, `revision` and `deliveries`.
 async fn shown(store: &dyn Store, msg_id: i64) -> (i64, i64, i64) {
     let msg_id = MsgId::new(msg_id).unwrap();
     let job = store.job(&"a".parse().unwrap(), msg_id).await;
@@ -75,17 +76,18 @@ on_both_stores! {
         let store = database.store().await;
         record(&*store, received(OWN, 1, 50, 1)).await;
         assert_eq!(names(&*store).await, named(OWN, None));
-        // Neither a later CreateTime nor an earlier one, and as often as it comes.
+        // Neither with a later nor with an earlier CreateTime, however often it is sent.
         assert_eq!(record(&*store, received(OTHER, 1, 90, 2)).await, Recorded::Revision);
         assert_eq!(names(&*store).await, named(OWN, Some(OTHER)));
         assert_eq!(record(&*store, received(OTHER, 1, 10, 3)).await, Recorded::Revision);
         assert_eq!(record(&*store, received(OTHER, 1, 90, 2)).await, Recorded::Duplicate);
         assert_eq!(shown(&*store, 1).await, (1, 3, 4));
-        // The account's own still do.
+        // Results of the account itself still do.
         record(&*store, received(OWN, 1, 60, 4)).await;
         assert_eq!(shown(&*store, 1).await, (4, 4, 5));
 
-        // For a number that nobody has it makes a job, which gives way to the account's own, whatever its CreateTime.
+        // A result for an unused `MsgID` creates a job, which the account's own result replaces,
+        // regardless of CreateTime.
         for (msg_id, create_time) in [(2, 10), (3, 90)] {
             assert_eq!(record(&*store, received(OTHER, msg_id, 50, 5)).await, Recorded::New);
             assert_eq!(shown(&*store, msg_id).await, (5, 1, 1));
@@ -103,7 +105,7 @@ on_both_stores! {
             assert_eq!(shown(&*store, msg_id).await, (expected, 2, 2));
         }
 
-        // A result without ToUserName is the account's own, as is one of an account of its own.
+        // A result without ToUserName counts as the account's own.
         record(&*store, received("", 1, 70, 10)).await;
         assert_eq!(shown(&*store, 1).await, (10, 5, 6));
         record(&*store, arrival("b", result(OTHER, 1, 90, 11), 1)).await;
@@ -133,7 +135,7 @@ on_both_stores! {
         reprocess_all(&*store).await;
         assert_eq!(shown(&*store, 1).await, (3, 4, 4));
 
-        // The first name of an account may be in what was not understood.
+        // The first name of an account may be in an unparsed delivery.
         let body = result(OWN, 1, 50, 1);
         record(&*store, arrival_as("b", body, 1, not_understood)).await;
         reprocess_all(&*store).await;
@@ -161,7 +163,7 @@ on_both_stores! {
         for _ in 0..2 {
             reprocess_all(&*store).await;
             assert_eq!(shown(&*store, 1).await, (2, 3, 3));
-            // There is no other to show.
+            // There is no other result to show.
             assert_eq!(shown(&*store, 2).await, (5, 2, 2));
             assert_eq!(shown(&*store, 3).await, (6, 1, 1));
         }
@@ -213,7 +215,7 @@ on_both_stores! {
             record(&*store, arrival(account, result(name, msg_id, 50, 1), received_at)).await;
         }
         store.close().await;
-        // As the version before has left it; its samples had this name.
+        // As the previous version has left it; its samples had this name.
         database.execute(
             "drop table account_names; delete from _sqlx_migrations where version = 9; \
              update jobs set to_user_name = 'gh_0a1b2c3d4e5f' where to_user_name = 'gh_qunfa_sample'",
@@ -255,7 +257,7 @@ on_both_stores! {
 
         eventually("the metric tells of it", async || foreign_metric(&server).await == "1").await;
 
-        // Set to the second: its results take over.
+        // With the second name, its results take over.
         let config = std::fs::read_to_string(&server.config).unwrap();
         let section = "[accounts.plain]\n";
         let with_id = config.replace(section, &format!("{section}original_id = \"gh_second\"\n"));

@@ -1,4 +1,4 @@
-//! The document of the API says what the API does: every route, parameter, answer, field and null.
+//! The OpenAPI document matches the API: every route, parameter, response, field and null.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ fn operations(document: &Value) -> Vec<(&String, &Value)> {
     operations.collect()
 }
 
-/// What the reference leads to; other values as they are.
+/// The target of a reference; other values are returned unchanged.
 fn resolved<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
     match value["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).expect(reference),
@@ -45,7 +45,7 @@ fn parameters(operation: &Value, place: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Checks a JSON value against a schema of the document, in which no object may have a field that it does not name.
+/// Checks a JSON value against a schema of the document; objects must not have undocumented fields.
 fn validator(document: &Value, schema: &Value) -> Validator {
     let mut schema = schema.clone();
     close(&mut schema);
@@ -60,13 +60,13 @@ fn validator(document: &Value, schema: &Value) -> Validator {
 
 fn close(schema: &mut Value) {
     close_inside(schema);
-    // The document itself is any object.
+    // The document itself can be any object.
     if *schema != json!({ "type": "object" }) {
         schema["unevaluatedProperties"] = json!(false);
     }
 }
 
-/// The parts of an `allOf` or `oneOf` stay open: their whole is closed.
+/// The parts of an `allOf` or `oneOf` stay open: the whole is closed.
 fn close_inside(schema: &mut Value) {
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
     properties
@@ -96,7 +96,7 @@ async fn ask(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response 
     request.send().await.unwrap()
 }
 
-/// Compares an answer with what the document says of that route: status, headers, type of content, and body.
+/// Compares a response with the document: status, headers, content type and body.
 async fn assert_is_documented(document: &Value, route: &str, response: Response) {
     let status = response.status();
     let what = format!("{route} {status}");
@@ -133,7 +133,7 @@ async fn assert_is_documented(document: &Value, route: &str, response: Response)
     }
 }
 
-/// A server with a key that may do all, and one for each of these scopes, called as it is.
+/// A server with a key with full access, and a client for each scope, named after it.
 async fn with_a_key(backend: Backend) -> Server {
     let mut toml = format!("[api]\nkeys = [\"{}\"]\n", ApiKeyHash::of(KEY));
     for scope in ["read", "export"] {

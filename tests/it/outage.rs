@@ -1,5 +1,5 @@
-//! PostgreSQL is away: pushes go to the spool and are acknowledged in time, dashboards get an honest answer, and once it is
-//! back every event is in it, counted once.
+//! PostgreSQL is unavailable: pushes go to the spool and are acknowledged in time, API clients get
+//! an error, and afterwards every event is in the database, counted once.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -56,7 +56,7 @@ async fn the_api_says_unavailable_in_time(server: &Server) {
     server.ok("/api/v1/reasons").await;
 }
 
-/// The answer of `/readyz` once it says that.
+/// The response of `/readyz` once it has that status.
 async fn readiness(server: &Server, status: &str) -> Value {
     let mut last = Value::Null;
     eventually(&format!("readyz says {status}"), async || {
@@ -73,7 +73,7 @@ async fn readiness(server: &Server, status: &str) -> Value {
 async fn outage(way: Way) {
     let (server, proxy) = server_behind_a_proxy().await;
     let mut copies = HashMap::new();
-    // What an outage leaves behind must not add up.
+    // Leftovers of an outage must not accumulate.
     for round in 1..=3 {
         copies.extend(one_outage(&server, &proxy, way, round * 10_000_000).await);
         let jobs = jobs(&server, &PLAIN).await;
@@ -89,12 +89,13 @@ async fn outage(way: Way) {
     }
 }
 
-/// Cuts the way under load and opens it again; how many copies of each job were acknowledged. Their ids are above `base`.
+/// Cuts the connection under load and restores it; returns the acknowledged copies of each job. Ids
+/// are above `base`.
 async fn one_outage(server: &Server, proxy: &Proxy, way: Way, base: i64) -> HashMap<i64, i64> {
     let copies = Mutex::new(HashMap::new());
     let acknowledged = AtomicI64::new(0);
     let (is_cut, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-    // Twenty push one event after the other, some twice, so that the way is cut with every connection in use.
+    // Twenty tasks push, some events twice, so that all connections are in use when they are cut.
     let pushers = (1..=20).map(|pusher| {
         let (copies, acknowledged) = (&copies, &acknowledged);
         let (is_cut, is_over) = (&is_cut, &is_over);

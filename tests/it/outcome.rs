@@ -1,10 +1,10 @@
-//! Every form of the event, pushed to the real program over HTTP, gives the right job on both stores.
+//! Every form of the event, pushed over HTTP, gives the right job on both stores.
 
 use serde_json::{Value, json};
 
 use crate::support::{Backend, COMPATIBLE, PLAIN, SAFE, Server, fixture, on_both_stores};
 
-/// A job without the values that depend on when it came.
+/// A job without the values that depend on the time.
 fn timeless(mut job: Value) -> Value {
     let object = job.as_object_mut().unwrap();
     for field in ["first_received_at", "last_received_at", "updated_at"] {
@@ -82,7 +82,7 @@ on_both_stores! {
         for account in [PLAIN, COMPATIBLE, SAFE] {
             server.accepts(&account, &json).await;
             expected["account"] = account.name.into();
-            // The same content in other bytes is a revision that shows the same values.
+            // The same content in other bytes is a revision with the same values.
             expected["deliveries"] = 2.into();
             expected["revision"] = 2.into();
             assert_eq!(timeless(server.job(&account, "3147483999").await), expected);

@@ -1,4 +1,4 @@
-//! Whose request it is: the peer's, or the client's for whom a trusted proxy asks.
+//! The client of a request: the peer, or the client of a trusted proxy.
 
 use crate::support::{Backend, PLAIN, Server, Setup, event, eventually};
 
@@ -12,7 +12,7 @@ async fn server(trusted: &str) -> Server {
     setup.start(Backend::Sqlite).await
 }
 
-/// Asks with a wrong key, for that client.
+/// Sends a wrong key for that client.
 async fn guess(server: &Server, forwarded: &str) -> u16 {
     let request = server.client.get(server.url("/api/v1/reasons"));
     let request = request.bearer_auth("wrong");
@@ -20,7 +20,7 @@ async fn guess(server: &Server, forwarded: &str) -> u16 {
     response.unwrap().status().as_u16()
 }
 
-/// Asks until there were too many wrong keys from that client.
+/// Sends wrong keys for that client until there are too many.
 async fn guess_too_often(server: &Server, forwarded: &str) {
     for _ in 0..200 {
         if guess(server, forwarded).await == 429 {
@@ -34,14 +34,14 @@ async fn guess_too_often(server: &Server, forwarded: &str) {
 async fn limits_are_those_of_the_client_behind_a_trusted_proxy() {
     let server = server("\"127.0.0.0/8\", \"10.0.0.0/8\"").await;
     guess_too_often(&server, "192.0.2.1").await;
-    // What the client has written itself is nothing, and neither are further proxies.
+    // Entries written by the client itself are ignored, and so are further proxies.
     for same in ["8.8.8.8, 192.0.2.1", "192.0.2.1, 10.1.2.3"] {
         assert_eq!(guess(&server, same).await, 429, "{same}");
     }
     for other in ["192.0.2.2", "192.0.2.1, 192.0.2.3", "2001:db8::1"] {
         assert_eq!(guess(&server, other).await, 401, "{other}");
     }
-    // Where it makes no sense, it is the proxy's.
+    // If the header cannot be parsed, the client is the proxy.
     guess_too_often(&server, "nonsense").await;
     assert_eq!(guess(&server, "192.0.2.1, nonsense").await, 429);
     assert_eq!(guess(&server, "192.0.2.9").await, 401);

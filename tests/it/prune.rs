@@ -1,4 +1,4 @@
-//! Old raw deliveries go, on command or by configuration; jobs stay as they are.
+//! Removing old raw deliveries, by command or configuration; jobs stay unchanged.
 
 use std::time::Duration;
 
@@ -28,13 +28,13 @@ fn event(msg_id: i64, create_time: i64) -> String {
     Event::new(msg_id, create_time).xml()
 }
 
-/// An event that is no job result, and that an account keeps.
+/// An event that is not a job result, and that an account keeps.
 fn other_event() -> String {
     event(9, 9).replace("MASSSENDJOBFINISH", "PUBLISHJOBFINISH")
 }
 
-/// Received before `now`: a job of one content, one of two, an event that is kept, what nobody understands. At `now`: the
-/// second content, and a job.
+/// Received before `now`: a job with one content, one with two, a kept event, an unparsed delivery.
+/// At `now`: the second content, and a job.
 async fn fill(store: &dyn Store, now: i64) {
     let arrivals = [
         (event(1, 10), now - 900),
@@ -60,7 +60,7 @@ async fn jobs(store: &dyn Store) -> Vec<Job> {
     store.jobs(&JobFilter::default(), &page).await.unwrap()
 }
 
-/// The bodies of what is kept, the latest first.
+/// The bodies of all deliveries, newest first.
 async fn bodies(store: &dyn Store) -> Vec<String> {
     let page = Page {
         after: None,
@@ -121,7 +121,7 @@ on_both_stores! {
         assert_eq!((job.deliveries, job.revision, job.last_received_at), (3, 1, at(2000)));
         assert_eq!(bodies(store).await.len(), 3, "its body does not come back");
 
-        // Another content for it, older than what it shows, and one that is newer.
+        // An older content of the job than the one it shows, and a newer one.
         for (create_time, revision) in [(5, 2), (15, 3)] {
             let delivery = arrival("plain", event(1, create_time), 3000);
             assert_eq!(events::record(store, delivery).await.unwrap(), Recorded::Revision);
@@ -181,7 +181,7 @@ on_both_stores! {
         let store = &*database.store().await;
         let batch: Vec<NewDelivery> = (1..=JOBS).map(|id| arrival("plain", event(id, 10), id)).collect();
         store.record(&batch, None).await.unwrap();
-        // From the last to the first, and back: the order in which pruning meets them is another.
+        // From the last to the first and back, in an order different from that of pruning.
         let copies: Vec<NewDelivery> = (1..=JOBS).rev().map(|id| arrival("plain", event(id, 10), 5000)).collect();
         let file = async || {
             for _ in 0..5 {
@@ -190,7 +190,7 @@ on_both_stores! {
         };
         let prune = async || prune_all(store, &old(false), 7).await.shown;
         let ((), mut pruned, more) = tokio::join!(file(), prune(), prune());
-        // What was locked at the time is left for the next round.
+        // Rows that were locked are left for the next round.
         pruned += more + prune().await;
         assert_eq!(pruned, u64::try_from(JOBS).unwrap());
         assert!(bodies(store).await.is_empty());
@@ -316,7 +316,7 @@ on_both_stores! {
         })
         .await;
         assert_eq!(prune(&server, &["--older-than", "30d", "--unparsed", "--yes"]).with_code(0).output, "deliveries 1\n");
-        // With nothing left but the jobs, too.
+        // The same with only the jobs left.
         assert_eq!(prune(&server, &["--older-than", "30d", "--yes"]).with_code(0).output, "deliveries 0\n");
     }
 }
