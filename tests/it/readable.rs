@@ -1,10 +1,10 @@
-//! What is less than perfect and still a job: nulls where a value cannot be read, and a note that says so.
+//! Results with small errors are still jobs: unreadable values are null, and a note says so.
 
 use serde_json::{Value, json};
 
 use crate::support::{Backend, PLAIN, SAFE, Server, fixture, on_both_stores};
 
-/// A job result as XML: what every case has, and the case's own elements.
+/// A job result as XML: common elements, and those of the case.
 fn xml(msg_id: usize, elements: &str) -> String {
     format!(
         "<xml><ToUserName>gh_x</ToUserName><CreateTime>1767225600</CreateTime><MsgType>event</MsgType>\
@@ -20,7 +20,7 @@ fn json(msg_id: usize, fields: &str) -> String {
     )
 }
 
-/// Pushes a job result; whatever the case expects, the job shows, and its delivery has a note where one is due.
+/// Pushes a job result; checks the job, and that its delivery has a note if one is expected.
 async fn gives(server: &Server, msg_id: usize, body: &str, expected: &Value, note: bool) {
     for account in [PLAIN, SAFE] {
         server.accepts(&account, body).await;
@@ -62,7 +62,7 @@ fn url(idx: i64, url: &str) -> Value {
     json!({ "idx": idx, "url": url, "copyright": null })
 }
 
-/// The elements, what the job shows, and whether a note says that something could not be read.
+/// The elements, the job, and if a note is expected.
 fn imperfect() -> Vec<(String, Value, bool)> {
     let unknown = json!({ "outcome": "unknown", "status": null, "reason": null });
     vec![

@@ -1,4 +1,4 @@
-//! Every refusal is the same constant 403, to the byte, and leaves nothing behind.
+//! Every refusal is the same constant 403, byte for byte, and leaves nothing behind.
 
 use qunfa::domain::Time;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,7 +9,7 @@ use crate::support::{
     Account, Backend, COMPATIBLE, PLAIN, SAFE, Server, Setup, event, on_both_stores,
 };
 
-/// An account that tells its pushes by `ToUserName`.
+/// An account that checks `ToUserName`.
 const BOUND: Account = Account {
     name: "bound",
     ..SAFE
@@ -25,7 +25,7 @@ struct Attempt {
     what: String,
     account: &'static str,
     query: String,
-    /// None for a `GET`.
+    /// `None` for a `GET`.
     body: Option<Vec<u8>>,
 }
 
@@ -38,7 +38,7 @@ fn attempt(what: &str, account: &Account, query: &str, body: Option<&str>) -> At
     }
 }
 
-/// The query with one parameter spoiled in every way.
+/// The query string with one parameter corrupted in every way.
 fn spoiled(query: &str, name: &str) -> Vec<(String, String)> {
     let pieces: Vec<_> = query.split('&').collect();
     let prefix = format!("{name}=");
@@ -161,7 +161,7 @@ fn plain_attempts() -> Vec<Attempt> {
     attempts
 }
 
-/// For an encrypted account: what is signed as `Encrypt`, and the body that comes with it.
+/// For an encrypted account: what is signed as `Encrypt`, and the body that is sent with it.
 fn ciphertexts(account: &Account) -> Vec<(&'static str, String, String)> {
     let one = |encrypt: &str| format!("<xml><Encrypt>{encrypt}</Encrypt></xml>");
     let good = account.encrypt(event(1));
@@ -249,7 +249,7 @@ fn encrypted_attempts(account: &Account) -> Vec<Attempt> {
     attempts
 }
 
-/// What does not open would be kept sealed, did it come in today.
+/// A recent push that does not open would be kept sealed.
 fn unsealable(account: &Account) -> Vec<Attempt> {
     const DAY: i64 = 24 * 3600;
     let wrong = Account {
@@ -259,7 +259,7 @@ fn unsealable(account: &Account) -> Vec<Attempt> {
     .encrypt(event(1));
     let foreign = BOUND.encrypt(event(1).replace("gh_0a1b2c3d4e5f", "gh_other"));
     let now = Time::now().seconds();
-    // With room on either side, for a slow machine.
+    // With tolerance on either side, for a slow machine.
     [
         (now - DAY - 1).to_string(),
         (now + DAY + 600).to_string(),
@@ -286,7 +286,7 @@ fn unsealable(account: &Account) -> Vec<Attempt> {
     .collect()
 }
 
-/// The answer as it comes over the wire, without its date and request id.
+/// The response on the wire, without its date and request id.
 async fn answer(server: &Server, attempt: &Attempt) -> String {
     let (method, body) = match &attempt.body {
         None => ("GET", &[][..]),
@@ -350,7 +350,7 @@ on_both_stores! {
         }
         assert_eq!(server.items("/api/v1/deliveries").await.len(), 5);
 
-        // A query that was seen, with another body.
+        // An accepted query string with another body.
         let push = PLAIN.sign(event(1));
         let mut replay = attempt("a replay", &PLAIN, &push.query, Some(&event(1)));
         assert!(answer(&server, &replay).await.ends_with("success"));

@@ -1,4 +1,5 @@
-//! The replay memory of plain mode: its signature does not cover the body, so a query that was seen admits no other body.
+//! The replay memory of plain mode: the signature does not cover the body, so an accepted query
+//! string is refused with another body.
 
 use qunfa::domain::Time;
 use qunfa::simulator::SignedPush;

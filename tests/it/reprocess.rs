@@ -1,4 +1,5 @@
-//! `qunfa reprocess`, end to end: what an older version kept without understanding becomes what it is.
+//! `qunfa reprocess`, end to end: what an older version kept without understanding becomes what it
+//! is.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::support::{
     Backend, Event, PLAIN, SAFE, Server, Setup, eventually, on_both_stores, preload,
 };
 
-/// What a run said: exit code, standard output, standard error.
+/// The result of a run: exit code, standard output, standard error.
 struct Run {
     code: Option<i32>,
     out: Vec<String>,
@@ -31,14 +32,14 @@ fn reprocess(server: &Server, arguments: &[&str]) -> Run {
     }
 }
 
-/// A run that does its work: its lines, and what it said at the end.
+/// A successful run: its lines, and its summary.
 fn done(server: &Server, arguments: &[&str]) -> (Vec<String>, String) {
     let run = reprocess(server, arguments);
     assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.talk);
     (run.out, run.talk)
 }
 
-/// Everything that the API shows, but for when it was changed.
+/// Everything that the API shows, except the times of changes.
 async fn shown(server: &Server) -> Vec<Value> {
     let mut all = server.items("/api/v1/jobs").await;
     for job in &mut all {
@@ -48,7 +49,7 @@ async fn shown(server: &Server) -> Vec<Value> {
     all
 }
 
-/// As if an older version had received everything and understood nothing.
+/// As if an older version had received everything and parsed nothing.
 async fn forget(server: &Server) {
     server
         .database
@@ -59,12 +60,13 @@ async fn forget(server: &Server) {
              from jobs",
         )
         .await;
-    // Before the jobs are deleted, as those would take their contents along.
+    // Before the jobs are deleted, because that deletes their contents, too.
     server.database.execute("update other_deliveries set state = 'unparsed', error = 'x', event = null, msg_id = null, finished_at = null").await;
     server.database.execute("delete from jobs").await;
 }
 
-/// Two accounts: a job of two contents that came three times, one that came once, and what nobody understands.
+/// Two accounts: a job with two contents that arrived three times, one that arrived once, and an
+/// unparsed delivery.
 async fn filled(backend: Backend) -> Server {
     let server = Server::start(backend).await;
     server.accepts(&PLAIN, Event::new(1, 20).xml()).await;
@@ -107,7 +109,7 @@ on_both_stores! {
         let server = filled(backend).await;
         let before = shown(&server).await;
         server.database.execute("update jobs set sent_count = 999999, articles = '[]'").await;
-        // Filed as jobs that they are not, as an older version might have.
+        // Recorded under the wrong jobs, as an older version might have.
         server.database.execute("update jobs set msg_id = 2 where account = 'safe'").await;
         let (lines, _) = done(&server, &[]);
         assert_eq!(lines, [] as [&str; 0], "only what is unparsed is read");
@@ -131,7 +133,7 @@ on_both_stores! {
     }
 }
 
-/// What an older version could not read and kept raw, words and all.
+/// Bodies that an older version could not parse and kept raw.
 const NOT_FOR_US: [&str; 4] = [
     "<xml><MsgType>text</MsgType><Content>secret\u{2}</Content><MsgId>5</MsgId></xml>",
     "{\"MsgType\":\"text\",\"Content\":\"secret\\u0002\"}",
@@ -149,7 +151,7 @@ on_both_stores! {
         for (millisecond, body) in (1..).zip(NOT_FOR_US.iter().chain(&others)) {
             store.record(&[arrival_as("safe", *body, millisecond, not_understood)], None).await.unwrap();
         }
-        // A job whose delivery would not count as a result any more.
+        // A job whose delivery would no longer count as a result.
         store.record(&[arrival("safe", Event::new(8, 10).xml(), 9)], None).await.unwrap();
         store.close().await;
         if backend == Backend::Sqlite {
@@ -201,7 +203,7 @@ on_both_stores! {
         assert_eq!(code, Some(1));
         let first = lines();
         assert!(first < all.len(), "{first}");
-        // Nothing is half done: a batch that was told of is in the database, and the one under way may be.
+        // Nothing is half done: reported batches are in the database, and the current one may be.
         let (second, _) = done(&server, &["--all"]);
         assert!((1..=all.len() - first).contains(&second.len()), "{first} {}", second.len());
         assert_eq!(done(&server, &["--all"]).0, [] as [&str; 0]);
@@ -239,7 +241,8 @@ async fn a_database_that_is_away_is_a_failure() {
     assert_eq!((run.code, run.out.len()), (Some(1), 0), "{}", run.talk);
 }
 
-/// On a disk that takes its time, as those of clouds do: nearly all of a batch is then waiting for it, with the lock held.
+/// With a slow disk, like those of clouds: a batch spends nearly all of its time waiting for it,
+/// with the lock held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pushes_keep_their_latency_while_everything_is_reprocessed() {
     const JOBS: i64 = 1000;
@@ -287,7 +290,7 @@ async fn pushes_keep_their_latency_while_everything_is_reprocessed() {
         assert_eq!(status, 200, "{took:?}: {}", server.log());
         longest = longest.max(took);
     }
-    // What takes longer than `store.budget_ms` is answered 503.
+    // Pushes that take longer than `store.budget_ms` are answered 503.
     assert!(longest < Duration::from_millis(1500), "{longest:?}");
     let wrong = server.items("/api/v1/jobs?account=plain&limit=500").await;
     assert!(wrong.iter().all(|job| job["sent_count"] == 75), "{wrong:?}");

@@ -1,4 +1,5 @@
-//! Pushes that WeChat has signed, but that our key, AppID or original id does not open: kept sealed, told, and opened later.
+//! Pushes that WeChat has signed, but that our key, AppID or original id does not open: kept
+//! sealed, reported, and opened later.
 
 use qunfa::simulator::SignedPush;
 use serde_json::Value;
@@ -15,17 +16,17 @@ const OTHER_APP_ID: &str = "wx00000000000000ff";
 const OURS: &str = "gh_0a1b2c3d4e5f";
 const CHAT: &str = "the words of a follower";
 
-/// An account that is configured wrongly, and right.
+/// An account, configured wrongly and rightly.
 struct Case {
-    /// As WeChat's console has it.
+    /// As in WeChat's console.
     right: Account,
     wrong: String,
-    /// What the error must name.
+    /// The name that the error must contain.
     misfit: &'static str,
 }
 
 impl Case {
-    /// The configuration that opens what came. One account has its key as the previous one.
+    /// The configuration that opens the pushes. One account has the key as its previous one.
     fn right(&self) -> String {
         let original_id = format!("original_id = \"{OURS}\"\n");
         if self.right.name != "safe-key" {
@@ -103,13 +104,13 @@ fn qunfa(server: &Server, arguments: &[&str]) -> Ended {
     ended(command)
 }
 
-/// A run that does its work: standard output, and what it said at the end.
+/// A successful run: standard output, and its summary.
 fn reprocess(server: &Server, arguments: &[&str]) -> (String, String) {
     let ended = qunfa(server, &[&["reprocess"], arguments].concat()).with_code(0);
     (ended.output, ended.talk)
 }
 
-/// Configures every account as WeChat's console has it, for the next start and for commands.
+/// Configures every account as in WeChat's console, for the next start and for commands.
 fn correct(server: &Server) {
     let right: String = cases().iter().map(Case::right).collect();
     std::fs::write(&server.config, right).unwrap();
@@ -222,7 +223,7 @@ on_both_stores! {
         assert_eq!(output, "");
         assert!(talk.contains("changed: 0,") && talk.contains("still sealed: 30"), "{talk}");
 
-        // The key is right by now, the AppID is not.
+        // The key is right now, but the AppID is not.
         let half_right = Account { app_id: OTHER_APP_ID, ..cases()[0].right };
         std::fs::write(&server.config, half_right.toml()).unwrap();
         reprocess(&server, &["--account", "safe-key"]);
@@ -234,7 +235,7 @@ on_both_stores! {
         correct(&server);
         server.kill();
         server.restart();
-        // Pushed again, it opens, and what is sealed joins it.
+        // Pushed again, it opens, and the sealed copy is merged with it.
         let last = cases().pop().unwrap().right;
         server.accepts(&last, event(1)).await;
 

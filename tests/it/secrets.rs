@@ -1,4 +1,4 @@
-//! Nothing secret or private gets out: not into logs at any level, not into answers, not into the database.
+//! Nothing secret or private gets out: not into logs at any level, responses or the database.
 
 use std::fs::File;
 use std::path::Path;
@@ -22,12 +22,12 @@ const API_KEY: &str = "TheKeyOfTheDashboardInTheClear";
 const STRANGERS_KEY: &str = "TheKeyThatSomebodyElseHasTried";
 const PREVIOUS_TOKEN: &str = "TokenBeforeTheChange1";
 const STRANGERS_TOKEN: &str = "TokenOfNobodyAtAll001";
-/// In pushes that are refused, too long, or not kept.
+/// In pushes that are refused, too long or not kept.
 const UNWANTED: &str = "WordsThatAreNeverKept";
 /// In pushes that are kept.
 const WANTED: &str = "WordsInABodyThatIsKept";
 
-/// What must not be seen, and the answers in which it might be.
+/// Texts that must not appear, and the places where they might.
 struct Watch {
     server: Server,
     /// Never anywhere.
@@ -184,7 +184,7 @@ async fn honest_and_refused_pushes(watch: &mut Watch, account: Account) {
             },
         ] {
             let push = sealed.sign(&kept);
-            // Its envelope is stored, so that is not watched.
+            // Its envelope is stored, so it is not checked.
             watch.add(&push.query, b"");
             let response = watch.server.post(name, &push.query, push.body).await;
             watch.note(response, 200).await;
@@ -301,7 +301,7 @@ fn output(command: &mut Command) -> (String, Option<i32>) {
     (String::from_utf8(text).unwrap(), output.status.code())
 }
 
-/// Mistakes in a configuration file; every secret value has the word `Secret` in it.
+/// Mistakes in a configuration file; every secret value contains the word `Secret`.
 const MISTAKES: [&str; 17] = [
     "[accounts.main]\nmode = \"plain\"\ntoken = \"SecretTokenThatIsMuchTooLongForAnyAccount\"",
     "[accounts.main]\nmode = \"plain\"\ntoken = \"Secret-Token\"",
@@ -424,7 +424,7 @@ async fn the_commands_show_no_secret_of_a_good_configuration() {
     assert!(written.contains("/wechat/safe"), "{written}");
 }
 
-/// What another `serve` of the same configuration writes to both streams.
+/// The output of another `serve` with the same configuration, on both streams.
 async fn serve_until_it_listens(server: &Server, path: &Path) -> String {
     let file = File::create(path).unwrap();
     let mut child = server

@@ -1,4 +1,4 @@
-//! `simulate push` plays WeChat against the real program, and against servers that answer otherwise.
+//! `simulate push` against the real program, and against servers with other responses.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ const SAMPLES: [(&str, &str); 6] = [
     ("unknown-code", "rejected"),
 ];
 
-/// `simulate push` beside that server, with its configuration.
+/// `simulate push` for that server, with its configuration.
 fn push(server: &Server, arguments: &[&str]) -> Ended {
     let mut command = server.command();
     command
@@ -32,7 +32,7 @@ fn push(server: &Server, arguments: &[&str]) -> Ended {
     ended(command)
 }
 
-/// What it takes on the command line to push as that account.
+/// The arguments to push as that account.
 fn described(server: &Server, account: &Account) -> Vec<String> {
     let url = server.url(&format!("/wechat/{}", account.name));
     let mut arguments = vec![
@@ -71,7 +71,7 @@ on_both_stores! {
         }
         let mut jobs = server.items("/api/v1/jobs").await;
         assert_eq!(jobs.len(), 12);
-        // The ids rise, and with them the time.
+        // The ids increase with time.
         jobs.sort_by_key(|job| job["msg_id"].as_str().unwrap().parse::<i64>().unwrap());
         for (job, (sample, outcome)) in jobs.iter().zip(SAMPLES.into_iter().chain(SAMPLES)) {
             assert_eq!(job["outcome"], outcome, "{sample}");
@@ -128,7 +128,7 @@ async fn every_mode_is_pushed_by_url() {
         let arguments = described(&server, &account);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         push(&server, &arguments).with_code(0);
-        // The token may stand in a file, with a line end or without.
+        // The token can be in a file, with or without a line break.
         for content in [account.token.to_owned(), format!("{}\n", account.token)] {
             let path = file(&server, "token", content);
             let mut arguments = arguments.clone();
@@ -287,7 +287,7 @@ async fn only_200_with_success_or_nothing_is_legal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_this_machine_is_pushed_to_unless_told_otherwise() {
     let server = Server::start(Backend::Sqlite).await;
-    // Addresses for documentation, which nobody answers at; they are not asked.
+    // Addresses reserved for documentation; no request is sent.
     for url in [
         "http://192.0.2.1/wechat/a",
         "http://wx.example.com/",
@@ -298,7 +298,7 @@ async fn only_this_machine_is_pushed_to_unless_told_otherwise() {
         assert!(refused.talk.contains("--remote"), "{refused:?}");
         assert_eq!(refused.output, "");
     }
-    // Told otherwise, it tries: nobody is at a name that cannot be.
+    // With `--remote` it tries: no server can have this name.
     let url = "http://nobody.invalid/";
     let tried = push(&server, &["--url", url, "--token", PLAIN.token, "--remote"]).with_code(1);
     assert!(!tried.talk.contains("--remote"), "{tried:?}");

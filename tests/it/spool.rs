@@ -1,4 +1,4 @@
-//! `qunfa spool`: what waits for PostgreSQL, and what it refuses.
+//! `qunfa spool`: deliveries that wait for PostgreSQL, and ones that it refuses.
 
 use qunfa::store::Spool;
 

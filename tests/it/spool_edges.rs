@@ -1,4 +1,5 @@
-//! The spool at its edges: PostgreSQL is not there at the start, nothing works at all, or PostgreSQL refuses a delivery.
+//! Edge cases of the spool: PostgreSQL is unavailable at the start, nothing works at all, or
+//! PostgreSQL refuses a delivery.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ async fn replicas_that_start_before_postgresql_take_events_and_file_them_once_it
     for (server, offset) in [(&one, 0), (&two, 10)] {
         assert_eq!(ready(server).await["status"], "degraded");
         for msg_id in 1..=10 {
-            // Each replica has ten jobs of its own and the same content of one.
+            // Each replica has ten different jobs, and the same content of one.
             server
                 .accepts(&SAFE, Event::new(offset + msg_id, 10).xml())
                 .await;
@@ -33,7 +34,7 @@ async fn replicas_that_start_before_postgresql_take_events_and_file_them_once_it
         let (status, body) = server.json("/api/v1/jobs").await;
         assert_eq!(status, 503, "{body}");
     }
-    // What is in the spool outlives the process.
+    // The content of the spool survives the process.
     one.kill();
     one.restart();
     eventually("the deliveries wait", async || {
@@ -41,7 +42,7 @@ async fn replicas_that_start_before_postgresql_take_events_and_file_them_once_it
     })
     .await;
 
-    // Nobody has migrated it yet.
+    // No replica has migrated it yet.
     cluster.restart().await;
     for server in [&one, &two] {
         eventually("the spool is empty", async || {
@@ -67,7 +68,7 @@ async fn with_neither_database_nor_spool_nothing_is_acknowledged() {
     proxy.set(Way::Refused);
     let mut kept = 0;
     let refused = loop {
-        // The longest bodies that are taken, not understood, so that the spool fills quickly.
+        // The largest accepted bodies, unparsed, so that the spool fills quickly.
         let body = format!("{kept:>60000}");
         let asked = Instant::now();
         let answer = server.push(&PLAIN, &body).await;
@@ -87,7 +88,7 @@ async fn with_neither_database_nor_spool_nothing_is_acknowledged() {
     assert!(kept > 0);
     assert_eq!(server.push(&PLAIN, &refused).await.0, 503);
 
-    // The database alone is enough.
+    // The database is enough.
     proxy.set(Way::Open);
     eventually("deliveries are taken again", async || {
         server.push(&PLAIN, &refused).await.0 == 200
@@ -107,8 +108,8 @@ async fn with_neither_database_nor_spool_nothing_is_acknowledged() {
     }
 }
 
-/// The database and the spool both hang for longer than a push may take, so that pushes are answered before it is known what
-/// becomes of them.
+/// The database and the spool both hang for longer than a push may take, so that pushes are
+/// answered before their outcome is known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_that_nothing_could_keep_counts_once() {
     let mut database = Backend::Postgres.database().await;
@@ -125,7 +126,7 @@ async fn a_push_that_nothing_could_keep_counts_once() {
             let url = server.url(&format!("/wechat/plain?{}", push.query));
             let request = server.client.post(url).body(push.body);
             async move {
-                // Each finds the committer at work for the one before.
+                // Each arrives while the committer works on the one before.
                 tokio::time::sleep(Duration::from_millis(50 * msg_id.unsigned_abs())).await;
                 request.send().await.unwrap().status().as_u16()
             }
@@ -144,7 +145,8 @@ async fn a_push_that_nothing_could_keep_counts_once() {
     assert!(metrics.contains(failed), "{metrics}");
 }
 
-/// One poisoned delivery: it is set aside, the others are filed, and once the reason is gone it is filed as well.
+/// A poison delivery is set aside, the others are recorded, and once the cause is gone it is
+/// recorded, too.
 async fn poison(is_away_first: bool) {
     let mut database = Backend::Postgres.database().await;
     let proxy = Proxy::before(&mut database).await;
@@ -176,7 +178,7 @@ async fn poison(is_away_first: bool) {
     assert_eq!(filed.len(), 39, "{last}");
     assert!(filed.iter().all(|job| job["deliveries"] == 1), "{filed:?}");
     assert_eq!(server.json("/api/v1/jobs/safe/13").await.0, 404);
-    // It is in the spool with all that is known of it.
+    // It is in the spool with all its data.
     let spool = server.database.directory().join("data/spool.db");
     let spool = Spool::open(&spool).await.unwrap();
     let refused = spool.refused().await.unwrap();

@@ -1,4 +1,4 @@
-//! When `serve` cannot start: what it says, and its exit code; and when it starts without its database.
+//! When `serve` cannot start: its message and exit code; and when it starts without its database.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::support::{Backend, Database, on_both_stores};
 const FREE_PORT: (&str, &str) = ("QUNFA_SERVER__LISTEN", "127.0.0.1:0");
 const NO_METRICS: (&str, &str) = ("QUNFA_METRICS__LISTEN", "");
 
-/// Runs `serve` on that database to its end, which must come at once.
+/// Runs `serve` on that database; it must end immediately.
 fn refused(database: &Database, migrate: &str) -> Ended {
     let place = Workplace::new();
     let started = Instant::now();
@@ -44,7 +44,7 @@ fn a_port_in_use_is_exit_code_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_only_the_default_port_for_metrics_is_in_use_it_serves_without_metrics() {
     const DEFAULT: &str = "127.0.0.1:9464";
-    // Perhaps another program has it already.
+    // Another program may use it already.
     let _other = TcpListener::bind(DEFAULT);
     let place = Workplace::new();
     let mut command = place.program();
@@ -82,7 +82,7 @@ async fn where_only_the_default_port_for_metrics_is_in_use_it_serves_without_met
     assert!(line.starts_with("warn "), "{line}");
     assert_eq!(serving.stop().await, Some(0));
 
-    // The same address, configured, is insisted on.
+    // If it is configured explicitly, the same address must be free.
     let variables = [FREE_PORT, ("QUNFA_METRICS__LISTEN", DEFAULT)];
     let ended = place.run_with(&variables, &["serve"]).with_code(1);
     assert!(ended.talk.contains("`metrics.listen`"), "{ended:?}");

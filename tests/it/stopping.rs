@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: what has begun is finished, what is idle is closed, and the process ends by itself.
+//! SIGTERM and SIGINT: running requests are finished, idle connections are closed, and the process
+//! ends by itself.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 use crate::support::wire::{Wire, push};
 use crate::support::{Backend, Event, PLAIN, Server, eventually, fixture};
 
-/// Idle clients, and a stop, take far less than any deadline.
+/// Idle clients, and stopping, take far less than any timeout.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 async fn stopping(signal: Signal) {
@@ -25,7 +26,7 @@ async fn stopping(signal: Signal) {
     let expect = expect.replace("Content-Length", "Expect: 100-continue\r\nContent-Length");
     let mut slow = Wire::connect(server.address).await;
     slow.send(expect).await;
-    // Its request is under way once it is asked for the body.
+    // Once the body is requested, the request is in progress.
     assert_eq!(slow.reply().await.unwrap().status, 100);
     slow.send(first).await;
 
@@ -77,7 +78,7 @@ async fn a_push_on_its_way_is_answered_when_the_stop_overtakes_it() {
         let (head, body) = push(&PLAIN, Event::new(msg_id, 10).xml());
         pushes.push((Wire::connect(server.address).await, [head, body].concat()));
     }
-    // Connections are taken in their order, so by this answer all are.
+    // Connections are accepted in order, so with this response all of them are.
     server.accepts(&PLAIN, Event::new(51, 10).xml()).await;
     server.signal(Signal::TERM);
     for (wire, bytes) in &mut pushes {

@@ -1,4 +1,4 @@
-//! The same random calls get the same answers from both stores, and what the stores then hold adds up.
+//! Both stores give the same results for the same random calls, and their contents are consistent.
 
 use std::sync::Arc;
 
@@ -44,7 +44,8 @@ enum Call {
 /// Parsers of different versions: one moves some events to other jobs, one understands nothing.
 const READERS: [Reader; 3] = [understood, moved, not_understood];
 
-/// What becomes of stored deliveries by different versions and configurations: they are read again, forgotten, or opened.
+/// What becomes of stored deliveries by different versions and configurations: they are read again,
+/// forgotten, or opened.
 const JUDGES: [fn(&Delivery) -> Verdict; 5] = [
     |delivery| keeping(READERS[0])(delivery),
     |delivery| keeping(READERS[1])(delivery),
@@ -53,7 +54,8 @@ const JUDGES: [fn(&Delivery) -> Verdict; 5] = [
     opened,
 ];
 
-/// Takes the envelope off a delivery: those with a list of articles are envelopes of the event without it.
+/// Takes the envelope off a delivery: those with a list of articles are envelopes of the event
+/// without it.
 fn opened(delivery: &Delivery) -> Verdict {
     let text = str::from_utf8(&delivery.body).unwrap();
     let Some((head, _)) = text.split_once("<ArticleUrlResult>") else {
@@ -267,7 +269,8 @@ async fn answer(store: &dyn Store, call: &Call) -> String {
                 let done = reprocess(store, key, judge, at(*now), dry_run)
                     .await
                     .unwrap();
-                // Where the same bytes were there twice, once read and once not, they are one from now on.
+                // Where the same bytes were there twice, once read and once not, they are one from
+                // now on.
                 let after = done.after.as_ref().map(DeliveryKey::from);
                 let job_changed = done.job_changed;
                 let deliveries = (without_id(done.before), done.after.map(without_id));

@@ -1,4 +1,5 @@
-//! A batch comes out as its deliveries would one by one, and counts once, however often it is tried.
+//! A batch has the same result as its deliveries one by one, and counts once, however often it is
+//! retried.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -345,7 +346,8 @@ async fn replicas_whose_batches_cross_neither_lock_each_other_out_nor_miscount()
     assert!(others.into_iter().all(|other| other.times == 2 * ROUNDS));
 }
 
-/// PostgreSQL keeps the plan of a statement. One that was made for a nearly empty table must do for a full one.
+/// PostgreSQL keeps the plan of a statement. One that was made for a nearly empty table must do for
+/// a full one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recording_finds_jobs_by_their_keys_however_small_the_table_was_at_first() {
     const READS: &str =

@@ -1,4 +1,4 @@
-//! What a store promises about the order of changes: none is overlooked, whatever is committed when.
+//! The contract for the order of changes: none is missed, whatever the order of commits.
 
 use qunfa::domain::Accounts;
 use qunfa::store::{ChangeKey, Store};

@@ -1,4 +1,4 @@
-//! What a store promises about recording deliveries and reading them again. Both stores keep it.
+//! The contract of both stores for recording deliveries and reading them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ async fn job(store: &dyn Store, account: &str, msg_id: i64) -> Option<Job> {
     store.job(&account.parse().unwrap(), msg_id).await.unwrap()
 }
 
-/// What moves as deliveries come: (`deliveries`, `revision`, first, last, updated in milliseconds, `SentCount`).
+/// What moves as deliveries come: (`deliveries`, `revision`, first, last, updated in milliseconds,
+/// `SentCount`).
 async fn tally(store: &dyn Store, account: &str, msg_id: i64) -> (i64, i64, [i64; 3], i64) {
     let job = job(store, account, msg_id).await.expect("the job is there");
     let times = [job.first_received_at, job.last_received_at, job.updated_at];
@@ -134,7 +135,8 @@ on_both_stores! {
             (4, 60, 7000, (7, 4, [1000, 7000, 4000], 4)),
             // In the same millisecond: the order of acceptance decides.
             (5, 60, 4000, (8, 5, [1000, 7000, 4000], 5)),
-            // A tie with an earlier arrival, on a clock that is behind: `updated_at` does not go back.
+            // A tie with an earlier arrival, on a clock that is behind: `updated_at` does not go
+            // back.
             (6, 60, 500, (9, 6, [500, 7000, 4000], 5)),
         ] {
             record(&*store, arrival("a", named(name, create_time), received)).await;
@@ -169,7 +171,8 @@ on_both_stores! {
         record(&*store, arrival("a", named(2, 40), 2500)).await;
         assert_eq!(tally(&*store, "a", 42).await, (1, 1, [2500, 2500, 2500], 2));
 
-        // A copy comes to a parser that understands it: it counts, and those of before do once they are read again.
+        // A copy comes to a parser that understands it: it counts, and those of before do once they
+        // are read again.
         assert_eq!(record(&*store, arrival("a", named(1, 50), 3000)).await, Recorded::Revision);
         assert_eq!(tally(&*store, "a", 42).await, (2, 2, [2500, 3000, 3000], 1));
         let old_ones = keys(&*store).await.remove(0);
@@ -227,7 +230,8 @@ on_both_stores! {
     async fn records_at_the_same_moment_neither_get_lost_nor_count_twice(backend: Backend) {
         let database = backend.database().await;
         let stores = [database.store().await, database.store().await];
-        // Each replica records one batch at a time, and fifty that wait for one job would take longer than a lock may be waited for.
+        // Each replica records one batch at a time, and fifty that wait for one job would take
+        // longer than a lock may be waited for.
         let turns = Arc::new(Semaphore::new(8));
         let at_once = |deliveries: Vec<NewDelivery>| {
             let tasks: Vec<_> = deliveries.into_iter().enumerate().map(|(index, delivery)| {
@@ -279,7 +283,8 @@ on_both_stores! {
         record(&*store, arrival("a", named(1, 50), 1000)).await;
         record(&*store, arrival("a", named(2, 60), 2000)).await;
         let before = job(&*store, "a", 42).await;
-        // The first is still understood, the second shows and no longer is: nothing changes, time after time.
+        // The first is still understood, the second shows and no longer is: nothing changes, time
+        // after time.
         for key in keys(&*store).await {
             for read in [not_understood, all_but_two] {
                 let done = reprocess(&*store, &key, read, 9000).await;

@@ -1,4 +1,4 @@
-//! What a store promises about lists and filters. Both stores keep it.
+//! The contract of both stores for lists and filters.
 
 use qunfa::domain::{Accounts, DeliveryState, Job, MsgId, Outcome};
 use qunfa::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page, Store};
@@ -215,7 +215,8 @@ on_both_stores! {
     async fn a_list_of_many_changes_is_complete_and_in_order(backend: Backend) {
         let database = backend.database().await;
         let store = database.store().await;
-        // Of 4000 jobs, 2450 have changed; none for a stretch that is longer than what is looked through first.
+        // Of 4000 jobs, 2450 have changed; none for a stretch that is longer than what is looked
+        // through first.
         let is_changed = |number: i64| !(1200..2400).contains(&number) && number % 8 != 0;
         let is_failed = |number: i64| number % 5 == 0;
         let deliveries: Vec<_> = (0..4000)

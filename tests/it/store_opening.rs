@@ -1,4 +1,5 @@
-//! Databases that are opened, migrated or refused, the rights of SQLite's files, and what people query beside the store.
+//! Opening, migrating and refusing databases, permissions of SQLite's files, and queries beside the
+//! store.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What systemd hands over to `serve` and is told by it: the listening socket, readiness, the stop, signs of life.
+//! systemd's interface to `serve`: the listening socket, readiness, stopping, the watchdog.
 
 use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
@@ -20,15 +20,16 @@ use crate::support::{Backend, Event, PLAIN, Setup, eventually, on_both_stores};
 
 const RESTARTS: usize = 5;
 const CLIENTS: usize = 8;
-/// New pushes to wait for between two restarts.
+/// New pushes between two restarts.
 const PUSHES: i64 = 50;
 
-/// A socket that listens, as systemd would open it.
+/// A listening socket, as systemd would open it.
 fn socket() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Pushes one new event after the other, each on a new connection, until told to stop; every one must be acknowledged.
+/// Pushes new events one after the other, each on a new connection, until stopped; every one must
+/// be acknowledged.
 async fn push_on(
     url: String,
     next: Arc<AtomicI64>,
@@ -146,7 +147,7 @@ fn a_socket_for_another_process_or_for_nobody_is_not_taken() {
     for announcement in ["LISTEN_FDS=1 LISTEN_PID=1", "LISTEN_FDS=1", "LISTEN_PID=$$"] {
         let socket = socket();
         let address = socket.local_addr().unwrap().to_string();
-        // It would serve if it took the socket. As it is, it cannot listen where somebody else does.
+        // If it took the socket it would serve. Without it, it cannot listen on an address in use.
         let ended = serve_with(socket, announcement, &address).with_code(1);
         let problem = format!("cannot listen on {address}");
         assert!(ended.talk.contains(&problem), "{announcement}: {ended:?}");
@@ -173,7 +174,7 @@ async fn it_says_that_the_socket_was_handed_over() {
     .await;
 }
 
-/// The next thing that systemd is told, signs of life aside.
+/// The next notification to systemd, except for the watchdog's.
 fn next_notice(notices: &UnixDatagram) -> String {
     loop {
         let notice = any_notice(notices);
@@ -207,7 +208,7 @@ async fn systemd_is_told_of_the_start_the_life_and_the_stop() {
     }
     server.signal(Signal::TERM);
     assert_eq!(next_notice(&notices), "STOPPING=1");
-    // From here on nobody reads its signs of life, and it ends all the same.
+    // From here on nobody reads its notifications, and it ends all the same.
     assert_eq!(server.wait().await.code(), Some(0), "{}", server.log());
 }
 

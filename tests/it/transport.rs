@@ -1,9 +1,9 @@
-//! Bodies and heads of every size and shape over bare TCP.
+//! Request heads and bodies of every size and shape over plain TCP.
 
 use crate::support::wire::{Wire, chunked, push, push_with};
 use crate::support::{Account, Backend, PLAIN, SAFE, Server, Setup, fixture};
 
-/// An event of exactly that many bytes.
+/// An event with exactly that many bytes.
 fn event_of(length: usize) -> Vec<u8> {
     let event = String::from_utf8(fixture("events/articles.xml")).unwrap();
     let blanks = " ".repeat(length - event.len());
@@ -11,7 +11,8 @@ fn event_of(length: usize) -> Vec<u8> {
     format!("{start}{blanks}{end}").into_bytes()
 }
 
-/// Sends it on a connection of its own; the status of the answer, none when there was only a close.
+/// Sends it on a new connection; the status of the response, `None` if the connection was only
+/// closed.
 async fn status(server: &Server, head: &[u8], body: &[u8]) -> Option<u16> {
     let mut wire = Wire::connect(server.address).await;
     wire.send(head).await;
@@ -50,7 +51,7 @@ async fn a_body_is_taken_up_to_the_limit_and_not_a_byte_more() {
                 assert_eq!(in_chunks, Some(expected), "{length} in chunks of {size}");
             }
         }
-        // Two contents were kept, each whole.
+        // Two contents were kept, each complete.
         let bodies = server.items("/api/v1/deliveries").await;
         let mut lengths: Vec<_> = bodies
             .iter()
@@ -80,10 +81,10 @@ async fn the_sender_of_a_much_too_big_body_still_sees_413() {
             "{megabytes} MB in chunks"
         );
     }
-    // It is no matter of the account nor of the signature.
+    // It does not depend on the account or the signature.
     let head = b"POST /wechat/nobody HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
     assert_eq!(status(&server, head, &vec![b'x'; 100_000]).await, Some(413));
-    // Who only announces it is not waited for.
+    // The server does not wait for an announced body.
     assert_eq!(status(&server, head, b"").await, Some(413));
     assert_eq!(kept(&server).await, 0);
     server.accepts(&PLAIN, event_of(2_000)).await;
@@ -98,7 +99,7 @@ async fn half_a_body_leaves_nothing() {
         let half = &body[..body.len() / 2];
         let (chunked_head, _) = push_with(&account, &message, "Transfer-Encoding: chunked\r\n");
         let whole_chunk = chunked(&body, body.len());
-        // Without the last chunk, a body is half, too.
+        // Without the last chunk, a body is incomplete, too.
         let unfinished = &whole_chunk[..whole_chunk.len() - 5];
         for (head, sent) in [(&head, half), (&head, b""), (&chunked_head, unfinished)] {
             let mut wire = Wire::connect(server.address).await;
@@ -110,7 +111,7 @@ async fn half_a_body_leaves_nothing() {
                 reply.as_ref().is_none_or(|reply| reply.status == 400),
                 "{reply:?}"
             );
-            // The same, and no one waits for an answer.
+            // The same without waiting for a response.
             let mut wire = Wire::connect(server.address).await;
             wire.send(head).await;
             wire.send(sent).await;
@@ -128,7 +129,7 @@ async fn a_length_that_lies_is_no_way_in() {
     let half = length / 2;
     let same = length;
     for (headers, expected) in [
-        // The rest of the body would be the next request.
+        // The rest of the body would be parsed as the next request.
         (format!("Content-Length: {half}\r\n"), 403),
         (
             format!("Content-Length: {same}\r\nContent-Length: {half}\r\n"),
@@ -143,7 +144,7 @@ async fn a_length_that_lies_is_no_way_in() {
         (format!("Content-Length: {same}, {half}\r\n"), 400),
         ("Content-Length: 99999999999999999999\r\n".to_owned(), 400),
         ("Transfer-Encoding: gzip\r\n".to_owned(), 400),
-        // Without either there is no body.
+        // Without either header there is no body.
         (String::new(), 403),
     ] {
         let (head, body) = push_with(&SAFE, &message, &headers);
@@ -153,7 +154,7 @@ async fn a_length_that_lies_is_no_way_in() {
             "{headers}"
         );
     }
-    // Only chunks are read as chunks.
+    // Only chunked bodies are decoded as chunks.
     let (head, body) = push_with(&SAFE, &message, "Transfer-Encoding: chunked\r\n");
     assert_eq!(status(&server, &head, &body).await, Some(400));
     assert_eq!(kept(&server).await, 0);
@@ -216,7 +217,7 @@ async fn http_1_0_is_answered_and_closed() {
     }
 }
 
-/// Sends bytes that are no good request; it is answered with one of those statuses, or closed, and nothing comes of it.
+/// Sends invalid requests; each gets one of these statuses or a close, and has no effect.
 async fn refused(account: Option<&Account>, request: &[u8], allowed: &[u16]) {
     let server = Server::start(Backend::Sqlite).await;
     let mut wire = Wire::connect(server.address).await;

@@ -1,11 +1,11 @@
-//! Authentic pushes that are well-formed but cannot be filed: kept raw as `unparsed`, and no job.
+//! Well-formed authentic pushes that cannot be recorded as jobs: kept raw as `unparsed`.
 
 use crate::support::unparsed::{
     Case, NAME, all_are_kept_in_both_modes, case, json_event, json_with,
 };
 use crate::support::{Backend, event, fixture, on_both_stores};
 
-/// Every element of the honest event that must stand at most once, stands twice.
+/// Every element that must occur at most once occurs twice.
 fn doubled() -> Vec<Case> {
     let xml = String::from_utf8(fixture("events/articles.xml")).unwrap();
     let mut cases = Vec::new();
@@ -110,7 +110,7 @@ fn without_names() -> Vec<Case> {
     cases
 }
 
-/// No id, or one that is no number in its range.
+/// No id, or one that is not a number in its range.
 fn without_id() -> Vec<Case> {
     let (xml, json) = (event(7), json_event(7));
     let (id_xml, id_json) = ("<MsgID>7</MsgID>", "\"MsgID\":7,");
@@ -165,7 +165,7 @@ fn without_id() -> Vec<Case> {
     cases
 }
 
-/// No time, or one that is no number in its range.
+/// No time, or one that is not a number in its range.
 fn without_time() -> Vec<Case> {
     let (xml, json) = (event(7), json_event(7));
     let time_xml = "<CreateTime>1767225500</CreateTime>";
@@ -222,7 +222,7 @@ fn without_time() -> Vec<Case> {
     cases
 }
 
-/// Long texts where a database might choke on them.
+/// Long texts where a database might reject them.
 fn long() -> Vec<Case> {
     let long: &'static str = "群".repeat(20_000).leak();
     let ids = "<MsgID>7</MsgID><MsgID>7</MsgID>";

@@ -1,4 +1,4 @@
-//! The check of the URL, a `GET` that WeChat makes when the owner saves the server configuration.
+//! WeChat's check of the URL: a `GET` when the owner saves the server configuration.
 
 use reqwest::Response;
 

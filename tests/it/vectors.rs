@@ -1,4 +1,4 @@
-//! Known answers: what WeChat's documentation and sample code published, and made-up cases beside them.
+//! Known answers: those published in WeChat's documentation and sample code, and made-up cases.
 
 use qunfa::domain::{Reading, Time};
 use qunfa::wechat::{
@@ -53,7 +53,7 @@ fn open(account: &Account, query: &Query, body: Vec<u8>) -> Result<Vec<u8>, Open
         .map(|opened| opened.body)
 }
 
-/// Why a push is sealed when it comes in on the day of its timestamp. On any other day it is refused.
+/// Why a push is sealed if it arrives on the day of its timestamp. On any other day it is refused.
 fn sealed(account: &Account, query: &Query, body: &[u8]) -> String {
     assert_eq!(
         open(account, query, body.to_owned()),
@@ -70,7 +70,7 @@ fn sealed(account: &Account, query: &Query, body: &[u8]) -> String {
     }
 }
 
-/// The query with a signature that is right for another ciphertext.
+/// The query string with a signature that is valid for another ciphertext.
 fn signed(vector: &Value, encrypt: &str) -> Query {
     let (timestamp, nonce) = (text(vector, "timestamp"), text(vector, "nonce"));
     let token = Token::new(text(vector, "token")).unwrap();

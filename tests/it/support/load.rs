@@ -1,4 +1,4 @@
-//! `simulate load` beside a server, and what it says set against what the server has.
+//! `simulate load` for a server, and a comparison of its report with the server's data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -18,7 +18,7 @@ pub(crate) fn command(server: &Server, account: &Account, arguments: &[&str]) ->
     command
 }
 
-/// The same, run to its end within one second.
+/// Runs it for one second.
 pub(crate) fn load(server: &Server, account: &Account, arguments: &[&str]) -> Ended {
     let arguments = [&["--seconds", "1"], arguments].concat();
     ended(command(server, account, &arguments))
@@ -47,7 +47,7 @@ pub(crate) async fn jobs(server: &Server, account: &Account) -> Vec<Value> {
     pages(server, "jobs", account).await
 }
 
-/// Every item of an account in that list, page by page.
+/// All items of an account in that list, page by page.
 pub(crate) async fn pages(server: &Server, list: &str, account: &Account) -> Vec<Value> {
     let first = format!("/api/v1/{list}?limit=500&account={}", account.name);
     let mut items = Vec::new();

@@ -1,4 +1,5 @@
-//! What the tests stand on: a real database, the real program over real HTTP, and WeChat's side of the wire.
+//! The basis of the tests: a real database, the real program over real HTTP, and WeChat's side of
+//! the protocol.
 
 pub(crate) mod accounts;
 pub(crate) mod browser;
@@ -77,7 +78,7 @@ pub(crate) fn preload(source: &str, directory: &Path) -> PathBuf {
     library
 }
 
-/// An honest job result, as XML.
+/// An authentic job result, as XML.
 pub(crate) fn event(msg_id: i64) -> String {
     let msg_id = MsgId::new(msg_id).unwrap();
     with_msg_id(Sample::Success.xml(), msg_id).unwrap()

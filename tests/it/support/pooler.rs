@@ -12,14 +12,14 @@ use tempfile::TempDir;
 use super::cluster::free_port;
 use super::{Database, eventually};
 
-/// A pooler on a port of its own. Killed when dropped.
+/// A pooler on a free port. Killed when dropped.
 pub(crate) struct Pooler {
     _directory: TempDir,
     child: Child,
 }
 
 impl Pooler {
-    /// Puts a pooler between that PostgreSQL database and whoever opens its URL from now on.
+    /// Puts a pooler in front of a PostgreSQL database; connections to its URL now go through it.
     pub(crate) async fn before(database: &mut Database, pool_mode: &str) -> Self {
         let program = std::env::var_os("TEST_PGBOUNCER").expect(
             "the tests need pgbouncer: run `scripts/test`, or set TEST_PGBOUNCER to the program",
@@ -44,7 +44,7 @@ impl Pooler {
             url.host_str().unwrap(),
             url.port().unwrap(),
         );
-        // All users are whoever this says.
+        // All users are mapped to this one.
         let config = config.replace("port=", &format!("user={} port=", url.username()));
         let file = directory.path().join("pgbouncer.ini");
         fs::write(&file, config).unwrap();

@@ -1,4 +1,4 @@
-//! What the system says of a running process.
+//! Figures of a running process, from the system.
 
 use std::fs;
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub(crate) fn open_files(process: Pid) -> usize {
     files.unwrap().count()
 }
 
-/// The memory of the process that is in RAM, in MiB.
+/// The resident memory of the process, in MiB.
 pub(crate) fn resident_mib(process: Pid) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()));
     let status = status.unwrap();
@@ -20,7 +20,7 @@ pub(crate) fn resident_mib(process: Pid) -> u64 {
     kib.parse::<u64>().unwrap() / 1024
 }
 
-/// Waits until the server has written what it has logged so far: its thread `log` sleeps when nothing is left.
+/// Waits until the server has written its log: its thread `log` sleeps when nothing is left.
 pub(crate) fn log_is_written(process: Pid) {
     let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
     let is_at_rest = || {
@@ -33,7 +33,7 @@ pub(crate) fn log_is_written(process: Pid) {
         of_log.all(|stat| stat.contains(" (log) S "))
     };
     for _ in 0..1000 {
-        // Once is not enough: it sleeps for a lock, too.
+        // Once is not enough, because it also sleeps while it waits for a lock.
         if is_at_rest() && is_at_rest() {
             return;
         }
@@ -41,7 +41,7 @@ pub(crate) fn log_is_written(process: Pid) {
     }
 }
 
-/// Lets this process, and those that it starts from now on, have that many files open.
+/// Sets the limit of open files of this process and of those that it starts.
 pub(crate) fn raise_file_limit(files: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= files) {

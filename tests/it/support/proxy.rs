@@ -1,4 +1,4 @@
-//! A way to the database on which anything can go wrong.
+//! A connection to the database on which anything can go wrong.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::Database;
 
-/// What becomes of what is sent.
+/// What happens to the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// It arrives.
@@ -20,31 +20,31 @@ pub(crate) enum Way {
     Refused,
     /// Connections are reset, old and new.
     Reset,
-    /// It is lost without a word, and neither end learns of it. A connection that has been here never works again, as
-    /// after a failover.
+    /// It is lost silently, and neither end notices. A connection that was open meanwhile never
+    /// works again, as after a failover.
     BlackHole,
-    /// It arrives that much later, either way.
+    /// It arrives that much later, in both directions.
     Slow(Duration),
-    /// It arrives, but for some exchanges.
+    /// It arrives, except for some exchanges.
     Cut(Cut),
 }
 
-/// An exchange with the database that breaks off, and its connection with it. Only connections that have recorded a batch are
-/// cut: the roll-up commits, too, whenever it is due.
+/// An exchange with the database that is cut, together with its connection. Only connections that
+/// have recorded a batch are cut: the roll-up commits, too, whenever it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// What the client says in it.
+    /// Text that the client sends in it.
     pub(crate) text: &'static str,
     pub(crate) moment: Moment,
     pub(crate) end: End,
 }
 
-/// When an exchange breaks off.
+/// When an exchange is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// Before the server has all that the client says: nothing is done.
+    /// Before the server has the whole request: nothing is done.
     Asking,
-    /// After the server has done it, before the client hears of it.
+    /// After the server has done it, before the client is told.
     Answering,
 }
 
@@ -68,14 +68,14 @@ impl Way {
     }
 }
 
-/// Forwards TCP to one address, as long as it may.
+/// Forwards TCP to one address.
 pub(crate) struct Proxy {
     way: watch::Sender<Way>,
     cuts: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    /// Puts a proxy between that PostgreSQL database and whoever opens its URL from now on.
+    /// Puts a proxy in front of a PostgreSQL database; connections to its URL now go through it.
     pub(crate) async fn before(database: &mut Database) -> Self {
         let mut url: url::Url = database.url.parse().unwrap();
         let upstream: SocketAddr = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap())
@@ -110,13 +110,13 @@ impl Proxy {
         self.set(Way::Cut(cut));
     }
 
-    /// How many exchanges are still to be cut.
+    /// The number of exchanges still to be cut.
     pub(crate) fn cuts_left(&self) -> usize {
         self.cuts.load(SeqCst)
     }
 }
 
-/// One connection's view.
+/// The state of one connection.
 struct Link {
     way: watch::Receiver<Way>,
     cuts: Arc<AtomicUsize>,
@@ -129,7 +129,7 @@ impl Link {
             Some(end) => (end, None),
             None => match TcpStream::connect(upstream).await {
                 Ok(mut far) => {
-                    // Else what comes in two pieces is 40 ms late.
+                    // Otherwise data in two pieces is delayed by 40 ms.
                     near.set_nodelay(true).unwrap();
                     far.set_nodelay(true).unwrap();
                     (self.carry(&mut near, &mut far).await, Some(far))
@@ -145,11 +145,11 @@ impl Link {
         }
     }
 
-    /// Carries what either side says to the other until the connection ends.
+    /// Forwards data in both directions until the connection ends.
     async fn carry(&mut self, near: &mut TcpStream, far: &mut TcpStream) -> End {
         /// `ReadyForQuery`, outside of a transaction.
         const DONE: &[u8] = b"Z\0\0\0\x05I";
-        /// What only a batch says.
+        /// Text that only a batch contains.
         const BATCH: &[u8] = b"MASSSENDJOBFINISH";
         let (mut asked, mut answered) = (vec![0; 8192], vec![0; 8192]);
         let (mut question, mut answer) = (Tail::default(), Tail::default());
@@ -203,7 +203,7 @@ impl Link {
         }
     }
 
-    /// Until it is time to carry on, or the way changes.
+    /// Waits until the delay is over, or the setting changes.
     async fn delay(&mut self) {
         let way = *self.way.borrow();
         if let Way::Slow(delay) = way {
@@ -218,12 +218,12 @@ impl Link {
     }
 }
 
-/// Finds texts that may come in pieces.
+/// Finds texts that may arrive in pieces.
 #[derive(Default)]
 struct Tail(Vec<u8>);
 
 impl Tail {
-    /// Whether the text has come with this piece.
+    /// True if the text is complete with this piece.
     fn has(&mut self, piece: &[u8], text: &[u8]) -> bool {
         self.0.extend_from_slice(piece);
         let has = self.0.windows(text.len()).any(|part| part == text);

@@ -31,7 +31,7 @@ pub(crate) struct Setup {
 }
 
 impl Default for Setup {
-    /// The three accounts, and nothing else that differs from the defaults.
+    /// The three accounts, and otherwise the defaults.
     fn default() -> Self {
         Self {
             toml: String::new(),
@@ -46,7 +46,8 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Adds to the configuration file, before the accounts; `listen` and `store.url` are set through the environment.
+    /// Adds lines to the configuration file, before the accounts. `listen` and `store.url` are set
+    /// in the environment.
     pub(crate) fn toml(mut self, toml: &str) -> Self {
         self.toml.push_str(toml);
         self.toml.push('\n');
@@ -63,13 +64,13 @@ impl Setup {
         self
     }
 
-    /// Lets no file grow beyond that, as a full disk would.
+    /// Limits the size of files, like a full disk.
     pub(crate) fn file_limit_kib(mut self, limit: u32) -> Self {
         self.file_limit_kib = Some(limit);
         self
     }
 
-    /// Hands the socket over at every start, as systemd does.
+    /// Passes the socket at every start, like systemd.
     pub(crate) fn socket(mut self, socket: TcpListener) -> Self {
         self.socket = Some(socket);
         self
@@ -81,7 +82,7 @@ impl Setup {
         self
     }
 
-    /// Serves metrics, too.
+    /// Also serves metrics.
     pub(crate) fn with_metrics(mut self) -> Self {
         self.with_metrics = true;
         self
@@ -128,7 +129,7 @@ pub(crate) struct Server {
     pub(crate) file_limit_kib: Option<u32>,
     socket: Option<TcpListener>,
     variables: Vec<(&'static str, String)>,
-    /// The address of the metrics, where they are served.
+    /// The URL of the metrics, if they are served.
     metrics: Option<String>,
     pub(crate) database: Database,
 }
@@ -139,7 +140,8 @@ impl Server {
         Setup::default().start(backend).await
     }
 
-    /// Starts the program (again) with the same configuration and database, on a new port, and waits until it listens.
+    /// Starts the program (again) with the same configuration and database, on a new port, and
+    /// waits until it listens.
     pub(crate) fn restart(&mut self) {
         let log = File::options()
             .create(true)
@@ -166,7 +168,7 @@ impl Server {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        // From now on it goes with us, be it that it does not start.
+        // It is killed from here on, even if it does not start.
         self.child = Some(child);
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
@@ -195,7 +197,7 @@ impl Server {
         self.address = address.parse().unwrap();
     }
 
-    /// The program, with the server's configuration and nothing else of ours in its environment.
+    /// The program with the server's configuration, and no other variables of ours.
     pub(crate) fn command(&self) -> Command {
         let mut command = program();
         command
@@ -224,7 +226,7 @@ impl Server {
         Pid::from_child(self.child.as_ref().expect("it runs"))
     }
 
-    /// Waits until the program has ended by itself.
+    /// Waits until the program ends by itself.
     pub(crate) async fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         let wait = tokio::task::spawn_blocking(move || child.wait().unwrap());
@@ -246,7 +248,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// Pushes a message as WeChat does; the status and body of the answer.
+    /// Pushes a message like WeChat; returns the status and body of the response.
     pub(crate) async fn push(&self, account: &Account, message: impl AsRef<[u8]>) -> (u16, String) {
         self.send(account.name, account.sign(message)).await
     }
@@ -257,8 +259,8 @@ impl Server {
         assert_eq!(answer, (200, "success".to_owned()), "{}", self.log());
     }
 
-    /// An honest push on a connection of its own is acknowledged within a second. It is timed on a thread of its own, so
-    /// that other clients of the test do not count.
+    /// Checks that an authentic push on a new connection is acknowledged within a second. It is
+    /// timed in a separate thread, so that the test's other clients do not interfere.
     pub(crate) async fn accepts_quickly(&self) -> Duration {
         let address = self.address;
         let pushing = tokio::task::spawn_blocking(move || {
@@ -279,7 +281,7 @@ impl Server {
         took
     }
 
-    /// Sends what was signed before.
+    /// Sends a signed push.
     pub(crate) async fn send(&self, account: &str, push: SignedPush) -> (u16, String) {
         let response = self.post(account, &push.query, push.body).await;
         (response.status().as_u16(), response.text().await.unwrap())
@@ -296,12 +298,12 @@ impl Server {
         self.client.post(url).body(body).send().await.unwrap()
     }
 
-    /// The status of a `GET`.
+    /// Sends a `GET`.
     pub(crate) async fn get(&self, path: &str) -> Response {
         self.client.get(self.url(path)).send().await.unwrap()
     }
 
-    /// A `GET` of the API: its status and JSON.
+    /// Sends a `GET` to the API; returns its status and JSON.
     pub(crate) async fn json(&self, path: &str) -> (u16, Value) {
         let response = self.get(path).await;
         let status = response.status().as_u16();
@@ -311,27 +313,27 @@ impl Server {
         (status, json)
     }
 
-    /// A `GET` of the API that succeeds.
+    /// Sends a `GET` to the API that must succeed.
     pub(crate) async fn ok(&self, path: &str) -> Value {
         let (status, json) = self.json(path).await;
         assert_eq!(status, 200, "{path}: {json}");
         json
     }
 
-    /// A job that is there.
+    /// An existing job.
     pub(crate) async fn job(&self, account: &Account, msg_id: &str) -> Value {
         self.ok(&format!("/api/v1/jobs/{}/{msg_id}", account.name))
             .await
     }
 
-    /// Where the metrics are served, as `metrics.listen` takes it; empty where they are not.
+    /// The address of the metrics, in the form of `metrics.listen`; empty if there are none.
     pub(crate) fn metrics_address(&self) -> &str {
         let url = self.metrics.as_deref().unwrap_or_default();
         url.trim_start_matches("http://")
             .trim_end_matches("/metrics")
     }
 
-    /// What Prometheus reads.
+    /// The metrics.
     pub(crate) async fn metrics(&self) -> String {
         let url = self.metrics.as_ref().expect("it serves metrics");
         let response = self.client.get(url).send().await.unwrap();
@@ -356,10 +358,10 @@ impl Drop for Server {
     }
 }
 
-/// What systemd says of a socket that it hands over.
+/// Variables with which systemd passes a socket.
 pub(crate) const ONE_SOCKET: &str = "LISTEN_FDS=1 LISTEN_PID=$$";
 
-/// The program, with no variable of ours in its environment.
+/// The program, without any variable of ours.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qunfa"));
     for (name, _) in std::env::vars_os() {
@@ -370,7 +372,8 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// The same command with a limit on the size of files; writing beyond it is an error and no signal.
+/// The command with a limit on the size of files; writing beyond it is an error instead of a
+/// signal.
 pub(crate) fn limited(command: &Command, limit_kib: u32) -> Command {
     behind(
         &format!("trap '' XFSZ; ulimit -f {limit_kib}; exec \"$@\""),
@@ -378,7 +381,8 @@ pub(crate) fn limited(command: &Command, limit_kib: u32) -> Command {
     )
 }
 
-/// The same command with a socket as its descriptor 3, and the variables that announce it; `$$` is the process.
+/// The command with a socket as descriptor 3, and the variables that announce it; `$$` is the
+/// process.
 pub(crate) fn handed(command: &Command, socket: impl Into<OwnedFd>, announcement: &str) -> Command {
     let script = format!("export {announcement}; exec \"$@\" 3<&0 4<&0 </dev/null");
     let mut handed = behind(&script, command);
@@ -386,7 +390,7 @@ pub(crate) fn handed(command: &Command, socket: impl Into<OwnedFd>, announcement
     handed
 }
 
-/// The same command, which that script executes as `"$@"`.
+/// The command run by a script as `"$@"`.
 fn behind(script: &str, command: &Command) -> Command {
     let mut bash = Command::new("bash");
     bash.args(["-c", script, "bash"])

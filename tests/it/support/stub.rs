@@ -1,9 +1,10 @@
-//! A server that answers every request alike.
+//! A server that gives the same response to every request.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-/// Answers every request with `answer`, byte for byte, then closes the connection or keeps it; its URL.
+/// Sends `answer` to every request, byte for byte, then closes the connection or keeps it open.
+/// Returns its URL.
 pub(crate) fn answer_always(answer: String, closes: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/any", listener.local_addr().unwrap());

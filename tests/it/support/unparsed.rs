@@ -1,4 +1,4 @@
-//! Bodies that cannot be understood, and the promise about them: answered, kept raw as `unparsed`, and no job.
+//! Bodies that cannot be parsed are answered, kept raw as `unparsed`, and do not become jobs.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{Account, Backend, PLAIN, SAFE, Setup, event, fixture};
 /// The name of the event, as WeChat writes it.
 pub(crate) const NAME: &str = "MASSSENDJOBFINISH";
 
-/// A body, and what of it is readable.
+/// A body, and the parts of it that are readable.
 pub(crate) struct Case {
     pub(crate) what: String,
     pub(crate) body: Vec<u8>,
@@ -29,14 +29,14 @@ pub(crate) fn case(
     }
 }
 
-/// An honest job result as JSON.
+/// An authentic job result as JSON.
 pub(crate) fn json_event(msg_id: i64) -> String {
     String::from_utf8(fixture("events/articles.json"))
         .unwrap()
         .replace("3147483999", &msg_id.to_string())
 }
 
-/// An honest event, all in order until the given text before its end.
+/// An authentic event, with the given text inserted before its end.
 pub(crate) fn xml_with(ending: &str) -> String {
     event(7).replace("</xml>", ending)
 }
@@ -52,7 +52,7 @@ pub(crate) async fn all_are_kept_in_both_modes(backend: Backend, cases: fn() -> 
     all_are_kept(backend, SAFE, cases()).await;
 }
 
-/// Pushes every body to the account, then finds each in the list of what could not be understood.
+/// Pushes every body to the account, then finds each in the list of unparsed deliveries.
 async fn all_are_kept(backend: Backend, account: Account, cases: Vec<Case>) {
     let server = Setup::default()
         .toml("[server]\nbody_limit = 1000000")

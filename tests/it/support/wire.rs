@@ -1,4 +1,4 @@
-//! A bare TCP connection to the server, for what no HTTP client would do.
+//! A plain TCP connection to the server, for requests that an HTTP client would not send.
 
 use std::fmt::Write;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::Account;
 
-/// After this, whoever waits for an answer or a close waits in vain.
+/// The timeout for a response or a close.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One connection.
@@ -19,7 +19,7 @@ pub(crate) struct Wire {
     unread: Vec<u8>,
 }
 
-/// One answer.
+/// A response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -48,7 +48,7 @@ impl Wire {
         }
     }
 
-    /// Connects with little room for what is not read yet.
+    /// Connects with a small receive buffer.
     pub(crate) async fn connect_narrowly(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -58,7 +58,7 @@ impl Wire {
         }
     }
 
-    /// Reads a little of what has come; none at the end.
+    /// Reads some of the received data; `None` at the end.
     pub(crate) async fn read_a_little(&mut self) -> Option<Vec<u8>> {
         let mut piece = [0; 1024];
         let reading = tokio::time::timeout(PATIENCE, self.stream.read(&mut piece)).await;
@@ -77,12 +77,12 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// Sends as much as the other side takes.
+    /// Sends as much as the other side accepts.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref()).await;
     }
 
-    /// Sends it again and again, and reads nothing, until the other side has closed.
+    /// Sends the data repeatedly without reading, until the other side closes.
     pub(crate) async fn send_until_closed(&mut self, bytes: impl AsRef<[u8]>) {
         let sending = async { while self.stream.write_all(bytes.as_ref()).await.is_ok() {} };
         tokio::time::timeout(PATIENCE, sending)
@@ -90,19 +90,19 @@ impl Wire {
             .expect("the connection stays open");
     }
 
-    /// Says that nothing more will come.
+    /// Closes the sending side.
     pub(crate) async fn finish(&mut self) {
         let _ = self.stream.shutdown().await;
     }
 
-    /// The next answer; none when the connection is closed instead.
+    /// The next response; `None` if the connection is closed instead.
     pub(crate) async fn reply(&mut self) -> Option<Reply> {
         tokio::time::timeout(PATIENCE, self.read_reply())
             .await
             .expect("neither an answer nor a close")
     }
 
-    /// Waits until the other side has closed; everything that came before.
+    /// Waits until the other side closes; returns everything received.
     pub(crate) async fn closed(&mut self) -> Vec<u8> {
         let close = async { while self.read().await {} };
         tokio::time::timeout(PATIENCE, close)
@@ -139,14 +139,15 @@ impl Wire {
         })
     }
 
-    /// False when the other side has closed.
+    /// False if the other side has closed.
     async fn read(&mut self) -> bool {
         let read = self.stream.read_buf(&mut self.unread).await;
         read.unwrap_or_default() > 0
     }
 }
 
-/// A signed push as bytes: its head, with these header lines instead of `Content-Length`, and its body.
+/// A signed push as bytes: its head, with these header lines instead of `Content-Length`, and its
+/// body.
 pub(crate) fn push_with(
     account: &Account,
     message: impl AsRef<[u8]>,
@@ -166,7 +167,7 @@ pub(crate) fn push(account: &Account, message: impl AsRef<[u8]>) -> (Vec<u8>, Ve
     push_with(account, message, &format!("Content-Length: {length}\r\n"))
 }
 
-/// The body in chunks of that size, with the end.
+/// The body in chunks of that size, including the last chunk.
 pub(crate) fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     let mut text = Vec::new();
     for chunk in body.chunks(size) {

@@ -1,4 +1,4 @@
-//! A directory of its own to run the program in, as an operator does at a shell.
+//! A temporary directory to run the program in, like an operator in a shell.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use super::eventually;
 use super::process::log_is_written;
 use super::server::program;
 
-/// An empty directory, and no variable of ours.
+/// An empty directory, without any variable of ours.
 pub(crate) struct Workplace(TempDir);
 
-/// What a command that has ended left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -86,7 +86,7 @@ impl Workplace {
         self.started(command).await
     }
 
-    /// Starts `serve` as that command says, and waits until it listens.
+    /// Runs the command as `serve`, and waits until it listens.
     pub(crate) async fn started(&self, mut command: Command) -> Serving {
         let [output, talk] = ["serve.out", "serve.err"].map(|name| self.path(name));
         let child = command
@@ -113,7 +113,7 @@ impl Workplace {
     }
 }
 
-/// Runs a command to its end, which must come within a minute.
+/// Runs a command, which must end within four minutes.
 pub(crate) fn ended(mut command: Command) -> Ended {
     let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = piped.spawn().unwrap();
@@ -153,7 +153,7 @@ impl Serving {
         format!("http://{}{path}", self.address)
     }
 
-    /// Stops it as an operator does; its exit code.
+    /// Stops it with SIGTERM; returns its exit code.
     pub(crate) async fn stop(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let mut code = None;
@@ -173,7 +173,7 @@ impl Drop for Serving {
     }
 }
 
-/// Writes a file that only its owner can use, as `serve` wants those with secrets.
+/// Writes a file that only its owner can access, as `serve` expects for secrets.
 pub(crate) fn write_private(path: &Path, text: impl AsRef<[u8]>) {
     use std::os::unix::fs::PermissionsExt;
     fs::write(path, text).unwrap();
@@ -184,7 +184,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// An address on loopback at which nobody listens.
+/// An address on loopback where nothing listens.
 pub(crate) fn unused_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
@@ -196,5 +196,5 @@ pub(crate) fn permissions(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// A generous limit for what should take a moment.
+/// A generous limit for something that should take a moment.
 pub(crate) const MOMENT: Duration = Duration::from_secs(8);
