@@ -1,4 +1,4 @@
-//! A headless Chromium, controlled with the DevTools protocol over a pipe: no port is needed, and
+//! A headless Chromium, controlled over a pipe with its own protocol: no port is needed, and
 //! it ends with the pipe.
 
 use std::collections::HashMap;
