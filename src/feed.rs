@@ -1,8 +1,8 @@
 //! The change feed: jobs as they change, for any number of followers.
 //!
-//! One task reads the changes from the database and broadcasts them; it reads only while there are followers. A follower
-//! that resumes, or is too slow to keep up, reads what it missed by itself. So no change is missed, and nobody waits for a
-//! follower: recording only notifies the task.
+//! One task reads the changes from the database and broadcasts them; it reads only while there are
+//! followers. A follower that resumes, or is too slow to keep up, reads what it missed by itself.
+//! So no change is missed, and nobody waits for a follower: recording only notifies the task.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,11 +20,12 @@ use crate::store::{Announcements, Change, ChangeFeed, ChangeKey, StoreError, wit
 const PAGE: u32 = 200;
 /// How many changes are buffered for a slow follower before it has to read them by itself.
 const BUFFER: usize = 1024;
-/// The delay after a page, and after an announcement, so that recording is not slowed down: at most 2,000 changes a second
-/// for all followers, and as many again for each that reads by itself.
+/// The delay after a page, and after an announcement, so that recording is not slowed down: at most
+/// 2,000 changes a second for all followers, and as many again for each that reads by itself.
 const DELAY: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the database is polled without a notification: commands change jobs without one, and one may get lost.
+/// How often the database is polled without a notification: commands change jobs without one, and
+/// one may get lost.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How many changes are repeated for a follower whose place is unknown in this database.
 const REPEATED: u32 = 10_000;
@@ -75,7 +76,8 @@ enum News {
     Changed(Arc<Change>),
     /// Changes before this were not broadcast.
     Skipped,
-    /// The database cannot be read: followers end, so that silence is not taken for "nothing changed".
+    /// The database cannot be read: followers end, so that silence is not taken for "nothing
+    /// changed".
     Down,
 }
 
@@ -91,7 +93,8 @@ struct Distributor {
 }
 
 impl Feed {
-    /// Starts to broadcast the changes in `store`, until `stop`. `changed` is notified of changes by this process.
+    /// Starts to broadcast the changes in `store`, until `stop`. `changed` is notified of changes
+    /// by this process.
     pub fn start(
         store: Arc<dyn ChangeFeed>,
         changed: Arc<Notify>,
@@ -115,9 +118,10 @@ impl Feed {
         feed
     }
 
-    /// Follows the changes of these accounts. A place beyond all changes given out so far is from another database, or from
-    /// before this one was restored, so everything is repeated. For a place that may be invented only the newest changes
-    /// are repeated, or anybody could make the server read everything.
+    /// Follows the changes of these accounts. A place beyond all changes given out so far is from
+    /// another database, or from before this one was restored, so everything is repeated. For a
+    /// place that may be invented only the newest changes are repeated, or anybody could make the
+    /// server read everything.
     pub async fn follow(&self, start: Start, audience: Audience) -> Result<Follower, StoreError> {
         // Before anything is read, so that no change falls in between.
         let news = match self.news.upgrade() {
@@ -131,7 +135,8 @@ impl Feed {
                 .newest_change(&audience.accounts, latest.settled, count)
         };
         let (at, place) = match start {
-            // The place depends only on what the follower may see, so it does not show how busy other accounts are.
+            // The place depends only on what the follower may see, so it does not show how busy
+            // other accounts are.
             Start::Now => (latest.settled, before_newest(0).await?),
             Start::After(key) | Start::Claimed(key) if key <= latest.given_out => (key, Some(key)),
             Start::After(_) => (ChangeKey::FIRST, None),

@@ -1,5 +1,6 @@
-//! qunfa (群发, "mass send") is the server that a WeChat Official Account registers as its developer callback URL. It
-//! verifies what WeChat pushes there, stores the result of every mass-send job, and serves the results as JSON.
+//! qunfa (群发, "mass send") is the server that a WeChat Official Account registers as its developer
+//! callback URL. It verifies what WeChat pushes there, stores the result of every mass-send job,
+//! and serves the results as JSON.
 //!
 //! # Data flow
 //!
@@ -8,12 +9,13 @@
 //! dashboards ◀── web (JSON, CSV, server-sent events) ◀── output (their shapes) ◀── store, feed (changes)
 //! ```
 //!
-//! WeChat reports each result once, and there is no way to ask for it later. So `success` is answered only once the push
-//! is on disk, and a push that cannot be parsed or decrypted is stored raw, for `qunfa reprocess` to read after a fix. While
-//! PostgreSQL is down, pushes go to a local file, the spool.
+//! WeChat reports each result once, and there is no way to ask for it later. So `success` is
+//! answered only once the push is on disk, and a push that cannot be parsed or decrypted is stored
+//! raw, for `qunfa reprocess` to read after a fix. While PostgreSQL is down, pushes go to a local
+//! file, the spool.
 //!
-//! A **delivery** is a distinct body that was pushed to an account; copies of it are counted. A **job** is one mass-send
-//! job, which shows the newest of its deliveries; `revision` counts them.
+//! A **delivery** is a distinct body that was pushed to an account; copies of it are counted. A
+//! **job** is one mass-send job, which shows the newest of its deliveries; `revision` counts them.
 //!
 //! # Modules
 //!
@@ -31,8 +33,8 @@
 //! | [`server`], [`telemetry`] | the accept loop; logs and metrics of the process | – |
 //! | [`app`], [`cli`] | wiring and background tasks; the commands | everything |
 //!
-//! A test checks the dependencies. Start with [`wechat::Account::open`], [`ingest::Ingest::accept`], [`store::Store`] and
-//! [`web::router`].
+//! A test checks the dependencies. Start with [`wechat::Account::open`],
+//! [`ingest::Ingest::accept`], [`store::Store`] and [`web::router`].
 
 pub mod app;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! A runtime for the API and the page, whose threads give way to those that take pushes.
+//! A runtime for the API and the page, with a lower priority than the threads that accept pushes.
 
 use std::io;
 
@@ -6,11 +6,11 @@ use rustix::process::nice;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::debug;
 
-/// By how much its threads are nicer than others: they get a quarter of a processor that pushes would use whole. Much more,
-/// and the API would starve beside other programs.
+/// The niceness of its threads: they get a quarter of a processor that pushes could use up. With a
+/// much higher value the API would starve beside other programs.
 const NICENESS: i32 = 5;
 
-/// Ends without waiting for what still runs on it when it is dropped.
+/// When it is dropped, it ends without waiting for its tasks.
 pub(super) struct ApiRuntime(Option<Runtime>);
 
 impl ApiRuntime {
@@ -18,7 +18,7 @@ impl ApiRuntime {
         let runtime = Builder::new_multi_thread()
             .thread_name("api")
             .on_thread_start(|| {
-                // On Linux this is for the calling thread only.
+                // On Linux this applies only to the calling thread.
                 if let Err(error) = nice(NICENESS) {
                     debug!(%error, "the threads of the API have the same priority as others");
                 }

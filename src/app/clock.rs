@@ -1,4 +1,5 @@
-//! Checks this machine's clock before old deliveries are removed: by a clock that is years fast, all of them are old.
+//! Checks this machine's clock before old deliveries are removed: by a clock that is years fast,
+//! all of them are old.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use crate::store::{DeliveryFilter, Page, Store, StoreError, within};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How far the database's clock may be from this one, in milliseconds.
 const MAX_SKEW: i64 = 3_600_000;
-/// The longest time without a delivery, in milliseconds: a year and a half. An idle server is quiet for months.
+/// The longest time without a delivery, in milliseconds: a year and a half. An idle server is quiet
+/// for months.
 const MAX_SILENCE: i64 = 548 * DAY;
 const DAY: i64 = 24 * 3_600_000;
 
@@ -63,7 +65,8 @@ impl ClockCheck {
         })
     }
 
-    /// Compares this clock with the database server's, if there is one, and with the newest receipt.
+    /// Compares this clock with the database server's, if there is one, and with the newest
+    /// receipt.
     pub async fn check(&self, store: &dyn Store) -> Result<(), ClockError> {
         let asked = Time::now();
         let clock = within(TIMEOUT, store.inspect()).await?.clock;

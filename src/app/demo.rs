@@ -1,4 +1,5 @@
-//! The account that `serve` makes when none is configured: plain mode, with a random token kept in the data directory.
+//! The account that `serve` creates when none is configured: plain mode, with a random token in the
+//! data directory.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -10,29 +11,22 @@ use anyhow::Context;
 use super::random_token;
 use crate::wechat::{Account, Mode, Token};
 
-/// Its name.
 pub const DEMO: &str = "demo";
 const TOKEN_FILE: &str = "demo.token";
 
-/// The demo account and where its token is kept.
 #[derive(Debug)]
 pub struct Demo {
-    /// The account.
     pub account: Account,
-    /// The file with its token, mode 0600.
+    /// Mode 0600.
     pub token_file: PathBuf,
 }
 
 impl Demo {
-    /// Where the token is kept, once there is one.
     pub fn token_file(data_dir: &Path) -> PathBuf {
         data_dir.join(TOKEN_FILE)
     }
 
-    /// The account that `serve` made before.
-    ///
-    /// # Errors
-    /// When it has not made one, or its file cannot be read.
+    /// Loads the account that `serve` has created.
     pub fn load(data_dir: &Path) -> anyhow::Result<Self> {
         let token_file = Self::token_file(data_dir);
         let text = fs::read_to_string(&token_file)
@@ -56,10 +50,6 @@ impl Demo {
         })
     }
 
-    /// The account, made where it is missing.
-    ///
-    /// # Errors
-    /// When its file cannot be made or read.
     pub fn load_or_make(data_dir: &Path) -> anyhow::Result<Self> {
         let token_file = Self::token_file(data_dir);
         make_token_file(data_dir, &token_file)
@@ -68,7 +58,7 @@ impl Demo {
     }
 }
 
-/// Written aside and then linked into place, so that a half-written token is never seen.
+/// Writes another file and links it into place, so that a half-written token is never visible.
 fn make_token_file(data_dir: &Path, token_file: &Path) -> anyhow::Result<()> {
     if token_file.exists() {
         return Ok(());
@@ -79,7 +69,7 @@ fn make_token_file(data_dir: &Path, token_file: &Path) -> anyhow::Result<()> {
         .create(data_dir)?;
     let (text, _) = random_token()?;
     let aside = data_dir.join(format!("{TOKEN_FILE}.{}", std::process::id()));
-    // Whatever is there is not ours, perhaps a symbolic link to another file. A new file follows none.
+    // An existing file is not ours; it may be a symbolic link. `create_new` does not follow links.
     match fs::remove_file(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}

@@ -68,7 +68,8 @@ pub struct Listeners {
 }
 
 impl App {
-    /// Opens the configured store and wires everything to it. If PostgreSQL is down, the spool stands in for it.
+    /// Opens the configured store and wires everything to it. If PostgreSQL is down, the spool
+    /// stands in for it.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let (store, spool) = store::open_to_serve(&config).await?;
         if spool.as_ref().is_none_or(|spool| !spool.is_down) {
@@ -226,7 +227,8 @@ fn spawn(shutdown: &CancellationToken, task: impl Future<Output = ()> + Send + '
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(task));
 }
 
-/// Logs which deliveries an earlier configuration did not open: nothing else would until the next push.
+/// Logs which deliveries an earlier configuration did not open: nothing else would until the next
+/// push.
 async fn warn_of_sealed(store: &dyn Store) {
     let totals = within(SEALED_TIMEOUT, store.sealed()).await;
     for total in totals

@@ -1,18 +1,19 @@
-//! The limit on open files: the usual soft limit of 1024 is far below the connections that are allowed.
+//! Raises the limit on open files: the usual soft limit of 1024 is far below the allowed number of
+//! connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// Files beside the connections: databases, logs, libraries.
+/// Files other than connections: databases, logs, libraries.
 const OTHERS: u64 = 64;
 
-/// Raises the soft limit as far as connections need it and the hard limit lets it.
+/// Raises the soft limit as far as connections need it and the hard limit allows it.
 pub(super) fn raise_limit(max_connections: usize) {
     let needed = u64::try_from(max_connections)
         .unwrap_or(u64::MAX)
         .saturating_add(OTHERS);
     let limit = getrlimit(Resource::Nofile);
-    // None stands for no limit.
+    // `None` means no limit.
     let Some(current) = limit.current.filter(|current| *current < needed) else {
         return;
     };

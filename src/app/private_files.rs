@@ -1,4 +1,4 @@
-//! What should be private and is not: files that others than their owner can use.
+//! Finds files that should be private, but are accessible to users other than their owner.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use super::{Demo, spool_path};
 use crate::config::{Config, Settings, StoreUrl};
 
-/// Where container runtimes put secrets. The files must be readable for all there, as their owner is another user, and
-/// nobody else is in the container.
+/// Where container runtimes put secrets. They have another owner, so they must be readable for all,
+/// and there are no other users in the container.
 const CONTAINER_SECRETS: &str = "/run/secrets";
-/// All permissions of others, and the group's to write. A group that may read is a usual way to run a server as a user that
-/// does not own its configuration.
+/// All permissions of others, and write permission of the group. Read permission of the group is a
+/// common way to run a server as a user that does not own its configuration.
 const OPEN: u32 = 0o027;
 
-/// A sentence for each file or directory that others can use, or whose permissions cannot be read. What is not there yet
-/// will be made private.
+/// A sentence for each file or directory that is accessible to others, or whose permissions cannot
+/// be read. Files that do not exist yet will be created private.
 pub fn exposed_files(config: &Config, settings: &Settings) -> Vec<String> {
     let mut paths = Vec::new();
     paths.extend(settings.path().map(Path::to_owned));
@@ -29,7 +29,7 @@ pub fn exposed_files(config: &Config, settings: &Settings) -> Vec<String> {
     paths.iter().filter_map(|path| exposure(path)).collect()
 }
 
-/// A SQLite database, and the files that hold its newest rows.
+/// A SQLite database, and the files with its newest rows.
 fn with_journal(database: &Path) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|suffix| {
         let mut name = database.as_os_str().to_owned();

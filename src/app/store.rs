@@ -17,7 +17,8 @@ use crate::store::{
 use crate::wechat;
 
 const SPOOL_FILE: &str = "spool.db";
-/// How long the start waits for PostgreSQL to be connected and migrated before it goes on with the spool.
+/// How long the start waits for PostgreSQL to be connected and migrated before it goes on with the
+/// spool.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub async fn open_store(
@@ -32,7 +33,8 @@ pub async fn open_store(
     })
 }
 
-/// Opens the configured store for a command that needs an existing database: it creates neither a file nor tables.
+/// Opens the configured store for a command that needs an existing database: it creates neither a
+/// file nor tables.
 pub async fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     let url = &config.store.url;
     let migrations = if config.store.migrate {
@@ -88,7 +90,8 @@ pub(super) async fn open_to_serve(
     Ok((Arc::new(store), Some(spool)))
 }
 
-/// The contents of a spool that is left from PostgreSQL after `store.url` was changed to SQLite; `None` if it is empty.
+/// The contents of a spool that is left from PostgreSQL after `store.url` was changed to SQLite;
+/// `None` if it is empty.
 pub async fn stranded(config: &Config) -> Result<Option<Depth>, StoreError> {
     let path = spool_path(config);
     if matches!(config.store.url, StoreUrl::Postgres(_)) || !path.exists() {

@@ -1,25 +1,23 @@
-//! The name under which an account is configured; it is the last part of its callback path.
+//! The name of an account, which is also the last part of its callback path.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The longest account name, in characters.
 const MAX_LENGTH: usize = 64;
 
 /// A checked account name: 1 to 64 of `a-z`, `0-9`, `_` and `-`, without `__`.
 ///
-/// `__` separates the parts of an environment variable's name, so a name cannot hold it. Cloning is cheap.
+/// `__` separates the parts of an environment variable's name, so a name cannot contain it. Cloning
+/// is cheap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountName(Arc<str>);
 
-/// The text is not an account name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an account name is 1 to 64 of a-z, 0-9, `_` and `-`, without `__`")]
 pub struct InvalidAccountName;
 
 impl AccountName {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The hash under which a key of the API is configured; the key itself is never kept.
+//! Hashes of API keys. The keys themselves are not stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,25 +10,23 @@ use subtle::ConstantTimeEq;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApiKeyHash([u8; 32]);
 
-/// The text is no hash of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key is given as `sha256:` and 64 hexadecimal digits; `qunfa key create` makes one")]
 pub struct InvalidApiKeyHash;
 
 impl ApiKeyHash {
-    /// The hash of a key.
     pub fn of(key: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(key).into())
     }
 
-    /// Whether it is among `hashes`. All are compared, in constant time.
+    /// True if it is one of `hashes`. Compares all of them, in constant time.
     pub fn is_in(&self, hashes: &[Self]) -> bool {
         let nothing = subtle::Choice::from(0);
         let compare = |found, hash: &Self| found | self.0.ct_eq(&hash.0);
         hashes.iter().fold(nothing, compare).into()
     }
 
-    /// Enough of it to tell keys apart.
+    /// A prefix that is long enough to distinguish keys.
     pub fn shortened(&self) -> String {
         format!("sha256:{}…", hex::encode(&self.0[..4]))
     }
@@ -46,7 +44,6 @@ impl FromStr for ApiKeyHash {
 }
 
 impl fmt::Display for ApiKeyHash {
-    /// As it is configured.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "sha256:{}", hex::encode(self.0))
     }

@@ -1,69 +1,59 @@
-//! A client of the API that is known by name: what its key allows, and until when.
+//! A named client of the API, and what its key allows.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{AccountName, ApiKeyHash, Time};
 
-/// A checked client name. Its rule is that of [`AccountName`], as it, too, is a part of a variable's name. Cloning is cheap.
+/// A checked client name. The rule is that of [`AccountName`], because it is part of an environment
+/// variable, too. Cloning is cheap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientName(AccountName);
 
-/// The text is not a client name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a client name is 1 to 64 of a-z, 0-9, `_` and `-`, without `__`")]
 pub struct InvalidClientName;
 
-/// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Every answer in JSON, the stream among them.
+    /// All JSON responses, including the stream.
     Read,
-    /// The whole list of jobs in one answer.
+    /// Exports of all jobs.
     Export,
     /// Everything.
     Admin,
 }
 
-/// The accounts that somebody may see.
+/// The accounts that a client may see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Accounts {
-    /// Any.
     #[default]
     All,
-    /// These alone, in order, each once.
+    /// Sorted and unique.
     Only(Vec<AccountName>),
 }
 
-/// A client and what its key allows.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
-    /// Its name.
     pub name: ClientName,
-    /// The hash of its key.
     pub key: ApiKeyHash,
-    /// What it may do.
     pub scopes: Vec<Scope>,
-    /// Whose jobs and deliveries it sees.
     pub accounts: Accounts,
-    /// From when on its key is no longer taken; none: never.
+    /// When its key expires; `None` means never.
     pub expires: Option<Time>,
 }
 
 impl ApiClient {
-    /// Whether its scopes include that one.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
 
-    /// Whether its key is no longer taken.
     pub fn has_expired(&self, now: Time) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
 impl Accounts {
-    /// These alone.
     pub fn only(names: impl IntoIterator<Item = AccountName>) -> Self {
         let mut names: Vec<_> = names.into_iter().collect();
         names.sort_unstable();
@@ -71,7 +61,6 @@ impl Accounts {
         Self::Only(names)
     }
 
-    /// Whether that account is among them.
     pub fn include(&self, account: &AccountName) -> bool {
         match self {
             Self::All => true,
@@ -81,17 +70,14 @@ impl Accounts {
 }
 
 impl ClientName {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
 impl Scope {
-    /// Every scope.
     pub const ALL: [Self; 3] = [Self::Read, Self::Export, Self::Admin];
 
-    /// As it is configured.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",

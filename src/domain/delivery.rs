@@ -2,50 +2,52 @@
 
 use super::{AccountName, MassSendFinished, MsgId, Time};
 
-/// The name of the event that reports a job's result. Names of events are compared without case.
+/// The event that reports a job's result. Event names are case-insensitive.
 pub const MASS_SEND_FINISHED: &str = "MASSSENDJOBFINISH";
 
-/// What reading the body of an authentic push found.
+/// The content of the body of an authentic push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// A `MASSSENDJOBFINISH` event.
     Result {
         /// `Event` as received.
         event: String,
-        /// What it says.
         result: Box<MassSendFinished>,
-        /// What of it could not be read, in words; the values concerned are `None`.
+        /// Which values could not be parsed, in words; they are `None`.
         note: Option<String>,
     },
     /// A user's message, well-formed or not, or another event.
     Other {
-        /// `Event` as received; none for a message.
+        /// `Event` as received; `None` for a message.
         event: Option<String>,
-        /// `MsgID` or `MsgId`, where there is a readable one. It is no id of a job.
+        /// `MsgID` or `MsgId`, if it is readable. It is not the id of a job.
         msg_id: Option<MsgId>,
     },
     /// A ticket or a change of authorisation, sent to a third-party platform. It can hold secrets.
     Platform,
-    /// A body that cannot be understood, and is not known to be a user's message.
+    /// A body that cannot be parsed, and is not known to be a user's message.
     Unparsed {
-        /// Why, in words.
+        /// In words.
         error: String,
-        /// `Event`, where readable. Given twice, it is given here only if the first is not that of a job result.
+        /// `Event`, if it is readable. If it is given twice, the first, unless that is a job
+        /// result.
         event: Option<String>,
-        /// `MsgID`, where readable.
+        /// `MsgID`, if it is readable.
         msg_id: Option<MsgId>,
     },
-    /// An envelope that WeChat has signed, but that the account's configuration does not open.
+    /// A signed envelope that the account's configuration does not open.
     Sealed {
-        /// What does not fit, in words.
+        /// Which setting does not match, in words.
         error: String,
     },
 }
 
 impl Reading {
-    /// Whether a push with this body is kept. `keep_events` names the events that its account keeps beside job results.
+    /// True if a push with this body is stored. `keep_events` names the events that its account
+    /// keeps beside job results.
     ///
-    /// A body that could be a job result is kept even if it cannot be understood; a user's message never is.
+    /// A body that may be a job result is kept even if it cannot be parsed; a user's message never
+    /// is.
     pub fn is_kept(&self, keep_events: &[String]) -> bool {
         match self {
             Self::Result { .. } | Self::Unparsed { event: None, .. } | Self::Sealed { .. } => true,
@@ -59,7 +61,6 @@ impl Reading {
         }
     }
 
-    /// Whether the body was understood.
     pub fn state(&self) -> DeliveryState {
         match self {
             Self::Result { .. } | Self::Other { .. } | Self::Platform => DeliveryState::Stored,
@@ -68,7 +69,6 @@ impl Reading {
         }
     }
 
-    /// `Event` as received, where there is one.
     pub fn event(&self) -> Option<&str> {
         match self {
             Self::Result { event, .. } => Some(event),
@@ -77,7 +77,6 @@ impl Reading {
         }
     }
 
-    /// `MsgID`, where there is a readable one.
     pub fn msg_id(&self) -> Option<MsgId> {
         match self {
             Self::Result { result, .. } => Some(result.msg_id),
@@ -86,7 +85,7 @@ impl Reading {
         }
     }
 
-    /// What could not be read, in words.
+    /// What could not be parsed or opened, in words.
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::Result { note, .. } => note.as_deref(),
@@ -95,7 +94,6 @@ impl Reading {
         }
     }
 
-    /// What a job result says; none for any other body.
     pub fn result(&self) -> Option<&MassSendFinished> {
         match self {
             Self::Result { result, .. } => Some(result),
@@ -110,19 +108,17 @@ fn contains(names: &[String], event: &str) -> bool {
     names.iter().any(|name| name.eq_ignore_ascii_case(event))
 }
 
-/// Whether a kept body was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeliveryState {
-    /// Read and filed.
+    /// Parsed.
     Stored,
-    /// Kept, but not understood; `qunfa reprocess` tries again.
+    /// Not parsed; `qunfa reprocess` tries again.
     Unparsed,
-    /// Kept as an envelope that does not open; `qunfa reprocess` opens it once the configuration is right.
+    /// Not opened; `qunfa reprocess` opens it once the configuration is right.
     Sealed,
 }
 
 impl DeliveryState {
-    /// Every state.
     pub const ALL: [Self; 3] = [Self::Stored, Self::Unparsed, Self::Sealed];
 
     /// The word used in columns, JSON and filters.
@@ -146,48 +142,42 @@ impl std::str::FromStr for DeliveryState {
     }
 }
 
-/// A body that has just come in and is to be kept.
+/// A body to be recorded.
 #[derive(Clone, Debug)]
 pub struct NewDelivery {
-    /// The account that it was pushed to.
     pub account: AccountName,
-    /// The decrypted body, or the envelope of a sealed one, byte for byte.
+    /// The decrypted body, or the envelope of a sealed delivery, byte for byte.
     pub body: Vec<u8>,
-    /// SHA-256 of `body`: the same bytes again are one more copy of the same delivery.
+    /// The same bytes again are one more copy of the same delivery.
     pub body_sha256: [u8; 32],
-    /// When it came.
     pub received_at: Time,
-    /// When it goes to the database: `received_at`, or later when it was in the spool meanwhile. A job that it changes was
-    /// updated then.
+    /// When it is written to the database, which is later than `received_at` if it was in the
+    /// spool. It becomes the `updated_at` of a job that it changes.
     pub filed_at: Time,
-    /// How it was read.
     pub reading: Reading,
 }
 
-/// A kept body.
+/// A stored body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// A number of the store's, ascending in the order of acceptance.
+    /// Ascends in the order of acceptance.
     pub id: i64,
-    /// The account that it was pushed to.
     pub account: AccountName,
-    /// `Event` as received, where readable.
+    /// `Event` as received, if it is readable.
     pub event: Option<String>,
-    /// `MsgID`, where readable.
+    /// `MsgID`, if it is readable.
     pub msg_id: Option<MsgId>,
-    /// The decrypted body, or the envelope of a sealed one, byte for byte.
+    /// The decrypted body, or the envelope of a sealed delivery, byte for byte.
     pub body: Vec<u8>,
-    /// SHA-256 of `body`.
     pub body_sha256: [u8; 32],
-    /// Whether it was understood.
     pub state: DeliveryState,
-    /// What could not be read, in words.
+    /// What could not be parsed or opened, in words.
     pub error: Option<String>,
-    /// When it first came.
+    /// When its first copy was received.
     pub received_at: Time,
-    /// When it last came.
+    /// When its latest copy was received.
     pub last_received_at: Time,
-    /// How many times it came.
+    /// Copies received.
     pub times: i64,
 }
 

@@ -1,11 +1,12 @@
-//! What became of a mass-send job: the content of one `MASSSENDJOBFINISH` event, and the job that its deliveries add up to.
+//! The result of a mass-send job: the content of one `MASSSENDJOBFINISH` event, and the job that
+//! its deliveries make up.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{AccountName, MsgId, Status, Time};
 
-/// What one `MASSSENDJOBFINISH` event says. What the event did not carry is `None`, never invented.
+/// The content of one `MASSSENDJOBFINISH` event. Values that the event does not have are `None`.
 ///
 /// Source: the field table in WeChat's documentation of `message/mass/sendall`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +15,10 @@ pub struct MassSendFinished {
     pub msg_id: MsgId,
     /// `CreateTime`.
     pub finished_at: Time,
-    /// `Status`.
     pub status: Status,
-    /// The four counts.
     pub counts: Counts,
-    /// `CopyrightCheckResult/CheckState`: 1 not a reprint, 2 reprint that may be sent, 3 reprint that must not be sent;
-    /// 0 was observed and seems to mean "not checked". Any integer is taken.
+    /// `CopyrightCheckResult/CheckState`: 1 not a reprint, 2 reprint that may be sent, 3 reprint
+    /// that must not be sent; 0 was observed and seems to mean "not checked". Any integer is taken.
     pub check_state: Option<i64>,
     /// `CopyrightCheckResult/Count`.
     pub copyright_count: Option<i64>,
@@ -29,15 +28,15 @@ pub struct MassSendFinished {
     pub articles: Vec<Article>,
     /// `ToUserName`: the account's original id, `gh_…`.
     pub to_user_name: Option<String>,
-    /// `FromUserName`: documented as the mass-send assistant, in truth an OpenID.
+    /// `FromUserName`: documented as the mass-send assistant, in fact an OpenID.
     pub from_user_name: Option<String>,
 }
 
-/// The `ToUserName` of made-up results, which says nothing about the WeChat account.
+/// The `ToUserName` of samples, which do not belong to any WeChat account.
 pub const SAMPLE_NAME: &str = "gh_qunfa_sample";
 
 impl MassSendFinished {
-    /// The WeChat account that it is addressed to, where it says so.
+    /// The `ToUserName` of a WeChat account, if there is one.
     pub fn addressee(&self) -> Option<&str> {
         addressee(self.to_user_name.as_deref())
     }
@@ -57,7 +56,8 @@ fn addressee(to_user_name: Option<&str>) -> Option<&str> {
     to_user_name.filter(|name| !name.is_empty() && *name != SAMPLE_NAME)
 }
 
-/// The counts of followers; none is negative. They are taken shortly before the job ends, so they need not add up.
+/// Counts of followers, never negative. WeChat takes them shortly before the job ends, so they need
+/// not add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// `TotalCount`: followers under the tag, or entries in `touser`.
@@ -71,7 +71,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Followers that filtering took away: total − filter.
+    /// Followers removed by filtering: total − filter.
     pub fn filtered_out(&self) -> Option<i64> {
         Some(self.total? - self.filter?)
     }
@@ -83,7 +83,8 @@ impl Counts {
 }
 
 /// One article of the message.
-// Its serde form is the shape in the stores' JSON column and in the API, whose document has these words, too.
+// Its serde form is the shape in the stores' JSON column and in the API, whose document has these
+// words, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Article {
     /// `ArticleIdx`, from 1.
@@ -113,21 +114,20 @@ pub struct Copyright {
     pub need_show_reprint_source: Option<bool>,
 }
 
-/// A job as its deliveries add up to it.
+/// A job and the sums over its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// The account that sent it.
     pub account: AccountName,
-    /// The content with the latest `CreateTime`; on a tie, the one first received last. A result of another WeChat account is
-    /// shown only where there is no other.
+    /// The content with the latest `CreateTime`; on a tie, the one received last. A result of
+    /// another WeChat account is shown only if there is no other.
     pub result: MassSendFinished,
-    /// When its first delivery came.
+    /// When its first delivery was received.
     pub first_received_at: Time,
-    /// When its latest delivery came, a retry included.
+    /// When its latest delivery was received, including retries.
     pub last_received_at: Time,
-    /// When a shown value or the revision last changed; a mere retry does not count.
+    /// When a shown value or the revision last changed; a retry does not count.
     pub updated_at: Time,
-    /// Copies received, retries included.
+    /// Copies received, including retries.
     pub deliveries: i64,
     /// Distinct contents received.
     pub revision: i64,

@@ -1,4 +1,4 @@
-//! Plain values of the field: accounts, jobs, deliveries, reasons. No I/O, nothing of WeChat's wire format.
+//! Plain values: accounts, jobs, deliveries, reasons. No I/O, and nothing of WeChat's wire format.
 
 mod account;
 mod api_key;

@@ -5,24 +5,23 @@ use std::str::FromStr;
 
 use super::whole_number;
 
-/// WeChat's id of a mass-send job, 1 to 2^63 − 1: a counter of the account, so it means something only beside an account.
+/// WeChat's id of a mass-send job, 1 to 2^63 − 1. Each account counts separately, so it is unique
+/// only within an account.
 ///
-/// Observed ids pass `i32::MAX`; its sisters pass 2^53, so JSON shows it as a string.
+/// Observed ids exceed `i32::MAX`, and ids of other kinds exceed 2^53, so JSON has it as a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MsgId(i64);
 
-/// The text is no id of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a MsgID is a number from 1 to 9223372036854775807")]
 pub struct InvalidMsgId;
 
 impl MsgId {
-    /// The id as a number, at least 1.
     pub fn get(self) -> i64 {
         self.0
     }
 
-    /// The id, unless the number is below 1.
+    /// `None` for a number below 1.
     pub fn new(id: i64) -> Option<Self> {
         (id >= 1).then_some(Self(id))
     }

@@ -1,17 +1,15 @@
-//! A network of IP addresses, as `10.0.0.0/8`; a single address is one, too.
+//! A network of IP addresses, such as `10.0.0.0/8`, or a single address.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
-    /// How many bits count.
+    /// Length in bits.
     prefix: u32,
 }
 
-/// A text that is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "is not an IP address or network, for example `127.0.0.1`, `10.0.0.0/8` or `2001:db8::/32`"
@@ -19,7 +17,7 @@ pub struct Network {
 pub struct InvalidNetwork;
 
 impl Network {
-    /// Whether the address is in it. An IPv4 address that is written as IPv6 counts as IPv4.
+    /// An IPv4-mapped IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {

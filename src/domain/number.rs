@@ -1,9 +1,9 @@
-//! Whole numbers in texts from outside.
+//! Whole numbers in untrusted text.
 
 use std::str::FromStr;
 
-/// The number that the text writes in decimal digits alone: no sign, no fraction, no space. None also when it does not
-/// fit the type.
+/// Parses decimal digits only: no sign, fraction or space. `None` if the number does not fit the
+/// type.
 pub fn whole_number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())

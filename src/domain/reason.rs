@@ -1,13 +1,13 @@
 //! The catalogue of `err(num)` codes: why a job was rejected in review.
 
-/// One code and what WeChat's documentation says it means.
+/// A code and its meaning according to WeChat's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// The number in `err(num)`. It has nothing to do with the error codes of WeChat's API.
+    /// The number in `err(num)`, which is unrelated to the error codes of WeChat's API.
     pub code: i32,
-    /// WeChat's own words; none for a code that WeChat does not document.
+    /// WeChat's own words; `None` for a code that is not documented.
     pub zh: Option<&'static str>,
-    /// The same in English.
+    /// `zh` in English.
     pub en: Option<&'static str>,
 }
 
@@ -27,10 +27,10 @@ const fn undocumented(code: i32) -> Reason {
     }
 }
 
-/// Every code known, ascending. The list grows at WeChat without notice.
+/// Every known code, ascending. WeChat adds codes without notice.
 ///
-/// Source: the field table of the mass-send result in WeChat's documentation of `message/mass/sendall`; 20431 was seen
-/// on the wire in 2024 and is not documented.
+/// Source: the field table of the mass-send result in WeChat's documentation of
+/// `message/mass/sendall`; 20431 was seen on the wire in 2024 and is not documented.
 pub const CATALOGUE: &[Reason] = &[
     documented(10001, "涉嫌广告", "suspected advertising"),
     documented(20001, "涉嫌政治", "suspected political content"),
@@ -82,7 +82,7 @@ pub const CATALOGUE: &[Reason] = &[
     documented(93115, "公开地图使用不规范", "improper use of public maps"),
 ];
 
-/// What is known of `code`; a code outside the catalogue has no words.
+/// A code outside the catalogue has no words.
 pub fn reason(code: i32) -> Reason {
     CATALOGUE
         .binary_search_by_key(&code, |reason| reason.code)

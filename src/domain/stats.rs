@@ -1,23 +1,19 @@
-//! What a set of jobs adds up to.
+//! Totals over sets of jobs.
 
 use std::ops::AddAssign;
 
 use super::{AccountName, Time};
 
-/// Totals over a set of jobs. A count that a job did not carry adds nothing.
+/// Totals over a set of jobs. A count that a job does not have adds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// How many jobs.
     pub jobs: i64,
-    /// How many with each outcome, in the order of [`Outcome::ALL`](super::Outcome::ALL).
+    /// Jobs by outcome, in the order of [`Outcome::ALL`](super::Outcome::ALL).
     pub by_outcome: [i64; 4],
-    /// Sum of `TotalCount`; wide, because each part may be any i64.
+    /// Wide, because each count may be any i64.
     pub total_count: i128,
-    /// Sum of `FilterCount`.
     pub filter_count: i128,
-    /// Sum of `SentCount`.
     pub sent_count: i128,
-    /// Sum of `ErrorCount`.
     pub error_count: i128,
 }
 
@@ -34,39 +30,35 @@ impl AddAssign for Stats {
     }
 }
 
-/// How often jobs were rejected with a code.
+/// Totals over the jobs that were rejected with a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReasonStats {
     /// The number of `err(num)`.
     pub code: i32,
-    /// How many jobs.
     pub jobs: i64,
     /// When the last of them finished.
     pub last_finished_at: Time,
 }
 
-/// What the jobs of an account add up to.
+/// Totals over the jobs of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountStats {
-    /// The account.
     pub account: AccountName,
-    /// Their totals; there is at least one job.
+    /// Over at least one job.
     pub stats: Stats,
     /// When the last of them finished.
     pub last_finished_at: Time,
-    /// When the latest delivery of that last one came.
+    /// When the latest delivery of the job that finished last was received.
     pub last_received_at: Time,
 }
 
 /// The job of an account that finished last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastJob {
-    /// The account.
     pub account: AccountName,
-    /// When it finished.
     pub finished_at: Time,
-    /// When the latest delivery of it came.
+    /// When its latest delivery was received.
     pub received_at: Time,
-    /// When the content that it shows came first.
+    /// When the first copy of the content that it shows was received.
     pub shown_received_at: Time,
 }

@@ -1,10 +1,9 @@
-//! `Status`, the text that says how a job ended, and the outcome it stands for.
+//! `Status`, the text that says how a job ended, and its outcome.
 
 use std::str::FromStr;
 
 use super::whole_number;
 
-/// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// `send success`: sent, though some followers may have failed.
@@ -13,12 +12,12 @@ pub enum Outcome {
     Failed,
     /// `err(num)`: rejected in review.
     Rejected,
-    /// Any other text, or none.
+    /// Any other text, or no text.
     Unknown,
 }
 
 impl Outcome {
-    /// Every outcome, in the order in which totals list them.
+    /// In the order of totals.
     pub const ALL: [Self; 4] = [Self::Sent, Self::Failed, Self::Rejected, Self::Unknown];
 
     /// The word used in columns, JSON and filters.
@@ -43,20 +42,19 @@ impl FromStr for Outcome {
     }
 }
 
-/// The `Status` text as received, white space around it cut, with what it means.
+/// The `Status` text as received, trimmed, and its meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The text; none when the event carried no or an empty `Status`.
+    /// `None` if `Status` is missing or empty.
     pub text: Option<String>,
-    /// What it means.
     pub outcome: Outcome,
     /// The number of `err(num)`; set exactly when the outcome is [`Outcome::Rejected`].
     pub code: Option<i32>,
 }
 
 impl Status {
-    /// Reads a `Status` text. Case, white space anywhere and full-width parentheses do not matter: the wire says
-    /// `send success`, the documentation of 2014 printed `sendsuccess`.
+    /// Ignores case, all white space and full-width parentheses: WeChat sends `send success`, and
+    /// its documentation of 2014 has `sendsuccess`.
     pub fn read(text: Option<&str>) -> Self {
         let text = text.map(str::trim).filter(|text| !text.is_empty());
         let (outcome, code) = text.map_or((Outcome::Unknown, None), classify);

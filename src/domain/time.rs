@@ -1,4 +1,4 @@
-//! A point in time, in milliseconds since 1970: what both stores keep and JSON shows as RFC 3339.
+//! A point in time in milliseconds since 1970, as in both stores; in JSON it is RFC 3339.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,8 +8,9 @@ use jiff::civil::DateTime;
 
 /// Milliseconds since 1970-01-01T00:00:00Z, from the year −9999 to the end of the year 9999.
 ///
-/// An event may carry any second up to 9999-12-31T23:59:59Z, which is later than the last instant of the usual time
-/// types; the two stores must also agree to the digit. So it is a plain count.
+/// A plain count, because an event may have any second up to 9999-12-31T23:59:59Z, which is later
+/// than the last instant of the usual time types, and because the two stores must agree to the
+/// digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(i64);
 
@@ -30,7 +31,6 @@ impl Time {
     /// The last millisecond of the year 9999.
     pub const LAST: Self = Self(LAST_MILLISECOND);
 
-    /// The time of the system's clock.
     pub fn now() -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -45,47 +45,38 @@ impl Time {
             .then(|| Self(seconds * 1000))
     }
 
-    /// The time of that millisecond, if its year has four digits.
+    /// `None` if the year does not have four digits.
     pub fn from_milliseconds(milliseconds: i64) -> Option<Self> {
         (FIRST_MILLISECOND..=LAST_MILLISECOND)
             .contains(&milliseconds)
             .then_some(Self(milliseconds))
     }
 
-    /// Milliseconds since 1970.
     pub fn milliseconds(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970, rounded down.
+    /// Rounded down.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The time that long before, if its year has four digits.
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
         let milliseconds = i64::try_from(duration.as_millis()).ok()?;
         Self::from_milliseconds(self.0.checked_sub(milliseconds)?)
     }
 
-    /// The time that long after, if its year has four digits.
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
         let milliseconds = i64::try_from(duration.as_millis()).ok()?;
         Self::from_milliseconds(self.0.checked_add(milliseconds)?)
     }
 
-    /// Reads RFC 3339 or a count of milliseconds; the last millisecond that is not after the text's time.
-    ///
-    /// # Errors
-    /// [`InvalidTime`] when the text is neither, or is out of range.
+    /// Parses RFC 3339 or a count of milliseconds, rounding down to a millisecond.
     pub fn parse_rounding_down(text: &str) -> Result<Self, InvalidTime> {
         parse(text).map(|(time, _)| time)
     }
 
-    /// The same, but the first millisecond that is not before the text's time.
-    ///
-    /// # Errors
-    /// [`InvalidTime`] when the text is neither, or is out of range.
+    /// Parses RFC 3339 or a count of milliseconds, rounding up to a millisecond.
     pub fn parse_rounding_up(text: &str) -> Result<Self, InvalidTime> {
         let (time, exact) = parse(text)?;
         if exact {
@@ -96,7 +87,7 @@ impl Time {
 }
 
 impl fmt::Display for Time {
-    /// RFC 3339 in UTC, with milliseconds only where they are not zero.
+    /// RFC 3339 in UTC, with milliseconds only if they are not zero.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = EPOCH
             .checked_add(SignedDuration::from_millis(self.0))
@@ -118,7 +109,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// The millisecond, rounded down, and whether nothing was cut off.
+/// The millisecond, rounded down, and whether it is exact.
 fn parse(text: &str) -> Result<(Time, bool), InvalidTime> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (milliseconds, exact) =
@@ -131,7 +122,8 @@ fn parse(text: &str) -> Result<(Time, bool), InvalidTime> {
     Ok((time, exact))
 }
 
-/// Strict RFC 3339, which the common parsers are not: they take more than the standard and stop short of the year's end.
+/// Strict RFC 3339. The common parsers accept more than the standard, and end before the end of the
+/// year 9999.
 fn rfc3339(text: &str) -> Option<(i64, bool)> {
     let (date_time, rest) = text.split_at_checked(19)?;
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];

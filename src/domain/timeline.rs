@@ -1,4 +1,4 @@
-//! A range of time, cut into hours, days, weeks or months of a time zone.
+//! A time range, split into hours, days, weeks or months of a time zone.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use jiff::{Span, ToSpan};
 
 use super::{Time, Zone};
 
-/// How long a bucket is, by the calendar and clocks of a zone: a day may have 23 or 25 hours.
+/// The unit of buckets, by the calendar and clocks of a zone: a day may have 23 or 25 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bucket {
-    /// From one full hour to the next, or to where clocks are set: an hour that is repeated is two.
+    /// From one full hour to the next, or to a change of the clocks: an hour that is repeated makes
+    /// two buckets.
     Hour,
     /// From midnight.
     Day,
@@ -21,18 +22,18 @@ pub enum Bucket {
     Month,
 }
 
-/// A range of time and the buckets that it touches.
+/// A time range and the buckets that it overlaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
-    /// When each bucket starts, ascending. The first may start before `from`. Empty when `from` is not before `to`.
+    /// The start of each bucket, ascending. The first may be before `from`. Empty if `from` is not
+    /// before `to`.
     pub starts: Vec<Time>,
-    /// The beginning, included.
+    /// Inclusive.
     pub from: Time,
-    /// The end, excluded.
+    /// Exclusive.
     pub to: Time,
 }
 
-/// There is no such timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTimeline {
     /// See [`Timeline::MAX_BUCKETS`].
@@ -58,11 +59,10 @@ impl FromStr for Bucket {
 }
 
 impl Timeline {
-    /// How many buckets there may be.
     pub const MAX_BUCKETS: usize = 2000;
 
-    /// Cuts a range. Without `to`, it ends with the bucket that `now` is in; without `from`, it is 24 hours, 30 days,
-    /// 12 weeks or 12 months long, the bucket in which it ends included.
+    /// Splits a range. Without `to`, it ends with the bucket of `now`; without `from`, it has 24
+    /// hours, 30 days, 12 weeks or 12 months, including the bucket in which it ends.
     pub fn new(
         bucket: Bucket,
         zone: &Zone,
@@ -88,7 +88,7 @@ impl Timeline {
         Ok(Self { starts, from, to })
     }
 
-    /// Between each of these and the next lies the part of a bucket that is in the range.
+    /// The bounds of the parts of buckets that are in the range.
     pub fn edges(&self) -> Vec<Time> {
         let inner = self.starts.iter().copied().skip(1);
         [self.from]
@@ -108,7 +108,8 @@ impl Bucket {
         }
         let mut start = self.start(zone, from).ok_or(off)?;
         while start < to {
-            // Where clocks went back over midnight, a date comes twice, and the range may begin in its second part.
+            // If clocks went back over midnight, a date occurs twice, and the range may begin in
+            // the second.
             if start <= from {
                 starts.clear();
             }
@@ -121,7 +122,7 @@ impl Bucket {
         Ok(starts)
     }
 
-    /// When the bucket starts that a time is in.
+    /// The start of the bucket that contains `time`.
     fn start(self, zone: &Zone, time: Time) -> Option<Time> {
         if self != Self::Hour {
             return zone.start_of_day(self.first_date(zone.civil(time)?.date())?);
@@ -130,7 +131,7 @@ impl Bucket {
         Some(zone.last_change(start, time).unwrap_or(start))
     }
 
-    /// When the bucket after the one starts that starts at this time.
+    /// The start of the bucket after the one that starts at `start`.
     fn next(self, zone: &Zone, start: Time) -> Option<Time> {
         if self != Self::Hour {
             let date = self.first_date(zone.civil(start)?.date())?;
@@ -141,7 +142,7 @@ impl Bucket {
         Some(zone.first_change(start, end).unwrap_or(end))
     }
 
-    /// When a range of the usual length starts that ends at this time.
+    /// The start of a range of the default length that ends at `to`.
     fn usual_start(self, zone: &Zone, to: Time) -> Option<Time> {
         let last = to.checked_sub(Duration::from_millis(1))?;
         if self == Self::Hour {
@@ -175,14 +176,14 @@ impl Bucket {
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// How long the hour has lasted, as clocks show it.
+/// The time since the last full hour, as clocks show it.
 fn into_hour(zone: &Zone, time: Time) -> Option<Duration> {
     let civil = zone.civil(time)?;
     let hour = civil.date().at(civil.hour(), 0, 0, 0);
     civil.duration_since(hour).try_into().ok()
 }
 
-/// Whether calendars and RFC 3339 can show it and what is around it.
+/// True if calendars and RFC 3339 can show it and the times around it.
 fn is_on_the_calendar(time: Time) -> bool {
     const FIRST: i64 = -62_135_596_800_000;
     const END: i64 = 253_370_764_800_000;

@@ -1,4 +1,5 @@
-//! A time zone by its IANA name. The rules are compiled in, so that every machine and both stores agree.
+//! A time zone by its IANA name. The rules are compiled in, so that all machines and both stores
+//! agree.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +13,9 @@ use super::Time;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A time zone that the IANA database has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone(TimeZone);
 
-/// There is no such time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a time zone is given by its IANA name, such as Asia/Shanghai or UTC")]
 pub struct InvalidZone;
@@ -24,7 +23,7 @@ pub struct InvalidZone;
 impl FromStr for Zone {
     type Err = InvalidZone;
 
-    /// Case does not matter.
+    /// Case-insensitive.
     fn from_str(name: &str) -> Result<Self, InvalidZone> {
         match TimeZoneDatabase::bundled().get(name) {
             Ok(zone) if !zone.is_unknown() => Ok(Self(zone)),
@@ -34,12 +33,12 @@ impl FromStr for Zone {
 }
 
 impl Zone {
-    /// What clocks show at that time.
+    /// The local time on clocks.
     pub(super) fn civil(&self, time: Time) -> Option<DateTime> {
         Some(self.0.to_datetime(timestamp(time)?))
     }
 
-    /// The first millisecond of a day, or of the next one where clocks skipped it.
+    /// The first millisecond of a day, or of the next day if clocks skipped it.
     pub(super) fn start_of_day(&self, date: Date) -> Option<Time> {
         let noon = self.0.to_timestamp(date.at(12, 0, 0, 0)).ok()?;
         let midnight = self.0.to_datetime(noon).start_of_day();
@@ -51,10 +50,10 @@ impl Zone {
         self.last_change(start.checked_sub(DAY)?, start)
     }
 
-    /// The first time after `start`, and not after `end`, at which clocks were set.
+    /// The first change of the clocks after `start` and not after `end`.
     pub(super) fn first_change(&self, start: Time, end: Time) -> Option<Time> {
         let (start, end) = (timestamp(start)?, timestamp(end)?);
-        // Some entries change nothing but the zone's abbreviation.
+        // Some entries change only the zone's abbreviation.
         let before = self.0.to_offset(start);
         self.0
             .following(start)
@@ -63,7 +62,7 @@ impl Zone {
             .and_then(|change| time(change.timestamp()))
     }
 
-    /// The last time after `start`, and not after `end`, at which clocks were set.
+    /// The last change of the clocks after `start` and not after `end`.
     pub(super) fn last_change(&self, start: Time, end: Time) -> Option<Time> {
         let first = self.first_change(start, end)?;
         Some(self.last_change(first, end).unwrap_or(first))
@@ -75,7 +74,6 @@ impl Zone {
     }
 }
 
-/// A time as clocks of a zone show it.
 struct Local<'z> {
     zone: &'z Zone,
     time: Time,
@@ -84,7 +82,7 @@ struct Local<'z> {
 impl fmt::Display for Local<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let timestamp = timestamp(self.time).ok_or(fmt::Error)?;
-        // RFC 3339 has no seconds in an offset, and a few zones had some; the instant stays exact.
+        // RFC 3339 has no seconds in an offset, but a few zones had them; the instant stays exact.
         let minutes = self.zone.0.to_offset(timestamp).seconds().div_euclid(60);
         let offset = Offset::from_seconds(minutes * 60).map_err(|_| fmt::Error)?;
         let local = offset.to_datetime(timestamp);

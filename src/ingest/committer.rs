@@ -1,5 +1,5 @@
-//! The committer: takes everything in the queue and records it as one batch. The next batch gathers meanwhile, so
-//! batches grow with the load, and a single delivery does not wait for others.
+//! The committer: takes everything in the queue and records it as one batch. The next batch gathers
+//! meanwhile, so batches grow with the load, and a single delivery does not wait for others.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -182,8 +182,8 @@ impl Committer {
         spooled(batch, fallback.put(batch, Some(id))).await
     }
 
-    /// Keeps a delivery that the database refuses for its content: in the spool or, without one, as unparsed, so that it
-    /// is listed and can be reprocessed.
+    /// Keeps a delivery that the database refuses for its content: in the spool or, without one, as
+    /// unparsed, so that it is listed and can be reprocessed.
     async fn set_aside(&self, delivery: &NewDelivery, error: &StoreError) -> Vec<Outcome> {
         let refusal = error.source().map(ToString::to_string).unwrap_or_default();
         let batch = std::slice::from_ref(delivery);
@@ -212,8 +212,8 @@ impl Committer {
     }
 }
 
-/// Aborts the process when the committer panics: without it nothing would be recorded any more, and nobody would notice.
-/// A new process can go on, and WeChat retries what was not acknowledged.
+/// Aborts the process when the committer panics: without it nothing would be recorded any more, and
+/// nobody would notice. A new process can go on, and WeChat retries what was not acknowledged.
 struct EndsWithProcess;
 
 impl Drop for EndsWithProcess {

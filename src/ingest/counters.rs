@@ -1,4 +1,5 @@
-//! Metrics of the pushes that came in since the start. When the server stops, the log shows the same counts.
+//! Metrics of the pushes that came in since the start. When the server stops, the log shows the
+//! same counts.
 
 use std::collections::HashMap;
 
@@ -15,8 +16,8 @@ use crate::domain::{
 };
 use crate::store::{Recorded, StoreError};
 
-/// Events that are counted by name in every account. Names come from outside, so any other event counts as [`OTHER`],
-/// unless the account keeps it.
+/// Events that are counted by name in every account. Names come from outside, so any other event
+/// counts as [`OTHER`], unless the account keeps it.
 const EVENTS: [&str; 9] = [
     MASS_SEND_FINISHED,
     "PUBLISHJOBFINISH",
@@ -34,7 +35,8 @@ const OTHER: &str = "other";
 /// Users' messages, and unparsed pushes that are kept and do not call themselves job results.
 const NONE: &str = "none";
 
-/// Combinations of event and result that exist with 0 from the start, so that the first push shows as an increase.
+/// Combinations of event and result that exist with 0 from the start, so that the first push shows
+/// as an increase.
 const EXPECTED: [(&str, &str); 8] = [
     (MASS_SEND_FINISHED, "kept"),
     (MASS_SEND_FINISHED, "revision"),
@@ -168,7 +170,8 @@ impl Counters {
         self.store_errors.with_label_values(&[error.kind()]).inc();
     }
 
-    /// Notes which results from the spool had new content; that was not known when they were received.
+    /// Notes which results from the spool had new content; that was not known when they were
+    /// received.
     pub(super) fn drained(&self, deliveries: &[NewDelivery], recorded: &[Recorded]) {
         for (delivery, recorded) in deliveries.iter().zip(recorded) {
             if *recorded != Recorded::Duplicate && delivery.reading.result().is_some() {
@@ -177,7 +180,8 @@ impl Counters {
         }
     }
 
-    /// Notes when an account received a job result with new content, unless it has received a later one.
+    /// Notes when an account received a job result with new content, unless it has received a later
+    /// one.
     pub(super) fn note_result(&self, account: &AccountName, received_at: Time) {
         if self.kept_events.contains_key(account) {
             let last_event = self.last_event.with_label_values(&[account.as_str()]);
@@ -235,7 +239,8 @@ impl Push<'_> {
             Ok(Accepted::Recorded(Recorded::Revision)) => "revision",
             Ok(Accepted::Spooled) => "spooled",
         };
-        // Only these labels exist from the start, and the first unparsed push must show as an increase.
+        // Only these labels exist from the start, and the first unparsed push must show as an
+        // increase.
         if self.state == DeliveryState::Unparsed
             && accepted != Ok(Accepted::Ignored)
             && event != MASS_SEND_FINISHED
@@ -333,7 +338,8 @@ mod tests {
         }
     }
 
-    /// Counts a push to `main` and one to an unknown account; returns what was counted as (event, result, count).
+    /// Counts a push to `main` and one to an unknown account; returns what was counted as (event,
+    /// result, count).
     fn counted(
         keep_events: &[&str],
         reading: &Reading,

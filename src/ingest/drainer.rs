@@ -1,8 +1,8 @@
-//! The drainer: moves batches from the spool to the database, oldest first, and resets the breaker when the database
-//! works again.
+//! The drainer: moves batches from the spool to the database, oldest first, and resets the breaker
+//! when the database works again.
 //!
-//! A batch that fails while the database works does not hold up others: it is deferred, and split until the delivery
-//! that causes the failure is isolated.
+//! A batch that fails while the database works does not hold up others: it is deferred, and split
+//! until the delivery that causes the failure is isolated.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use super::{KeepEvents, TAKEN_ID, is_kept};
 use crate::domain::{NewDelivery, Reading, Time};
 use crate::store::{BatchOutcome, Reader, Recorder, StoreError, Unit, within};
 
-/// The timeout for a batch; it doubles after each of its first failures. Not longer, because a silently lost connection
-/// holds up the whole spool for that long.
+/// The timeout for a batch; it doubles after each of its first failures. Not longer, because a
+/// silently lost connection holds up the whole spool for that long.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const DOUBLINGS: u32 = 2;
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
@@ -132,7 +132,8 @@ impl Drainer {
                 self.recorded.notify_one();
                 return Ok(spool.remove(unit).await.map(|()| Step::Moved(count)));
             }
-            // The process was killed before the batch was split, or the spool was restored from a backup.
+            // The process was killed before the batch was split, or the spool was restored from a
+            // backup.
             Ok(BatchOutcome::Cancelled) => {
                 return Ok(spool
                     .split(unit, &half(count))
@@ -172,7 +173,8 @@ impl Drainer {
         if count == 1 || split_off.len() == count {
             return Ok(spool.put_off(unit).await.map(|()| step));
         }
-        // An attempt that timed out may still be under way: what is split off would be counted twice.
+        // An attempt that timed out may still be under way: what is split off would be counted
+        // twice.
         match within(PING_TIMEOUT, self.store.cancel(unit.id)).await {
             Ok(true) => Ok(spool.split(unit, &split_off).await.map(|()| step)),
             Ok(false) => Ok(spool.remove(unit).await.map(|()| Step::Moved(count))),

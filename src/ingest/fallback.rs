@@ -1,5 +1,5 @@
-//! The fallback while the database is down: the spool, and a circuit breaker that remembers the outage, so that not every
-//! push has to wait for a timeout.
+//! The fallback while the database is down: the spool, and a circuit breaker that remembers the
+//! outage, so that not every push has to wait for a timeout.
 
 use std::error::Error;
 
@@ -36,7 +36,8 @@ impl Fallback {
         }
     }
 
-    /// Puts a batch into the spool. `id` is the one that it was sent under, if the database may have recorded it.
+    /// Puts a batch into the spool. `id` is the one that it was sent under, if the database may
+    /// have recorded it.
     pub(super) async fn put(
         &self,
         batch: &[NewDelivery],
@@ -48,7 +49,8 @@ impl Fallback {
     }
 }
 
-/// Tripped when the database fails, reset when it works again. While it is tripped, pushes go straight to the spool.
+/// Tripped when the database fails, reset when it works again. While it is tripped, pushes go
+/// straight to the spool.
 #[derive(Debug)]
 pub(super) struct Breaker {
     is_tripped: watch::Sender<bool>,

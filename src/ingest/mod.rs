@@ -1,8 +1,9 @@
-//! Durable acceptance: an authentic push is acknowledged only once it is on disk, if it is to be kept at all.
+//! Durable acceptance: an authentic push is acknowledged only once it is on disk, if it is to be
+//! kept at all.
 //!
-//! [`Ingest::accept`] puts a delivery into a queue, from which the committer records batches, each in one transaction.
-//! While PostgreSQL is down the committer writes to the spool instead, and the drainer moves the spool to the database
-//! when it is back.
+//! [`Ingest::accept`] puts a delivery into a queue, from which the committer records batches, each
+//! in one transaction. While PostgreSQL is down the committer writes to the spool instead, and the
+//! drainer moves the spool to the database when it is back.
 
 mod committer;
 mod counters;
@@ -59,7 +60,8 @@ pub enum Accepted {
     Recorded(Recorded),
     /// It is in the spool, and will be moved to the database.
     Spooled,
-    /// It is not kept: a user's message, an event that the account does not keep, or a push for a third-party platform.
+    /// It is not kept: a user's message, an event that the account does not keep, or a push for a
+    /// third-party platform.
     Ignored,
 }
 
@@ -74,8 +76,9 @@ pub enum IngestError {
 }
 
 impl Ingest {
-    /// Starts to record into `store`, until [`Ingest::stop`]. A push that the store has not recorded within `budget` goes
-    /// to the spool, if there is one. `keep_events` has every account.
+    /// Starts to record into `store`, until [`Ingest::stop`]. A push that the store has not
+    /// recorded within `budget` goes to the spool, if there is one. `keep_events` has every
+    /// account.
     pub fn start(
         store: Arc<dyn Recorder>,
         budget: Duration,
@@ -135,7 +138,8 @@ impl Ingest {
         self.counters.counts()
     }
 
-    /// Notes when an account received a job result with new content, unless it has received a later one.
+    /// Notes when an account received a job result with new content, unless it has received a later
+    /// one.
     pub fn note_result(&self, account: &AccountName, received_at: Time) {
         self.counters.note_result(account, received_at);
     }
@@ -164,8 +168,9 @@ impl Ingest {
             // The sender is dropped without an answer only while the program stops.
             Ok(Err(_)) => Err(IngestError::Unavailable),
             Err(_) => {
-                // It may still be recorded; WeChat's retry is a copy then. The caller counts it as failed, so the receiver
-                // is kept alive: the committer counts those whose receiver is gone.
+                // It may still be recorded; WeChat's retry is a copy then. The caller counts it as
+                // failed, so the receiver is kept alive: the committer counts those whose receiver
+                // is gone.
                 tokio::spawn(answer);
                 Err(IngestError::Unavailable)
             }
@@ -179,7 +184,8 @@ impl Ingest {
             .is_some_and(|fallback| fallback.breaker.is_tripped())
     }
 
-    /// The contents of the spool; `None` without a spool. On an error it cannot be written to either.
+    /// The contents of the spool; `None` without a spool. On an error it cannot be written to
+    /// either.
     pub async fn depth(&self) -> Result<Option<Depth>, StoreError> {
         match &self.fallback {
             Some(fallback) => fallback.spool.depth().await.map(Some),

@@ -9,8 +9,8 @@ use tokio::sync::{Notify, oneshot};
 use super::{Accepted, IngestError};
 use crate::domain::NewDelivery;
 
-/// The longest queue, in deliveries. Together with [`MAX_BYTES`] it bounds the memory: a delivery takes its body, about
-/// as much again for its reading, and about 1 KiB.
+/// The longest queue, in deliveries. Together with [`MAX_BYTES`] it bounds the memory: a delivery
+/// takes its body, about as much again for its reading, and about 1 KiB.
 const MAX_WAITING: usize = 4096;
 /// The longest queue, in bytes of bodies.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -70,7 +70,8 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Waits for deliveries and takes up to a batch of them; `None` when the queue is closed and empty.
+    /// Waits for deliveries and takes up to a batch of them; `None` when the queue is closed and
+    /// empty.
     pub(super) async fn take(&self) -> Option<Vec<Entry>> {
         loop {
             {

@@ -1,4 +1,4 @@
-//! An account as WeChat's console knows it, and the opening of what is pushed to it: verify, decrypt, read.
+//! An account as in WeChat's console, and how its pushes are opened: verify, decrypt, parse.
 
 use super::encrypt::{self, Missing};
 use super::envelope::{AppId, EncodingAesKey, EnvelopeError, is_ciphertext};
@@ -8,8 +8,9 @@ use super::sealed::{self, Misfit};
 use super::signature::{self, Signature, Token};
 use crate::domain::{AccountName, Reading, Time, whole_number};
 
-/// How far, in seconds, the timestamp of a push that does not open may be from our clock. What is signed is joined before it
-/// is hashed, so a part of a captured `Encrypt` can be passed off as the timestamp; hardly as one of today's.
+/// How far, in seconds, the timestamp of a sealed push may be from our clock. The signed parts are
+/// concatenated before they are hashed, so a piece of a captured `Encrypt` can be passed off as a
+/// timestamp, but hardly as a current one.
 const SEALED_TOLERANCE: u64 = 24 * 60 * 60;
 
 /// An account's secrets and settings.
@@ -17,22 +18,21 @@ const SEALED_TOLERANCE: u64 = 24 * 60 * 60;
 pub struct Account {
     /// The last part of its callback path.
     pub name: AccountName,
-    /// How its pushes are protected. It is the account's setting, never the request's.
+    /// It is taken from the configuration, never from the request.
     pub mode: Mode,
-    /// The token.
     pub token: Token,
-    /// The token before a change, still taken.
+    /// The token before a change, which is still accepted.
     pub previous_token: Option<Token>,
-    /// Its original id, `gh_…`; a push that names another account is then not opened.
+    /// The original id, `gh_…`. If it is set, a push for another account is not opened.
     pub original_id: Option<String>,
-    /// Events to keep raw beside job results, by name; case does not count.
+    /// Events that are kept raw beside job results; case-insensitive.
     pub keep_events: Vec<String>,
 }
 
 /// The mode in the console's server configuration.
 #[derive(Clone, Debug)]
 pub enum Mode {
-    /// 明文: the signature does not cover the body, so only for tests.
+    /// 明文: for tests only, because the signature does not cover the body.
     Plain,
     /// 兼容: a clear message and its encrypted form side by side; only the encrypted one is read.
     Compatible(Encryption),
@@ -40,65 +40,62 @@ pub enum Mode {
     Safe(Encryption),
 }
 
-/// What the encrypted modes need.
 #[derive(Clone, Debug)]
 pub struct Encryption {
     /// The `AppID` at the end of every message.
     pub app_id: AppId,
-    /// The `EncodingAESKey`.
     pub key: EncodingAesKey,
-    /// The key before a change, still tried.
+    /// The key before a change, which is still tried.
     pub previous_key: Option<EncodingAesKey>,
 }
 
 /// An authentic push.
 #[derive(Debug)]
 pub struct Opened {
-    /// The body: in the encrypted modes decrypted, unless it is sealed; in plain mode without the `Encrypt` of a compatible
-    /// push.
+    /// The body: in the encrypted modes decrypted, unless it is sealed; in plain mode without the
+    /// `Encrypt` of a compatible push.
     pub body: Vec<u8>,
-    /// How it was read.
     pub reading: Reading,
-    /// Plain mode only: the signature, which does not cover the body. Whoever accepts the push must see to it that the
-    /// same signature never comes with another body.
+    /// Plain mode only: the signature, which does not cover the body. The caller must make sure
+    /// that the same signature is never accepted with another body.
     pub unbound_signature: Option<Signature>,
-    /// How far WeChat's timestamp is from our clock, in seconds; none when it is no number.
+    /// How far WeChat's timestamp is from our clock, in seconds; `None` if it is not a number.
     pub skew: Option<u64>,
 }
 
 /// The answer to a check of the URL.
 #[derive(Debug)]
 pub struct Echo {
-    /// What to answer, byte for byte.
+    /// The response body, byte for byte.
     pub echostr: Vec<u8>,
-    /// Plain mode only: as in [`Opened`].
+    /// Plain mode only, see [`Opened`].
     pub unbound_signature: Option<Signature>,
 }
 
-/// Why a request is not authentic. The outside sees one constant answer; this is for logs and metrics.
+/// Why a request is not authentic, for logs and metrics. The client always gets the same response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// There is no signature at all, as in the requests of monitors and scanners.
+    /// As in the requests of monitors and scanners.
     #[error("the request has no signature")]
     Unsigned,
-    /// A parameter is missing, stands twice, or does not match the token.
+    /// A parameter is missing, is given twice, or does not match the token.
     #[error("the signature does not match the token")]
     Signature,
-    /// Plain mode: no number, or too far from our clock.
-    #[error("the timestamp is no number or too far from this clock")]
+    /// In plain mode.
+    #[error("the timestamp is not a number or is too far from this clock")]
     Timestamp,
-    /// A check of the URL without just one `echostr`.
+    /// A check of the URL needs one `echostr`.
     #[error("echostr is missing")]
     Echo,
-    /// Encrypted modes: no `msg_signature`, or no `Encrypt`.
+    /// In the encrypted modes: there is no `msg_signature` or no `Encrypt`.
     #[error("the push is not encrypted, but the account is in compatible or safe mode")]
     Envelope,
-    /// Encrypted modes: it does not open, and cannot be kept sealed.
+    /// In the encrypted modes: it does not open, and cannot be kept sealed.
     #[error(
         "the message does not open with the EncodingAESKey and AppID, and its Encrypt is not a ciphertext or its timestamp is over a day from this clock"
     )]
     Decryption,
-    /// Plain mode: only the envelope came.
+    /// In plain mode: there is only the envelope.
     #[error("the body is encrypted, but the account is in plain mode")]
     Encrypted,
     /// `ToUserName` is not the account's original id, and the push cannot be kept sealed.
@@ -107,7 +104,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What is wrong, in a word.
+    /// The `reason` label of the metric.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Unsigned => "unsigned",
@@ -123,7 +120,7 @@ impl OpenError {
 }
 
 impl Mode {
-    /// The word used in the configuration.
+    /// As in the configuration.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -132,7 +129,7 @@ impl Mode {
         }
     }
 
-    /// What is needed to decrypt; none in plain mode.
+    /// `None` in plain mode.
     pub const fn encryption(&self) -> Option<&Encryption> {
         match self {
             Self::Plain => None,
@@ -142,7 +139,7 @@ impl Mode {
 }
 
 impl Encryption {
-    /// Decrypts with the key, or else with the previous one.
+    /// Decrypts with the key or the previous key.
     pub(super) fn open(&self, encrypt: &str) -> Result<Vec<u8>, Misfit> {
         let mut misfit = Misfit::Key;
         for key in std::iter::once(&self.key).chain(&self.previous_key) {
@@ -157,11 +154,8 @@ impl Encryption {
 }
 
 impl Account {
-    /// Checks a `GET` of the URL: in every mode it carries `signature`, and `echostr` in the clear. Its timestamp may be
-    /// as old as it likes.
-    ///
-    /// # Errors
-    /// [`OpenError`] when it is not from WeChat.
+    /// Checks a `GET` of the URL. In every mode it has `signature`, and `echostr` in the clear. Its
+    /// timestamp may have any age.
     pub fn check_url(&self, query: Query) -> Result<Echo, OpenError> {
         let signature = self.verify_query(&query)?;
         let plain = matches!(self.mode, Mode::Plain);
@@ -174,15 +168,15 @@ impl Account {
         })
     }
 
-    /// Opens a `POST`: verifies it by the account's mode, decrypts and reads it.
+    /// Opens a `POST`: verifies it by the account's mode, decrypts and parses it.
     ///
-    /// `tolerance` is how far, in seconds, a timestamp may be from `now` in plain mode. In the encrypted modes the
-    /// signature covers the body and acceptance can be repeated, so a wrong clock must not cost an event.
+    /// `tolerance` is how far, in seconds, a timestamp may be from `now` in plain mode. In the
+    /// encrypted modes the signature covers the body and accepting a push twice does no harm, so a
+    /// wrong clock does not cost an event.
     ///
-    /// What WeChat has signed but our configuration does not open is [`Reading::Sealed`], its envelope the body.
-    ///
-    /// # Errors
-    /// [`OpenError`] when it is not authentic. A body that is authentic but cannot be understood is no error.
+    /// A push that WeChat has signed but our configuration does not open is [`Reading::Sealed`],
+    /// with the envelope as its body. An authentic body that cannot be parsed is not an error, but
+    /// [`Reading::Unparsed`].
     pub fn open(
         &self,
         query: &Query,
@@ -237,13 +231,12 @@ impl Account {
         })
     }
 
-    /// Whether that `ToUserName` is not the account's original id, where this is known.
+    /// True if that `ToUserName` differs from the configured original id.
     pub(super) fn is_for_another(&self, to_user_name: Option<&str>) -> bool {
         let ours = self.original_id.as_deref();
         matches!((ours, to_user_name), (Some(ours), Some(theirs)) if ours != theirs)
     }
 
-    /// Checks `signature`.
     fn verify_query(&self, query: &Query) -> Result<Signature, OpenError> {
         let (Some(claimed), Some(timestamp), Some(nonce)) =
             (&query.signature, &query.timestamp, &query.nonce)
@@ -260,8 +253,8 @@ impl Account {
 
     /// Checks `signature` of a push in plain mode.
     ///
-    /// A refusal takes the same work as in the encrypted modes, see [`Account::verify_message`]: how long it takes must not
-    /// tell whether there is such an account, and in which mode.
+    /// A refusal takes the same work as in the encrypted modes, see [`Account::verify_message`]:
+    /// its duration must not reveal whether the account exists, or its mode.
     fn verify_plain(&self, query: &Query, body: &[u8]) -> Result<Signature, OpenError> {
         let verified = self.verify_query(query);
         if verified.is_err() {
@@ -283,7 +276,8 @@ impl Account {
         })
     }
 
-    /// The `Encrypt` that `msg_signature` covers; no reason where the query has no such signature.
+    /// The `Encrypt` that `msg_signature` covers. The error is `None` if the query has no such
+    /// signature.
     fn find_signed(&self, query: &Query, body: &[u8]) -> Result<String, Option<Missing>> {
         let (Some(claimed), Some(timestamp), Some(nonce)) =
             (&query.msg_signature, &query.timestamp, &query.nonce)
@@ -297,8 +291,8 @@ impl Account {
         encrypt::signed(&encrypt::text_of(body), is_signed).map_err(Some)
     }
 
-    /// The tokens that a signature may be made with. They are always two, so that a wrong signature takes the same work
-    /// whether or not a token is being changed.
+    /// The tokens that a signature may be made with: always two, so that refusing a wrong signature
+    /// takes the same work whether or not a token is being changed.
     fn tokens(&self) -> impl Iterator<Item = &Token> {
         [
             &self.token,
@@ -308,7 +302,8 @@ impl Account {
     }
 }
 
-/// What a plain account is to read of a body: in compatible mode WeChat adds an `Encrypt` to it, which differs in every copy.
+/// The part of a body that a plain account reads. In compatible mode WeChat adds an `Encrypt`,
+/// which differs in every copy.
 fn clear_part(body: Vec<u8>) -> Result<(Vec<u8>, Push), OpenError> {
     let examined = event::examine(&body);
     if examined.is_bare_envelope && matches!(examined.push.reading, Reading::Unparsed { .. }) {

@@ -1,16 +1,17 @@
-//! What XML and JSON bodies have in common: named elements with text and children, in the order of the body.
+//! The common form of XML and JSON bodies: named elements with text and children, in the order of
+//! the body.
 //!
-//! WeChat uses the same names in both formats, so everything behind this file reads one shape.
+//! WeChat uses the same names in both formats.
 
 use std::borrow::Cow;
 use std::iter;
 
-/// The deepest nesting that is read, the root included.
+/// Including the root.
 pub(super) const MAX_DEPTH: usize = 16;
-/// The most elements that are read, the root included; in JSON, values.
+/// Including the root; in JSON, values.
 pub(super) const MAX_ELEMENTS: usize = 2000;
 
-/// Why a body is no document, in words that quote nothing of it.
+/// Why a body is not a document, in words that do not quote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
@@ -18,11 +19,11 @@ pub(super) const TOO_DEEP: Malformed = Malformed("nested deeper than 16 levels")
 pub(super) const TOO_MANY: Malformed = Malformed("more than 2000 elements");
 pub(super) const CONTROL_CHARACTER: Malformed = Malformed("a control character");
 
-/// A body's elements. When reading failed half-way, those before the fault.
+/// The elements of a body, or those before the fault if it is malformed.
 #[derive(Debug, Default)]
 pub(super) struct Document<'a> {
     elements: Vec<Element<'a>>,
-    /// The latest element and those around it, outermost first.
+    /// The latest element and its ancestors, outermost first.
     path: Vec<usize>,
     had_nul: bool,
 }
@@ -31,12 +32,11 @@ pub(super) struct Document<'a> {
 struct Element<'a> {
     name: Cow<'a, str>,
     text: Cow<'a, str>,
-    /// The first element after this one and what is inside of it; `usize::MAX` when there is none.
+    /// The first element after this one and its descendants; `usize::MAX` if there is none.
     after: usize,
 }
 
 impl<'a> Document<'a> {
-    /// With room for so many elements.
     pub(super) fn with_capacity(elements: usize) -> Self {
         Self {
             elements: Vec::with_capacity(elements.min(MAX_ELEMENTS)),
@@ -45,8 +45,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Appends an element; its parent is the latest one with a smaller depth. The root has depth 1, and no element is
-    /// deeper by more than 1 than the one before it.
+    /// Appends an element; its parent is the latest one with a smaller depth. The root has depth 1,
+    /// and no element is deeper by more than 1 than the one before it.
     pub(super) fn push(&mut self, depth: usize, name: Cow<'a, str>) -> usize {
         let index = self.elements.len();
         while self.path.len() >= depth
@@ -63,7 +63,7 @@ impl<'a> Document<'a> {
         index
     }
 
-    /// Appends text to an element. White space before any other text says nothing and is left out.
+    /// Appends text to an element, without leading white space.
     pub(super) fn push_text(&mut self, index: usize, piece: Cow<'a, str>) {
         let text = &mut self.elements[index].text;
         if !text.is_empty() {
@@ -73,17 +73,15 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Notes that a NUL was read as U+FFFD.
+    /// Notes that a NUL was replaced by U+FFFD.
     pub(super) fn note_nul(&mut self) {
         self.had_nul = true;
     }
 
-    /// Whether a NUL was read as U+FFFD.
     pub(super) fn had_nul(&self) -> bool {
         self.had_nul
     }
 
-    /// Takes an element's text back.
     pub(super) fn clear_text(&mut self, index: usize) {
         self.elements[index].text = Cow::Borrowed("");
     }
@@ -92,7 +90,6 @@ impl<'a> Document<'a> {
         self.elements.len()
     }
 
-    /// The root; none when nothing was read.
     pub(super) fn root(&self) -> Option<Node<'_>> {
         (!self.elements.is_empty()).then_some(Node {
             elements: &self.elements,
@@ -101,26 +98,25 @@ impl<'a> Document<'a> {
     }
 }
 
-/// One element of a document.
+/// An element.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node<'d> {
     elements: &'d [Element<'d>],
     index: usize,
 }
 
-/// What stands in an element that should hold one value.
+/// The content of an element that should have one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text<'d> {
-    /// Nothing but white space.
+    /// Only white space.
     Empty,
-    /// The text, white space around it cut.
+    /// The trimmed text.
     Value(&'d str),
     /// Other elements.
     Nested,
 }
 
 impl<'d> Node<'d> {
-    /// The children, in order.
     pub(super) fn children(self) -> impl Iterator<Item = Node<'d>> {
         let elements = self.elements;
         let end = elements[self.index].after.min(elements.len());
@@ -133,39 +129,32 @@ impl<'d> Node<'d> {
         })
     }
 
-    /// The children of that name, in order.
     pub(super) fn named(self, name: &'static str) -> impl Iterator<Item = Node<'d>> {
         self.children().filter(move |child| child.name() == name)
     }
 
-    /// The text of the first child of that name, if it has any.
+    /// The text of the first child with that name.
     pub(super) fn first(self, name: &'static str) -> Option<&'d str> {
         self.named(name).next().and_then(Node::value)
     }
 
-    /// The one child of that name, if there is any.
-    ///
-    /// # Errors
-    /// In words, when there are two: elements that we know may stand once at most.
+    /// The only child with that name. It is an error if there are two.
     pub(super) fn sole(self, name: &'static str) -> Result<Option<Node<'d>>, String> {
         let mut found = self.named(name);
         match (found.next(), found.next()) {
-            (_, Some(_)) => Err(format!("`{name}` stands twice")),
+            (_, Some(_)) => Err(format!("`{name}` is given twice")),
             (child, None) => Ok(child),
         }
     }
 
-    /// The text of the child of that name.
-    ///
-    /// # Errors
-    /// In words, when there are two, none, or one without text.
+    /// The text of the only child with that name. It is an error if there are two, or if there is
+    /// no text.
     pub(super) fn required(self, name: &'static str) -> Result<&'d str, String> {
         self.sole(name)?
             .and_then(Node::value)
             .ok_or_else(|| format!("`{name}` is missing"))
     }
 
-    /// The text, if there is any.
     pub(super) fn value(self) -> Option<&'d str> {
         match self.text() {
             Text::Value(text) => Some(text),
@@ -188,11 +177,13 @@ impl<'d> Node<'d> {
     }
 }
 
-/// Where the first character is that XML does not allow, and whether there are carriage returns.
+/// The position of the first character that XML does not allow, and whether there are carriage
+/// returns.
 pub(super) fn first_forbidden(text: &str) -> (Option<usize>, bool) {
     const SUSPICIOUS: u8 = 1;
     const RETURN: u8 = 2;
-    // Looking at bytes takes a fraction of the time, and settles nearly every text. U+FFFE and U+FFFF begin with 0xef.
+    // Looking at bytes is much faster, and enough for nearly every text. U+FFFE and U+FFFF begin
+    // with 0xef.
     let suspicious = |byte| matches!(byte, 0..=8 | 0xb | 0xc | 0xe..=0x1f | 0xef);
     let found = text.bytes().fold(0, |found, byte| {
         found | (SUSPICIOUS * u8::from(suspicious(byte))) | (RETURN * u8::from(byte == b'\r'))
@@ -205,7 +196,6 @@ pub(super) fn first_forbidden(text: &str) -> (Option<usize>, bool) {
     (forbidden, found & RETURN != 0)
 }
 
-/// Whether XML allows the character.
 pub(super) fn is_allowed(character: char) -> bool {
     !matches!(character,
         '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')

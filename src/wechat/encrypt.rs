@@ -1,7 +1,8 @@
-//! `Encrypt` in the body of a push: which text it is, and what the body is without it.
+//! Finds `Encrypt` in the body of a push, and removes it.
 //!
-//! In compatible mode a clear message comes beside it, with whatever a user wrote. It may not be well-formed, or hold an
-//! `Encrypt` of the user's own. So every text that looks like one is a candidate, and `msg_signature` is the judge.
+//! In compatible mode a clear message is beside it, with any text that a user wrote. It may be
+//! malformed, or contain another `Encrypt`. So every text that looks like one is a candidate, and
+//! `msg_signature` decides.
 
 use std::borrow::Cow;
 use std::iter;
@@ -11,26 +12,26 @@ use super::document::Node;
 use super::xml;
 
 const NAME: &str = "Encrypt";
-/// 32 bytes, the shortest ciphertext, in base64 without padding. It bounds how many candidates a body can have.
+/// The shortest ciphertext, 32 bytes, in base64 without padding. It bounds the number of candidates
+/// in a body.
 const MIN_LENGTH: usize = 43;
 
-/// Why a body has no `Encrypt` that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// Nothing looks like one.
+    /// There is no candidate.
     Absent,
-    /// None of those that look like one is signed.
+    /// No candidate is signed.
     Unsigned,
 }
 
 /// A text that may be an `Encrypt`.
 struct Candidate<'t> {
     text: Cow<'t, str>,
-    /// Its element, or its member of a JSON object.
+    /// Of its XML element or JSON member.
     range: Range<usize>,
 }
 
-/// A body as text. Bytes that are not UTF-8 become `?` one by one, so that positions stay.
+/// A body as text. Each byte that is not UTF-8 becomes `?`, so that positions do not change.
 pub(super) fn text_of(body: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(body) {
         return Cow::Borrowed(text);
@@ -72,10 +73,10 @@ pub(super) fn sole(body: &[u8]) -> Option<String> {
     }
 }
 
-/// The body without its `Encrypt`, which WeChat makes anew for every copy of a push; the rest byte for byte. None where
-/// there is nothing to remove.
+/// The body without its `Encrypt`, which differs in every copy of a push; `None` if there is
+/// nothing to remove.
 ///
-/// An element on a line of its own goes with the line, a member of a JSON object with a comma.
+/// Also removes the line of an element that has its own line, and the comma of a JSON member.
 pub(super) fn removed(body: &[u8], is_well_formed: bool) -> Option<Vec<u8>> {
     let text = text_of(body);
     let offset = text.len() - without_mark(&text).len();
@@ -133,7 +134,7 @@ fn element(text: &str, start: usize) -> Option<Candidate<'_>> {
         Some(content) => (true, content),
         None => (false, content),
     };
-    // No `<` is in base64, so that no byte is looked at for two candidates.
+    // Base64 has no `<`, so no byte is examined twice.
     let (value, rest) = content.split_at(content.find('<')?);
     if !rest.starts_with(END) {
         return None;
@@ -150,7 +151,7 @@ fn element(text: &str, start: usize) -> Option<Candidate<'_>> {
     })
 }
 
-/// Candidates in JSON: members with a text as their value.
+/// Candidates in JSON: members whose value is a string.
 fn in_json(text: &str) -> impl Iterator<Item = Candidate<'_>> {
     const KEY: &str = "\"Encrypt\"";
     text.match_indices(KEY).filter_map(move |(start, _)| {
@@ -169,7 +170,7 @@ fn in_json(text: &str) -> impl Iterator<Item = Candidate<'_>> {
     })
 }
 
-/// The `Encrypt` of a well-formed document, if it is written in another way than WeChat does.
+/// The `Encrypt` of a well-formed document that is written differently from WeChat's.
 fn unusual(text: &str, has_candidates: bool) -> Vec<String> {
     let is_usual = has_candidates && !text.contains("&#");
     if is_usual || is_json(text) || !text.contains("<Encrypt") {
@@ -186,7 +187,7 @@ fn unusual(text: &str, has_candidates: bool) -> Vec<String> {
         .collect()
 }
 
-/// Whether the candidate is a child of the root. Where the document is not well-formed, that cannot be known.
+/// True if the candidate is a child of the root, or may be one in a malformed document.
 fn is_child(text: &str, candidate: &Candidate<'_>) -> bool {
     if xml::depth(&text[..candidate.range.start]) == Some(1) {
         return true;
@@ -200,7 +201,8 @@ fn is_child(text: &str, candidate: &Candidate<'_>) -> bool {
     }
 }
 
-/// Whether no DOCTYPE and no processing instruction comes before the root element. No user writes there.
+/// True if there is no DOCTYPE and no processing instruction before the root element, where no user
+/// writes.
 fn has_plain_prolog(text: &str) -> bool {
     let mut rest = text.trim_start();
     if let Some(declaration) = rest.strip_prefix("<?xml ") {

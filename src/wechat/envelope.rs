@@ -1,4 +1,5 @@
-//! The AES envelope of compatible and safe mode: AES-256-CBC over `random(16) ‖ length(4) ‖ message ‖ AppID`.
+//! The AES envelope of compatible and safe mode: AES-256-CBC over `random(16) ‖ length(4) ‖ message
+//! ‖ AppID`.
 
 use std::fmt;
 
@@ -10,13 +11,14 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretBox};
 use subtle::ConstantTimeEq;
 
-/// WeChat pads to 32 bytes, not to AES's 16: an ordinary unpadder refuses about half of all pushes.
+/// WeChat pads to 32 bytes, not to the 16 of AES: a common unpadder would refuse about half of all
+/// pushes.
 const PADDING_BLOCK: usize = 32;
 const AES_BLOCK: usize = 16;
 /// Random bytes and the message's length.
 const HEAD: usize = 20;
 
-/// Three of four valid keys have trailing bits that a strict decoder refuses.
+/// Three in four valid keys have trailing bits that a strict decoder refuses.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -24,11 +26,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The `EncodingAESKey` of the console's server configuration: 43 letters and digits that stand for 32 bytes.
+/// The `EncodingAESKey` of the console's server configuration: 43 letters and digits, which encode
+/// 32 bytes.
 #[derive(Clone)]
 pub struct EncodingAesKey(std::sync::Arc<SecretBox<[u8; 32]>>);
 
-/// The text is no `EncodingAESKey`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an EncodingAESKey is 43 letters and digits")]
 pub struct InvalidAesKey;
@@ -37,18 +39,17 @@ pub struct InvalidAesKey;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppId(String);
 
-/// The text is no `AppID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an AppID is `wx` and up to 62 letters and digits")]
 pub struct InvalidAppId;
 
-/// Why a ciphertext could not be opened. The outside never learns which.
+/// Why a ciphertext could not be opened. The client does not learn which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// `Encrypt` is no base64 (−40010 in WeChat's sample library).
-    #[error("the ciphertext is no base64")]
+    /// −40010 in WeChat's sample library.
+    #[error("the ciphertext is not base64")]
     Base64,
-    /// The ciphertext is empty or no whole number of AES blocks (−40007).
+    /// The ciphertext is empty or not a whole number of AES blocks (−40007).
     #[error("the ciphertext has an impossible length")]
     Length,
     /// The padding is not 1 to 32 bytes of that value (−40008).
@@ -63,10 +64,6 @@ pub enum EnvelopeError {
 }
 
 impl AppId {
-    /// Checks an `AppID`.
-    ///
-    /// # Errors
-    /// [`InvalidAppId`] unless it is `wx` and 1 to 62 ASCII letters and digits.
     pub fn new(text: &str) -> Result<Self, InvalidAppId> {
         let rest = text.strip_prefix("wx").ok_or(InvalidAppId)?;
         let well_formed =
@@ -76,17 +73,12 @@ impl AppId {
             .ok_or(InvalidAppId)
     }
 
-    /// The `AppID` as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl EncodingAesKey {
-    /// Checks and decodes a key.
-    ///
-    /// # Errors
-    /// [`InvalidAesKey`] unless it is exactly 43 ASCII letters and digits.
     pub fn new(text: &str) -> Result<Self, InvalidAesKey> {
         let well_formed = text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let bytes = BASE64.decode(text).map_err(|_| InvalidAesKey)?;
@@ -96,11 +88,8 @@ impl EncodingAesKey {
         }
     }
 
-    /// Opens an `Encrypt` text and returns the message, byte for byte; it may be empty.
-    ///
-    /// # Errors
-    /// [`EnvelopeError`] when it was not sealed with this key for this `AppID`. Check `msg_signature` first: only then
-    /// does a refusal tell an attacker nothing.
+    /// Opens an `Encrypt` text and returns the message, byte for byte; it may be empty. Verify
+    /// `msg_signature` first, so that a refusal tells an attacker nothing.
     pub fn open(&self, encrypt: &str, app_id: &AppId) -> Result<Vec<u8>, EnvelopeError> {
         let mut frame = BASE64.decode(encrypt).map_err(|_| EnvelopeError::Base64)?;
         if frame.is_empty() || !frame.len().is_multiple_of(AES_BLOCK) {
@@ -126,10 +115,8 @@ impl EncodingAesKey {
         Ok(frame)
     }
 
-    /// Seals a message as WeChat does, into an `Encrypt` text. The 16 random bytes come from the caller.
-    ///
-    /// # Panics
-    /// When the message is longer than 4 GiB.
+    /// Seals a message as WeChat does, into an `Encrypt` text. The 16 random bytes come from the
+    /// caller.
     pub fn seal(&self, message: &[u8], app_id: &AppId, random: [u8; 16]) -> String {
         let length = u32::try_from(message.len()).expect("a message is far below 4 GiB");
         let mut frame = Vec::with_capacity(HEAD + message.len() + app_id.0.len() + PADDING_BLOCK);
@@ -161,7 +148,7 @@ impl fmt::Debug for EncodingAesKey {
     }
 }
 
-/// Whether an `Encrypt` text is base64 of whole AES blocks, enough of them for an empty message.
+/// True if an `Encrypt` text is base64 of whole AES blocks, enough for an empty message.
 pub(super) fn is_ciphertext(encrypt: &str) -> bool {
     let blocks = BASE64.decode(encrypt);
     blocks

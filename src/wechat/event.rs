@@ -1,37 +1,36 @@
-//! The body of an authentic push into a [`Reading`]: what it is, and for a job result, what it says.
+//! Parses the body of an authentic push into a [`Reading`].
 
 use super::document::{Document, Malformed, Node};
 use super::{json, mass_send, xml};
 use crate::domain::{MASS_SEND_FINISHED, MsgId, Reading};
 
-/// What a body says, and whom it says it is for.
+/// A parsed body and its addressee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
-    /// How the body was read.
     pub reading: Reading,
-    /// `ToUserName`, where the body is well-formed and has just one.
+    /// `ToUserName`, if the body is well-formed and has only one.
     pub to_user_name: Option<String>,
 }
 
-/// Reads the decrypted body of an authentic push. It never fails: what cannot be understood is [`Reading::Unparsed`].
+/// Parses the decrypted body of an authentic push. It never fails: a body that cannot be parsed is
+/// [`Reading::Unparsed`].
 ///
-/// A fault in a body does not make a user's message a secret to us: WeChat writes `MsgType` and `Event` before anything
-/// that a user wrote, so that what they say before the fault decides whether the body could be a job result.
-/// [`Reading::is_kept`] says what is kept of it all.
+/// A malformed user's message is still recognised: WeChat writes `MsgType` and `Event` before
+/// anything that a user wrote, so their values before the fault decide whether the body may be a
+/// job result. [`Reading::is_kept`] says which bodies are kept.
 ///
-/// XML and JSON are told apart by the first character, as the headers of pushes are not documented.
+/// XML and JSON are distinguished by the first character, because the headers of pushes are not
+/// documented.
 pub fn read(body: &[u8]) -> Push {
     examine(body).push
 }
 
-/// What a body says, and whether it is or has an envelope.
 pub(super) struct Examined {
     pub(super) push: Push,
-    /// Whether all of it is a document.
     pub(super) is_well_formed: bool,
-    /// Whether `Encrypt` is in it, or, as far as it is not well-formed, may be.
+    /// It has `Encrypt`, or is malformed and may have it.
     pub(super) has_encrypt: bool,
-    /// Whether it is an envelope of safe mode: `Encrypt`, without a message beside it.
+    /// It is an envelope of safe mode: `Encrypt` without a message beside it.
     pub(super) is_bare_envelope: bool,
 }
 
@@ -47,7 +46,7 @@ pub(super) fn examine(body: &[u8]) -> Examined {
         return Examined {
             push: Push {
                 reading: Reading::Unparsed {
-                    error: no_message(fault),
+                    error: not_a_message(fault),
                     event: None,
                     msg_id: None,
                 },
@@ -65,10 +64,10 @@ pub(super) fn examine(body: &[u8]) -> Examined {
     } else {
         None
     };
-    let reading = match no_result(root) {
+    let reading = match not_an_event(root) {
         Some(reading) => reading,
         None => outcome
-            .map_err(no_message)
+            .map_err(not_a_message)
             .and_then(|()| event(&document, root))
             .unwrap_or_else(|error| Reading::Unparsed {
                 error,
@@ -87,14 +86,14 @@ pub(super) fn examine(body: &[u8]) -> Examined {
     }
 }
 
-fn no_message(fault: Malformed) -> String {
-    format!("the body is no message: {}", fault.0)
+fn not_a_message(fault: Malformed) -> String {
+    format!("the body is not a message: {}", fault.0)
 }
 
-/// What a body is that cannot be a job result, nor any other event, whatever else is in it.
+/// The reading of a body that cannot be an event, whatever else is in it.
 ///
-/// The first of two elements decides, since a user's text may hold the second.
-fn no_result(root: Node<'_>) -> Option<Reading> {
+/// The first of two elements decides, because the second may be in a user's text.
+fn not_an_event(root: Node<'_>) -> Option<Reading> {
     match root.first("MsgType") {
         Some(msg_type) if !msg_type.eq_ignore_ascii_case("event") => Some(Reading::Other {
             event: None,
@@ -107,7 +106,6 @@ fn no_result(root: Node<'_>) -> Option<Reading> {
     }
 }
 
-/// The text up to the first byte that is not UTF-8.
 fn valid_start(body: &[u8]) -> &str {
     match str::from_utf8(body) {
         Ok(text) => text,
@@ -161,14 +159,15 @@ fn sole_text(root: Node<'_>, name: &'static str) -> Option<String> {
     node.value().map(str::to_owned)
 }
 
-/// The name of the event. Given twice, the first decides if it is not that of a job result; else it is in doubt.
+/// The name of the event. If it is given twice, the first counts, unless it is a job result, which
+/// is ambiguous.
 fn event_name(root: Node<'_>) -> Option<String> {
     let first = root.first("Event")?;
     let is_result = first.eq_ignore_ascii_case(MASS_SEND_FINISHED);
     (!is_result || root.sole("Event").is_ok()).then(|| first.to_owned())
 }
 
-/// The id of whatever the body is about: `MsgID` in events, `MsgId` in messages.
+/// `MsgID` of an event or `MsgId` of a message.
 fn any_msg_id(root: Node<'_>) -> Option<MsgId> {
     match (sole_text(root, "MsgID"), sole_text(root, "MsgId")) {
         (Some(id), None) | (None, Some(id)) => id.parse().ok(),
@@ -192,11 +191,11 @@ mod tests {
     #[test]
     fn what_must_be_there_once_and_is_not_makes_a_body_unparsed() {
         for (body, expected) in [
-            ("", "the body is no message: empty"),
-            (" \n", "the body is no message: empty"),
+            ("", "the body is not a message: empty"),
+            (" \n", "the body is not a message: empty"),
             (
                 "text",
-                "the body is no message: neither XML nor a JSON object",
+                "the body is not a message: neither XML nor a JSON object",
             ),
             ("<xml/>", "`MsgType` is missing"),
             (
@@ -205,7 +204,7 @@ mod tests {
             ),
             (
                 "<xml><MsgType>event</MsgType><MsgType>text</MsgType></xml>",
-                "`MsgType` stands twice",
+                "`MsgType` is given twice",
             ),
         ] {
             assert_eq!(error(body), expected, "{body}");
@@ -214,16 +213,16 @@ mod tests {
             ("<CreateTime>1</CreateTime>", "`MsgID` is missing"),
             (
                 "<CreateTime>1</CreateTime><MsgID>1</MsgID><MsgId>1</MsgId>",
-                "both `MsgID` and `MsgId` are there",
+                "both `MsgID` and `MsgId` are given",
             ),
             ("<MsgID>1</MsgID>", "`CreateTime` is missing"),
             (
                 "<CreateTime>1</CreateTime><MsgID>1</MsgID><Status/><Status/>",
-                "`Status` stands twice",
+                "`Status` is given twice",
             ),
             (
                 "<CreateTime>1</CreateTime><MsgID>1</MsgID><ArticleUrlResult/><ArticleUrlResult/>",
-                "`ArticleUrlResult` stands twice",
+                "`ArticleUrlResult` is given twice",
             ),
         ] {
             assert_eq!(

@@ -1,7 +1,8 @@
 //! JSON into a [`Document`]: field names equal the XML element names.
 //!
-//! An array is read as an element that repeats, as WeChat's own converter does; a key given twice as one too, so that
-//! it is found out and not overwritten. Numbers stay as they are written: JSON does not limit them.
+//! An array is read as a repeated element, as WeChat's own converter does. So is a key that is
+//! given twice, so that it is detected and not overwritten. Numbers keep their text, because JSON
+//! does not limit them.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,8 @@ use super::document::{Document, MAX_DEPTH, MAX_ELEMENTS, Malformed, TOO_DEEP, TO
 
 const NOT_WELL_FORMED: Malformed = Malformed("not well-formed JSON");
 
-/// Reads a body without its byte-order mark. After a fault, the document holds what stood before it.
+/// Parses a body without its byte-order mark. If it is malformed, the document has the part before
+/// the fault.
 pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
     let mut reader = Reader {
         text,
@@ -25,19 +27,18 @@ pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
 
 struct Reader<'a> {
     text: &'a str,
-    /// How many bytes are read.
+    /// Position in bytes.
     at: usize,
     document: Document<'a>,
-    /// Values seen, arrays included.
+    /// Values so far, including arrays.
     values: usize,
 }
 
-/// Where a value is.
 #[derive(Clone, Copy)]
 struct Place {
-    /// The depth of its element in the document, to which arrays add nothing.
+    /// The depth of its element in the document, where arrays do not count.
     depth: usize,
-    /// How deep the value is nested; arrays count.
+    /// The depth of the value, where arrays count.
     nesting: usize,
 }
 
@@ -120,7 +121,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string from its first quote on.
+    /// Reads a string, starting with its first quote.
     fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
         let start = self.at;
         let mut end = start + 1;
@@ -143,7 +144,7 @@ impl<'a> Reader<'a> {
         let mut text: String =
             serde_json::from_str(&self.text[start..=end]).map_err(|_| NOT_WELL_FORMED)?;
         if text.contains('\0') {
-            // PostgreSQL stores every character but this one.
+            // The only character that PostgreSQL does not store.
             text = text.replace('\0', "\u{fffd}");
             self.document.note_nul();
         }
@@ -155,7 +156,7 @@ impl<'a> Reader<'a> {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         let length = rest.bytes().position(|byte| !is_part(byte));
         let Some(length) = length else {
-            // A number that is cut off may have had more digits.
+            // The number may have had more digits.
             self.element(name, place, Cow::Borrowed(""));
             return Err(NOT_WELL_FORMED);
         };
@@ -174,14 +175,14 @@ impl<'a> Reader<'a> {
         self.document.push_text(index, text);
     }
 
-    /// Reads past the byte if it is the next one after white space.
+    /// Skips the byte if it is the next one after white space.
     fn take(&mut self, byte: u8) -> bool {
         let is_next = self.next() == Some(byte);
         self.at += usize::from(is_next);
         is_next
     }
 
-    /// Reads past white space, and returns the byte after it.
+    /// Skips white space, and returns the byte after it.
     fn next(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');

@@ -1,17 +1,15 @@
-//! `MASSSENDJOBFINISH`: what a job result says, and what of it cannot be read.
+//! Parses `MASSSENDJOBFINISH` events.
 
 use std::collections::BTreeMap;
 
 use super::document::{Node, Text};
 use crate::domain::{Article, Copyright, Counts, MassSendFinished, Status, Time, whole_number};
 
-/// Why an event is not understood.
+/// Why an event cannot be parsed.
 type Reason = String;
 
-/// Reads the elements of a job result. The text is a note on what could not be read; the values concerned are `None`.
-///
-/// # Errors
-/// The reason, when the event does not say which job it is about or when it ended, or is ambiguous.
+/// Parses a job result. The text notes which values could not be parsed; they are `None`. It is an
+/// error if the event does not have the id and time of its job, or is ambiguous.
 pub(super) fn read(root: Node<'_>) -> Result<(MassSendFinished, Option<String>), Reason> {
     let mut notes = Notes::default();
     let result = mass_send_finished(root, &mut notes)?;
@@ -20,7 +18,7 @@ pub(super) fn read(root: Node<'_>) -> Result<(MassSendFinished, Option<String>),
 
 fn mass_send_finished(root: Node<'_>, notes: &mut Notes) -> Result<MassSendFinished, Reason> {
     let msg_id = match (root.sole("MsgID")?, root.sole("MsgId")?) {
-        (Some(_), Some(_)) => return Err("both `MsgID` and `MsgId` are there".to_owned()),
+        (Some(_), Some(_)) => return Err("both `MsgID` and `MsgId` are given".to_owned()),
         (id, alias) => id.or(alias).and_then(Node::value),
     };
     let msg_id = msg_id
@@ -79,7 +77,7 @@ fn articles(
     let mut checked = BTreeMap::new();
     for item in copyright.into_iter().flat_map(items) {
         let found = copyright_of(item, notes)?;
-        notes.file(&mut checked, "CopyrightCheckResult", item, found)?;
+        notes.insert(&mut checked, "CopyrightCheckResult", item, found)?;
     }
     let mut linked = BTreeMap::new();
     for item in article_urls.into_iter().flat_map(items) {
@@ -87,7 +85,7 @@ fn articles(
             .sole("ArticleUrl")?
             .and_then(Node::value)
             .map(str::to_owned);
-        notes.file(&mut linked, "ArticleUrlResult", item, url)?;
+        notes.insert(&mut linked, "ArticleUrlResult", item, url)?;
     }
     let mut articles: BTreeMap<i64, Article> = BTreeMap::new();
     let blank = |idx| Article {
@@ -119,8 +117,9 @@ fn copyright_of(item: Node<'_>, notes: &mut Notes) -> Result<Copyright, Reason> 
     })
 }
 
-/// The entries of a group's `ResultList`. XML wraps each in `item`; JSON's layout is not documented, so a list of
-/// bare entries is taken too. An empty list, or one that holds only text, has none; nor is an empty `item` an entry.
+/// The entries of a group's `ResultList`. In XML each is an `item`; the JSON layout is not
+/// documented, so a list of bare entries is accepted, too. An empty list, a list with text only and
+/// an empty `item` have no entries.
 fn items(group: Node<'_>) -> impl Iterator<Item = Node<'_>> {
     group.named("ResultList").flat_map(|list| {
         let wrapped = list.named("item").next().is_some();
@@ -131,7 +130,7 @@ fn items(group: Node<'_>) -> impl Iterator<Item = Node<'_>> {
     })
 }
 
-/// What could not be read of a job result that is otherwise understood.
+/// Notes on the values of a job result that could not be parsed.
 #[derive(Default)]
 struct Notes(Vec<String>);
 
@@ -146,17 +145,15 @@ impl Notes {
         (!self.0.is_empty()).then(|| self.0.join("; "))
     }
 
-    /// A count: a whole number, not negative.
     fn count(&mut self, parent: Node<'_>, name: &'static str) -> Result<Option<i64>, Reason> {
         self.read(parent, name, "a count", whole_number)
     }
 
-    /// Any integer.
     fn integer(&mut self, parent: Node<'_>, name: &'static str) -> Result<Option<i64>, Reason> {
         self.read(parent, name, "an integer", |text| text.parse().ok())
     }
 
-    /// 0 or 1; JSON may say it in its own way.
+    /// 0 or 1, or a boolean in JSON.
     fn flag(&mut self, parent: Node<'_>, name: &'static str) -> Result<Option<bool>, Reason> {
         self.read(parent, name, "0 or 1", |text| match text {
             "1" | "true" => Some(true),
@@ -183,8 +180,8 @@ impl Notes {
         Ok(converted)
     }
 
-    /// Files an entry under its `ArticleIdx`; one without is left out, of two the first stays.
-    fn file<T>(
+    /// Inserts an entry under its `ArticleIdx`. One without is dropped; of two the first is kept.
+    fn insert<T>(
         &mut self,
         entries: &mut BTreeMap<i64, T>,
         group: &str,
@@ -198,7 +195,7 @@ impl Notes {
         {
             None => self.add(format!("an article in `{group}` has no `ArticleIdx`")),
             Some(idx) if entries.contains_key(&idx) => {
-                self.add(format!("`ArticleIdx` {idx} stands twice in `{group}`"));
+                self.add(format!("`ArticleIdx` {idx} is given twice in `{group}`"));
             }
             Some(idx) => {
                 entries.insert(idx, entry);
@@ -335,7 +332,7 @@ mod tests {
         assert_eq!(result.check_state, Some(-3));
         assert_eq!(
             note.as_deref(),
-            Some("`ArticleIdx` 1 stands twice in `ArticleUrlResult`")
+            Some("`ArticleIdx` 1 is given twice in `ArticleUrlResult`")
         );
     }
 }

@@ -1,31 +1,30 @@
-//! The query string of a push, read as bytes: what was signed and what is echoed is never changed on the way.
+//! The query string of a push. Values are bytes, so that what was signed and what is echoed stays
+//! unchanged.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// The parameters that are verified. One that is missing and one that stands twice are alike: neither is there.
+/// The parameters that are verified. One that is given twice counts as missing.
 ///
-/// `openid` and `encrypt_type` are not read: no signature covers them. There is no `Debug`: a query that is verified opens
-/// an account, see [`Signature`](super::Signature).
+/// `openid` and `encrypt_type` are not read: no signature covers them. There is no `Debug`: a query
+/// that is verified opens an account, see [`Signature`](super::Signature).
 #[derive(Default)]
 pub struct Query {
-    /// `signature`.
     pub signature: Option<Vec<u8>>,
-    /// `msg_signature`, on encrypted pushes.
+    /// Of encrypted pushes.
     pub msg_signature: Option<Vec<u8>>,
-    /// `timestamp`: seconds since 1970, as text, since a number would lose leading zeros.
+    /// Seconds since 1970, as text: a number would lose leading zeros.
     pub timestamp: Option<Vec<u8>>,
-    /// `nonce`.
     pub nonce: Option<Vec<u8>>,
-    /// `echostr`, on the check of the URL.
+    /// Of the check of the URL.
     pub echostr: Option<Vec<u8>>,
-    /// Whether `signature` or `msg_signature` is given at all, be it twice.
+    /// `signature` or `msg_signature` is given, perhaps twice.
     pub is_signed: bool,
 }
 
 impl Query {
-    /// Reads a raw query string, without its question mark.
+    /// Parses a raw query string, without its question mark.
     pub fn parse(raw: &str) -> Self {
         let [
             mut signature,
@@ -57,7 +56,7 @@ impl Query {
     }
 }
 
-/// A parameter that counts only when it stands once.
+/// A parameter that counts only if it is given once.
 enum Sole<'r> {
     Missing,
     Once(&'r str),

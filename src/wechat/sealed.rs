@@ -1,25 +1,23 @@
-//! Signed pushes that our configuration does not open: what is kept of them, and opening them once it is right.
+//! Signed pushes that our configuration does not open: what is stored of them, and how they are
+//! opened later.
 
 use super::account::{Account, Encryption};
 use super::encrypt;
 use super::event::{self, Push};
 use crate::domain::Reading;
 
-/// What of the configuration does not fit a push that WeChat has signed.
+/// The setting that does not match a signed push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
-    /// Neither the key nor the previous one decrypts it.
     #[error(
         "the key does not open it: `encoding_aes_key` is not the EncodingAESKey in WeChat's console"
     )]
     Key,
-    /// It decrypts, but is for another `AppID`.
     #[error("it is for another AppID: `app_id` is not the AppID in WeChat's console")]
     AppId,
-    /// It decrypts, but its `ToUserName` is not the account's original id.
     #[error("its `ToUserName` is not `original_id`")]
     ToUserName,
-    /// The account is in plain mode by now, so there is nothing to open it with.
+    /// The account is in plain mode now, so there is no key.
     #[error(
         "the account is in plain mode; opening it takes the `encoding_aes_key` and `app_id` of the mode it came in"
     )]
@@ -27,17 +25,15 @@ pub enum Misfit {
 }
 
 impl Account {
-    /// Opens the stored envelope of a sealed delivery. Its signature was verified when it was received.
-    ///
-    /// # Errors
-    /// [`Misfit`] when the configuration does not fit it, so that it stays sealed.
+    /// Opens the stored envelope of a sealed delivery. Its signature was verified when it was
+    /// received.
     pub fn open_sealed(&self, envelope: &[u8]) -> Result<(Vec<u8>, Reading), Misfit> {
         let encryption = self.mode.encryption().ok_or(Misfit::Plain)?;
         let encrypt = encrypt::sole(envelope).ok_or(Misfit::Key)?;
         self.unseal(encryption, &encrypt)
     }
 
-    /// Decrypts a ciphertext that WeChat has signed, and reads the message in it.
+    /// Decrypts a signed ciphertext, and parses the message in it.
     pub(super) fn unseal(
         &self,
         encryption: &Encryption,
@@ -55,8 +51,9 @@ impl Account {
     }
 }
 
-/// What is stored of a push with that signed `Encrypt`: the envelope as received. If its clear part is nothing to keep, such as
-/// a user's message, or there is a second `Encrypt`, which nobody has signed, it is only `ToUserName` and what was signed.
+/// What is stored of a push with that signed `Encrypt`: the envelope as received, or only
+/// `ToUserName` and `Encrypt` if the clear part is not to be kept, such as a user's message, or if
+/// there is a second, unsigned `Encrypt`.
 pub(super) fn envelope(body: Vec<u8>, encrypt: &str) -> Vec<u8> {
     let Push {
         reading,

@@ -1,4 +1,5 @@
-//! `signature` and `msg_signature`: SHA-1 over the token and the query's parts, sorted by byte and joined.
+//! `signature` and `msg_signature`: SHA-1 over the token and the query's parts, sorted by byte and
+//! joined.
 
 use std::fmt;
 
@@ -37,7 +38,8 @@ impl Signature {
 }
 
 impl fmt::Debug for Signature {
-    /// Hidden: with its query, a signature opens a plain account for as long as the timestamp is fresh.
+    /// Hidden: with its query, a signature opens a plain account for as long as the timestamp is
+    /// fresh.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Signature(…)")
     }
@@ -47,7 +49,6 @@ impl fmt::Debug for Signature {
 #[derive(Clone, Debug)]
 pub struct Token(SecretString);
 
-/// The text is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a token is 3 to 32 letters and digits")]
 pub struct InvalidToken;
@@ -63,7 +64,7 @@ impl Token {
         well_formed.then(|| Self(text.into())).ok_or(InvalidToken)
     }
 
-    /// Whether it is shorter than the 16 characters that make guessing hopeless.
+    /// True if it has fewer than 16 characters, so that it might be guessed.
     pub fn is_short(&self) -> bool {
         self.0.expose_secret().len() < 16
     }
@@ -79,8 +80,8 @@ impl Token {
     }
 }
 
-/// The signature that the text claims, if one of those expected equals it. The comparison takes constant time, and a claim
-/// that is wrong is compared with all.
+/// The signature that the text claims, if one of those expected equals it. The comparison takes
+/// constant time, and a claim that is wrong is compared with all.
 pub(super) fn matching(
     claimed: &[u8],
     mut expected: impl Iterator<Item = Signature>,

@@ -1,7 +1,9 @@
-//! XML into a [`Document`]: strict about well-formedness, blind to what WeChat does not use.
+//! XML into a [`Document`]: strict about well-formedness, and without the features that WeChat does
+//! not use.
 //!
-//! The event reader resolves and fetches nothing. What it leaves unchecked is checked here: document type, processing
-//! instructions, undeclared entities, control characters, names, attributes, and anything around the one root.
+//! The event reader does not resolve or fetch anything. Checked here is what it does not check:
+//! document type, processing instructions, undeclared entities, control characters, names,
+//! attributes, and content outside the root.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -23,20 +25,21 @@ const CUT_OFF: Malformed = Malformed("cut off before its end");
 const BAD_NAME: Malformed = Malformed("an element name that XML does not allow");
 const BAD_ATTRIBUTE: Malformed = Malformed("a malformed attribute");
 
-/// Reads a body without its byte-order mark. After a fault, the document holds what stood before it.
+/// Parses a body without its byte-order mark. If it is malformed, the document has the part before
+/// the fault.
 pub(super) fn read(text: &str) -> (Document<'_>, Result<(), Malformed>) {
     let (builder, outcome) = build(text);
     let Builder {
         mut document, open, ..
     } = builder;
     for index in open {
-        // The fault stands inside: what came before it is no whole value.
+        // The fault is inside this element, so its text is incomplete.
         document.clear_text(index);
     }
     (document, outcome)
 }
 
-/// How many elements are open where the text ends; none if it has a fault.
+/// How many elements are open at the end of the text; `None` if it has a fault.
 pub(super) fn depth(text: &str) -> Option<usize> {
     let (builder, outcome) = build(text);
     (outcome == Err(CUT_OFF)).then_some(builder.open.len())
@@ -45,7 +48,7 @@ pub(super) fn depth(text: &str) -> Option<usize> {
 fn build(text: &str) -> (Builder<'_>, Result<(), Malformed>) {
     let (forbidden, has_returns) = first_forbidden(text);
     let mut builder = Builder {
-        // An element has some 30 bytes.
+        // An element has about 30 bytes.
         document: Document::with_capacity(text.len() / 32),
         open: Vec::with_capacity(MAX_DEPTH),
         has_returns,
@@ -53,7 +56,7 @@ fn build(text: &str) -> (Builder<'_>, Result<(), Malformed>) {
     let outcome = match forbidden {
         None => builder.read(text),
         Some(position) => {
-            // Only for what stands before it; that this is cut off is our doing.
+            // Only for the part before it, which we cut off.
             let _ = builder.read(&text[..position]);
             Err(CONTROL_CHARACTER)
         }
@@ -61,7 +64,7 @@ fn build(text: &str) -> (Builder<'_>, Result<(), Malformed>) {
     (builder, outcome)
 }
 
-/// Where the children of the root with that name are in a well-formed document.
+/// The positions of the root's children with that name in a well-formed document.
 pub(super) fn children(text: &str, name: &str) -> Vec<Range<usize>> {
     let mut reader = Reader::from_str(text);
     let position = |at: u64| usize::try_from(at).unwrap_or(text.len());
@@ -95,9 +98,8 @@ pub(super) fn children(text: &str, name: &str) -> Vec<Range<usize>> {
 
 struct Builder<'a> {
     document: Document<'a>,
-    /// The elements that are open, outermost first.
+    /// The open elements, outermost first.
     open: Vec<usize>,
-    /// Whether the text has carriage returns.
     has_returns: bool,
 }
 
@@ -121,7 +123,7 @@ impl<'a> Builder<'a> {
                 }
                 Event::Text(piece) => {
                     let piece = piece.into_inner();
-                    // In short pieces, one character is found much sooner than three.
+                    // In short pieces, searching for one character first is faster.
                     if piece.contains('>') && piece.contains("]]>") {
                         return Err(NOT_WELL_FORMED);
                     }
@@ -148,7 +150,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Appends the element whose tag starts there in the text.
+    /// Appends the element whose tag starts at `start` in the text.
     fn element(
         &mut self,
         tag: &BytesStart<'a>,
@@ -173,7 +175,7 @@ impl<'a> Builder<'a> {
         Ok(self.document.push(self.open.len() + 1, name))
     }
 
-    /// Character data; outside the root, only white space may stand.
+    /// Appends character data. Outside the root, only white space is allowed.
     fn text(&mut self, piece: Cow<'a, str>) -> Result<(), Malformed> {
         match self.open.last() {
             Some(&index) => self.document.push_text(index, piece),
@@ -183,7 +185,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Line ends as XML 1.0 has them read (section 2.11). A reference to a carriage return stays one.
+    /// Normalises line ends as in XML 1.0, section 2.11. A reference to a carriage return is kept.
     fn with_line_feeds(&self, piece: Cow<'a, str>) -> Cow<'a, str> {
         if self.has_returns && piece.contains('\r') {
             Cow::Owned(piece.replace("\r\n", "\n").replace('\r', "\n"))
@@ -201,7 +203,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The innermost open element, where CDATA and references may stand.
+/// The innermost open element, where CDATA and references are allowed.
 struct Inside<'b, 'a> {
     document: &'b mut Document<'a>,
     index: usize,
@@ -213,7 +215,8 @@ impl<'a> Inside<'_, 'a> {
     }
 }
 
-/// The name in a tag that starts there, as a part of the text: the reader lends it for the length of an event.
+/// Borrows the name of a tag that starts at `start` from the text: the reader lends it only until
+/// the next event.
 fn lent<'a>(text: &'a str, start: u64, name: &str) -> Cow<'a, str> {
     let part = usize::try_from(start)
         .ok()
@@ -235,7 +238,8 @@ fn resolve(reference: &BytesRef<'_>) -> Result<Cow<'static, str>, Malformed> {
     }
 }
 
-/// Checks what stands between `<?` and `?>`. It changes nothing: whatever is not UTF-8 is no message.
+/// Checks the text between `<?` and `?>`. The encoding does not matter, because a body must be
+/// UTF-8 in any case.
 fn check_declaration(text: &str) -> Result<(), Malformed> {
     let names = text.strip_prefix("xml").map(attribute_names);
     match names.as_ref().map(|names| names.as_deref()) {
@@ -248,7 +252,8 @@ fn check_declaration(text: &str) -> Result<(), Malformed> {
     }
 }
 
-/// The names in `name="value"` pairs, each after white space. WeChat sends none, so the values are only checked.
+/// The names in `name="value"` pairs, each after white space. WeChat sends no attributes, so values
+/// are only checked.
 fn attribute_names(mut rest: &str) -> Result<Vec<&str>, Malformed> {
     let mut names = Vec::new();
     while !rest.trim_ascii_start().is_empty() {
@@ -281,7 +286,7 @@ fn attribute_names(mut rest: &str) -> Result<Vec<&str>, Malformed> {
 
 /// The `Name` rule of XML 1.0.
 fn is_name(name: &str) -> bool {
-    // So are all of WeChat's.
+    // A shortcut for all names that WeChat uses.
     if name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
     {

@@ -1,4 +1,5 @@
-//! The `ToUserName` of each account: the configured `original_id`, or else the one that the database remembers.
+//! The `ToUserName` of each account: the configured `original_id`, or else the one that the
+//! database remembers.
 
 use std::sync::Arc;
 use std::time::Duration;

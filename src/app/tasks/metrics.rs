@@ -55,7 +55,8 @@ impl MetricsTask {
         }
     }
 
-    /// Where the database does not answer, its gauges stay as they are: `qunfa_status` tells of the failure.
+    /// Where the database does not answer, its gauges stay as they are: `qunfa_status` tells of the
+    /// failure.
     async fn refresh(&self, gauges: &Gauges) {
         let (health, last_jobs, names) = tokio::join!(
             self.state.health(),

@@ -1,5 +1,6 @@
-//! Upkeep: tasks that run beside the server until it stops, and what commands share with them. They work in small batches
-//! with a delay after each, so that recording never waits for long. Any number of servers may run them at once.
+//! Upkeep: tasks that run beside the server until it stops, and what commands share with them. They
+//! work in small batches with a delay after each, so that recording never waits for long. Any
+//! number of servers may run them at once.
 
 mod account_names;
 mod hour_totals;
@@ -19,5 +20,6 @@ pub use reprocess::{ReprocessSums, reprocess};
 
 /// The timeout for one batch.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The delay after a batch that took SQLite's write lock: whoever waits for the lock polls every 100 ms.
+/// The delay after a batch that took SQLite's write lock: whoever waits for the lock polls every
+/// 100 ms.
 const DELAY: Duration = Duration::from_millis(100);

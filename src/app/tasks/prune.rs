@@ -12,7 +12,8 @@ use crate::store::{Prune, Pruned, Store, StoreError, within};
 
 const BATCH: u32 = 500;
 const INTERVAL: Duration = Duration::from_hours(1);
-/// How long the id of a batch is kept. A batch that is still in a spool after that, and was recorded before, counts twice.
+/// How long the id of a batch is kept. A batch that is still in a spool after that, and was
+/// recorded before, counts twice.
 const BATCH_ID_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// Removes all raw deliveries that `what` describes. On an error, the batches before it are done.
@@ -47,7 +48,8 @@ async fn forget_old_batches(store: &dyn Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes raw deliveries older than `age`, now and every hour, unless this machine's clock seems wrong.
+/// Removes raw deliveries older than `age`, now and every hour, unless this machine's clock seems
+/// wrong.
 pub(in crate::app) async fn retain(store: Arc<dyn Store>, age: Duration) {
     let mut clock = None;
     loop {

@@ -21,9 +21,10 @@ pub struct ReprocessSums {
     pub sealed: u64,
 }
 
-/// Reprocesses all stored deliveries that match one of the filters as `judge` says. Deliveries that do not change are only
-/// read; the others are written in short transactions. After each, `report` gets the sums so far and what changed. On an
-/// error, the transactions before it are done. With `dry_run`, each is rolled back.
+/// Reprocesses all stored deliveries that match one of the filters as `judge` says. Deliveries that
+/// do not change are only read; the others are written in short transactions. After each, `report`
+/// gets the sums so far and what changed. On an error, the transactions before it are done. With
+/// `dry_run`, each is rolled back.
 pub async fn reprocess<E: From<StoreError>>(
     store: &dyn Store,
     filters: &[DeliveryFilter],
