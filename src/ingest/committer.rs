@@ -89,29 +89,21 @@ impl Committer {
         locked: &[usize],
         deadline: Instant,
     ) -> Vec<Outcome> {
-        let (mut waiting, mut free) = (Vec::new(), Vec::new());
-        for (place, delivery) in batch.iter().enumerate() {
-            if locked.contains(&place) {
-                waiting.push(delivery.clone());
-            } else {
-                free.push(delivery.clone());
-            }
-        }
-        let locked_out = StoreError::Locked(Vec::new());
-        let waiting = self
-            .fall_back(&waiting, BatchId::random(), locked_out)
-            .await;
-        let free = Box::pin(self.record(&free, deadline)).await;
-        let (mut waiting, mut free) = (waiting.into_iter(), free.into_iter());
-        let outcome = |place| {
-            let outcomes = if locked.contains(&place) {
-                &mut waiting
-            } else {
-                &mut free
-            };
-            outcomes.next().unwrap_or(Err(IngestError::Unavailable))
+        let (locked, free): (Vec<_>, Vec<_>) =
+            (0..batch.len()).partition(|place| locked.contains(place));
+        let deliveries = |places: &[usize]| -> Vec<_> {
+            let deliveries = places.iter().map(|&place| batch[place].clone());
+            deliveries.collect()
         };
-        (0..batch.len()).map(outcome).collect()
+        let error = StoreError::Locked(Vec::new());
+        let spooled = self
+            .fall_back(&deliveries(&locked), BatchId::random(), error)
+            .await;
+        let recorded = Box::pin(self.record(&deliveries(&free), deadline)).await;
+        let mut outcomes: Vec<_> = locked.into_iter().zip(spooled).collect();
+        outcomes.extend(free.into_iter().zip(recorded));
+        outcomes.sort_unstable_by_key(|(place, _)| *place);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// Records a batch under a new id, which is replaced if the database has it already.

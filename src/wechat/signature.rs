@@ -54,10 +54,6 @@ pub struct Token(SecretString);
 pub struct InvalidToken;
 
 impl Token {
-    /// Checks a token.
-    ///
-    /// # Errors
-    /// [`InvalidToken`] unless it is 3 to 32 ASCII letters and digits.
     pub fn new(text: &str) -> Result<Self, InvalidToken> {
         let well_formed =
             (3..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
