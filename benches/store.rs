@@ -93,7 +93,7 @@ fn deliveries(ids: &mut RangeFrom<i64>, number: u32) -> Vec<NewDelivery> {
             account: ACCOUNT.parse().expect("it is a name"),
             body_sha256: Sha256::digest(&body).into(),
             received_at: now,
-            filed_at: now,
+            recorded_at: now,
             reading: wechat::read(body.as_bytes()).reading,
             body: body.into_bytes(),
         }

@@ -153,7 +153,7 @@ pub struct NewDelivery {
     pub received_at: Time,
     /// When it is written to the database, which is later than `received_at` if it was in the
     /// spool. It becomes the `updated_at` of a job that it changes.
-    pub filed_at: Time,
+    pub recorded_at: Time,
     pub reading: Reading,
 }
 

@@ -189,7 +189,7 @@ impl Drainer {
             body: spooled.body.clone(),
             body_sha256: spooled.body_sha256,
             received_at: spooled.received_at,
-            filed_at: spooled.received_at.max(now),
+            recorded_at: spooled.received_at.max(now),
             reading: match &spooled.sealed {
                 Some(error) => Reading::Sealed {
                     error: error.clone(),

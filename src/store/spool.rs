@@ -331,7 +331,7 @@ mod tests {
             body: vec![b'x'; length],
             body_sha256: [0; 32],
             received_at: Time::EPOCH,
-            filed_at: Time::EPOCH,
+            recorded_at: Time::EPOCH,
             reading: Reading::Other {
                 event: None,
                 msg_id: None,

@@ -58,12 +58,12 @@ on_both_stores! {
         let database = backend.database().await;
         let store = database.store().await;
         let mut late = arrival("a", Event::new(1, 10).xml(), 1000);
-        late.filed_at = at(5000);
+        late.recorded_at = at(5000);
         record(&*store, late.clone()).await.unwrap();
         let mut later = arrival("a", Event::new(1, 20).xml(), 2000);
-        later.filed_at = at(6000);
+        later.recorded_at = at(6000);
         record(&*store, later).await.unwrap();
-        late.filed_at = at(7000);
+        late.recorded_at = at(7000);
         record(&*store, late).await.unwrap();
         let changed = store.changes(&Accounts::All, ChangeKey::FIRST, 9).await.unwrap();
         let [change] = &changed[..] else { panic!("{changed:?}") };

@@ -116,7 +116,7 @@ fn delivery(event: PastEvent) -> NewDelivery {
         account: event.account,
         body_sha256: Sha256::digest(&body).into(),
         received_at: event.received_at,
-        filed_at: event.received_at,
+        recorded_at: event.received_at,
         reading: wechat::read(&body).reading,
         body,
     }

@@ -6,7 +6,7 @@ fn delivery(account: &str, reading: Reading) -> NewDelivery {
         body: Vec::new(),
         body_sha256: [0; 32],
         received_at: Time::from_create_time(7).unwrap(),
-        filed_at: Time::from_create_time(7).unwrap(),
+        recorded_at: Time::from_create_time(7).unwrap(),
         reading,
     }
 }

@@ -58,7 +58,7 @@ const RECORD: &str = concat!(
          select new.account, new.msg_id, new.outcome, new.status, new.code, new.total_count, new.filter_count, \
              new.sent_count, new.error_count, new.check_state, new.copyright_count, new.article_url_count, \
              new.articles::jsonb, new.to_user_name, new.from_user_name, new.finished_at, new.received_at, \
-             new.last_received_at, new.filed_at, new.times, 1, nextval('delivery_ids'), new.event, new.error, new.body, \
+             new.last_received_at, new.recorded_at, new.times, 1, nextval('delivery_ids'), new.event, new.error, new.body, \
              new.sha256, new.received_at, new.last_received_at, new.times, (select next_change()) \
          from batch, unnest(",
     shown_contents!(),
@@ -339,7 +339,7 @@ pub(super) fn bind_contents<'q>(
         .bind(column(deliveries(), |new| new.reading.error()))
         .bind(column(deliveries(), |new| &new.body[..]))
         .bind(column(deliveries(), |new| &new.body_sha256[..]))
-        .bind(column(bundles, |bundle| bundle.filed_at)))
+        .bind(column(bundles, |bundle| bundle.recorded_at)))
 }
 
 pub(super) fn column<T, V>(items: impl IntoIterator<Item = T>, value: impl Fn(T) -> V) -> Vec<V> {

@@ -12,7 +12,7 @@ pub(in crate::store) struct Bundle<'b> {
     pub(in crate::store) delivery: &'b NewDelivery,
     pub(in crate::store) first_received_at: Time,
     pub(in crate::store) last_received_at: Time,
-    pub(in crate::store) filed_at: Time,
+    pub(in crate::store) recorded_at: Time,
     pub(in crate::store) times: i64,
     /// The place in the batch of the first copy.
     place: usize,
@@ -65,7 +65,7 @@ impl<'b> Bundle<'b> {
             delivery,
             first_received_at: delivery.received_at,
             last_received_at: delivery.received_at,
-            filed_at: delivery.filed_at,
+            recorded_at: delivery.recorded_at,
             times: 1,
             place,
         }
@@ -83,7 +83,7 @@ impl<'b> Bundle<'b> {
     fn add(&mut self, copy: &NewDelivery) {
         self.first_received_at = self.first_received_at.min(copy.received_at);
         self.last_received_at = self.last_received_at.max(copy.received_at);
-        self.filed_at = self.filed_at.min(copy.filed_at);
+        self.recorded_at = self.recorded_at.min(copy.recorded_at);
         self.times += 1;
     }
 }
@@ -190,7 +190,7 @@ impl<'r, 'b> Revision<'r, 'b> {
         if !is_copy {
             tally.first_received_at = job.first_received_at.min(received_at);
             tally.revision += 1;
-            updated_at = updated_at.max(bundle.filed_at);
+            updated_at = updated_at.max(bundle.recorded_at);
         }
         let is_shown = !is_copy
             && bundle.result().is_some_and(|result| {

@@ -226,7 +226,7 @@ fn bind_content<'q>(
         .bind(result.finished_at)
         .bind(bundle.first_received_at)
         .bind(bundle.last_received_at)
-        .bind(bundle.filed_at)
+        .bind(bundle.recorded_at)
         .bind(bundle.times)
         .bind(id)
         .bind(delivery.reading.event())

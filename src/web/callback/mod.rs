@@ -95,7 +95,7 @@ pub(in crate::web) async fn push(
         body: opened.body,
         body_sha256,
         received_at,
-        filed_at: received_at,
+        recorded_at: received_at,
         reading: opened.reading,
     };
     if let Some(skew) = opened.skew {

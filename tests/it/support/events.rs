@@ -95,7 +95,7 @@ pub(crate) fn arrival_as(
         account: account.parse().unwrap(),
         body_sha256: Sha256::digest(&body).into(),
         received_at: at(millisecond),
-        filed_at: at(millisecond),
+        recorded_at: at(millisecond),
         reading: read(&body),
         body,
     }
