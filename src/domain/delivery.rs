@@ -1,5 +1,8 @@
 //! A delivery: one distinct body that WeChat pushed to an account, kept raw, and how it was read.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::{AccountName, MassSendFinished, MsgId, Time};
 
 /// The event that reports a job's result. Event names are case-insensitive.
@@ -131,7 +134,13 @@ impl DeliveryState {
     }
 }
 
-impl std::str::FromStr for DeliveryState {
+impl fmt::Display for DeliveryState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for DeliveryState {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {

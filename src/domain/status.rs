@@ -1,5 +1,6 @@
 //! `Status`, the text that says how a job ended, and its outcome.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::whole_number;
@@ -28,6 +29,12 @@ impl Outcome {
             Self::Rejected => "rejected",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
     }
 }
 

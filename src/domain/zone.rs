@@ -32,6 +32,12 @@ impl FromStr for Zone {
     }
 }
 
+impl fmt::Display for Zone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.iana_name().unwrap_or("UTC"))
+    }
+}
+
 impl Zone {
     /// The local time on clocks.
     pub(super) fn civil(&self, time: Time) -> Option<DateTime> {

@@ -1,4 +1,5 @@
-//! The whole list of jobs as one file, made page by page, so that it takes the same memory however long it is.
+//! All matching jobs as one file, made page by page, so that its memory does not depend on its
+//! length.
 
 use std::sync::Arc;
 
@@ -6,26 +7,26 @@ use super::{JobOut, csv};
 use crate::domain::Job;
 use crate::store::{JobFilter, JobKey, Page, Queries, StoreError};
 
-/// Jobs for each question to the store.
+/// Jobs for each read.
 const PAGE: u32 = 500;
-/// It tells spreadsheets that what follows is UTF-8.
+/// Tells spreadsheets that the file is UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How the file is written.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A row for each job behind a row of names, by RFC 4180, perhaps behind a byte-order mark. A text that a spreadsheet
-    /// would take for a formula has a `'` before it.
+    /// A header line and a row for each job, as in RFC 4180. A text that a spreadsheet would take
+    /// for a formula is prefixed with `'`.
     Csv {
-        /// Whether the mark stands at the beginning.
+        /// Starts with a byte-order mark.
         bom: bool,
     },
-    /// A line of JSON for each job, as the API shows it.
+    /// One line of JSON for each job, as in the API.
     Ndjson,
 }
 
-/// An export under way. Jobs that come or change meanwhile may be in it or not; none stands in it twice unless its
-/// `finished_at` moves back past the place that was reached.
+/// An export in progress. Jobs that appear or change meanwhile may be missing; a job is in it twice
+/// only if its `finished_at` moves back past the current position.
 pub struct Export {
     store: Arc<dyn Queries>,
     filter: JobFilter,
@@ -40,7 +41,7 @@ enum Progress {
 }
 
 impl Export {
-    /// Jobs that match, in the order of the list.
+    /// Exports the matching jobs, in the order of the list.
     pub fn new(store: Arc<dyn Queries>, filter: JobFilter, format: Format) -> Self {
         Self {
             store,
@@ -50,10 +51,9 @@ impl Export {
         }
     }
 
-    /// The next part of the file; none at its end.
+    /// The next part of the file; `None` at its end.
     ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer. What was given before is then not the whole.
+    /// After an error, the parts before are not the whole file.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         let (mut part, after) = match &self.progress {
             Progress::Begins => (self.format.head(), None),
@@ -73,7 +73,7 @@ impl Export {
 }
 
 impl Format {
-    pub(crate) fn head(self) -> Vec<u8> {
+    pub fn head(self) -> Vec<u8> {
         match self {
             Self::Csv { bom } => {
                 let mark = if bom { BYTE_ORDER_MARK } else { b"" };
@@ -83,13 +83,13 @@ impl Format {
         }
     }
 
-    pub(crate) fn write(self, part: &mut Vec<u8>, jobs: &[Job]) {
+    pub fn write(self, part: &mut Vec<u8>, jobs: &[Job]) {
         match self {
             Self::Csv { .. } => csv::write(part, jobs),
             Self::Ndjson => {
                 for job in jobs {
                     serde_json::to_writer(&mut *part, &JobOut::from(job))
-                        .expect("a job is texts and numbers");
+                        .expect("a job can be written as JSON");
                     part.push(b'\n');
                 }
             }

@@ -1,4 +1,5 @@
-//! What outsiders see of what is stored: the shapes of the API's answers, and exports as CSV and NDJSON.
+//! What outsiders see of the stored data: the shapes of the API's answers, and exports as CSV and
+//! NDJSON.
 
 mod csv;
 mod export;
@@ -6,6 +7,5 @@ mod shapes;
 mod totals;
 
 pub use export::{Export, Format};
-pub use shapes::{AccountOut, DeliveryOut, JobOut, ReasonOut, TimeOut};
-pub(crate) use shapes::{delivery_state, outcome};
+pub use shapes::{AccountOut, DeliveryOut, JobOut, ReasonOut, TimeOut, delivery_state, outcome};
 pub use totals::{AccountStatsOut, BucketOut, ReasonStatsOut, StatsOut};

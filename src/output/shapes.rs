@@ -1,4 +1,5 @@
-//! The shapes of jobs, deliveries and accounts, as the API and exports show them. Names and nulls are public: what an event did not carry is null.
+//! The shapes of jobs, deliveries and accounts in the API and in exports. Names and nulls are
+//! public: a field that an event did not carry is null.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,20 +13,22 @@ use crate::domain::{
 };
 use crate::store::NamedAccount;
 
-/// What became of one mass send, as its deliveries add up to it. What the event did not carry is null.
+/// The result of one mass send, from all its deliveries. Fields that the event did not carry are
+/// null.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Job)]
 pub struct JobOut {
     /// The account that sent it.
     account: String,
-    /// WeChat's id of the job: a counter of the account. A text, as it can pass 2^53.
+    /// WeChat's id of the job, a counter of the account. It is a string, because it can exceed
+    /// 2^53.
     #[schema(pattern = "^[1-9][0-9]{0,18}$")]
     msg_id: String,
     #[schema(schema_with = outcome)]
     outcome: &'static str,
-    /// `Status` as received, white space around it cut.
+    /// `Status` as received, without surrounding white space.
     status: Option<String>,
-    /// Why it was rejected in review; null unless `outcome` is `rejected`.
+    /// Why WeChat rejected it; null unless `outcome` is `rejected`.
     reason: Option<ReasonOut>,
     /// `TotalCount`: followers under the tag, or entries in `touser`.
     #[schema(minimum = 0)]
@@ -39,35 +42,36 @@ pub struct JobOut {
     /// `ErrorCount`.
     #[schema(minimum = 0)]
     error_count: Option<i64>,
-    /// `total_count` − `filter_count`; null when either is.
+    /// `total_count` − `filter_count`; null if either is.
     filtered_out: Option<i64>,
-    /// `filter_count` − `sent_count` − `error_count`; null when one of them is. It can be below zero.
+    /// `filter_count` − `sent_count` − `error_count`; null if one of them is. It can be negative.
     unaccounted: Option<i128>,
-    /// `CheckState` of the originality check: 1 no reprint, 2 a reprint that may be sent, 3 a reprint that must not be sent;
-    /// 0 was observed, and seems to mean that nothing was checked.
+    /// `CheckState` of the originality check: 1 not a reprint, 2 a reprint that may be sent, 3 a
+    /// reprint that must not be sent; 0 was observed, and seems to mean that nothing was checked.
     check_state: Option<i64>,
     /// `Count` of the originality check.
     copyright_count: Option<i64>,
     /// `Count` of the list of article URLs.
     article_url_count: Option<i64>,
-    /// Both lists of the event, merged by `ArticleIdx`, ascending.
+    /// Both lists of the event, merged and in ascending order of `ArticleIdx`.
     articles: Vec<Article>,
     /// The account's original id, `gh_…`.
     to_user_name: Option<String>,
-    /// Documented as the mass-send assistant, in truth an OpenID.
+    /// Documented as the mass-send assistant, but in fact an OpenID.
     from_user_name: Option<String>,
     /// `CreateTime` of the event.
     finished_at: TimeOut,
-    /// When its first delivery came.
+    /// When its first delivery was received.
     first_received_at: TimeOut,
-    /// When its latest delivery came, a retry included.
+    /// When its latest delivery was received, including retries.
     last_received_at: TimeOut,
-    /// When a shown value or `revision` last changed; a mere retry does not count.
+    /// When a shown value or `revision` last changed; a retry does not count.
     updated_at: TimeOut,
-    /// Copies received, retries included.
+    /// Copies received, including retries.
     #[schema(minimum = 1)]
     deliveries: i64,
-    /// Distinct contents received. Shown is the one with the latest `CreateTime`; one of another WeChat account only if there is no other.
+    /// Distinct contents received. The one with the latest `CreateTime` is shown; that of another
+    /// WeChat account only if there is no other.
     #[schema(minimum = 1)]
     revision: i64,
 }
@@ -104,16 +108,16 @@ impl From<&Job> for JobOut {
     }
 }
 
-/// A code of `err(num)` and what it means.
+/// A code of `err(num)` and its meaning.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reason)]
 pub struct ReasonOut {
     /// The number in `err(num)`.
     #[schema(minimum = 0)]
     code: i32,
-    /// WeChat's own words; null for a code that WeChat does not document.
+    /// In WeChat's words; null for a code that WeChat does not document.
     zh: Option<&'static str>,
-    /// The same in English.
+    /// In English; null for a code that WeChat does not document.
     en: Option<&'static str>,
 }
 
@@ -123,22 +127,24 @@ impl From<Reason> for ReasonOut {
     }
 }
 
-/// One distinct body that was pushed to an account, kept raw. Either `body` or `body_base64` is set.
+/// A distinct body that was pushed to an account, as it was received. Either `body` or
+/// `body_base64` is set.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Delivery)]
 pub struct DeliveryOut {
-    /// Ascends in the order of acceptance.
+    /// Ascending in the order of acceptance.
     id: String,
     /// The account that it was pushed to.
     account: String,
-    /// `Event` as received; null where unreadable.
+    /// `Event` as received; null if unreadable.
     event: Option<String>,
-    /// `MsgID`; null where unreadable. That of a delivery that is no job result is no job's id.
+    /// `MsgID`; null if unreadable. If the delivery is not a job result, it is not the id of a job.
     #[schema(pattern = "^[1-9][0-9]{0,18}$")]
     msg_id: Option<String>,
-    /// The message, in the encrypted modes decrypted, or the envelope where it is `sealed`; null when it is not UTF-8.
+    /// The message, decrypted in the encrypted modes, or the envelope if it is `sealed`; null if it
+    /// is not UTF-8.
     body: Option<String>,
-    /// The same in Base64, when it is not UTF-8.
+    /// The body in Base64, if it is not UTF-8.
     #[schema(content_encoding = "base64")]
     body_base64: Option<String>,
     /// SHA-256 of the body, in lower-case hexadecimal digits.
@@ -146,13 +152,13 @@ pub struct DeliveryOut {
     body_sha256: String,
     #[schema(schema_with = delivery_state)]
     state: &'static str,
-    /// What could not be read, or why it is sealed, in words.
+    /// What could not be read, or why it is sealed.
     error: Option<String>,
-    /// When it first came.
+    /// When it was first received.
     received_at: TimeOut,
-    /// When it last came.
+    /// When it was last received.
     last_received_at: TimeOut,
-    /// How many times it came.
+    /// How many times it was received.
     #[schema(minimum = 1)]
     times: i64,
 }
@@ -186,21 +192,22 @@ pub struct AccountOut {
     account: String,
     /// When the last of its jobs finished; null while it has none.
     last_finished_at: Option<TimeOut>,
-    /// When the latest delivery of that job came; null while it has none.
+    /// When the latest delivery of that job was received; null while it has none.
     last_received_at: Option<TimeOut>,
-    /// The WeChat account that it stands for, `gh_…`. Only present together with `other_to_user_name`.
+    /// The WeChat account that it belongs to, `gh_…`. Only present together with
+    /// `other_to_user_name`.
     #[schema(value_type = String, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     to_user_name: Option<String>,
-    /// Another WeChat account whose results came, too. They replace nothing, and `original_id` should be set. Only present if there
-    /// is one.
+    /// Another WeChat account whose results were received here. They replace nothing, and
+    /// `original_id` should be set. Only present if there is one.
     #[schema(value_type = String, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     other_to_user_name: Option<String>,
 }
 
 impl AccountOut {
-    pub(crate) fn new(
+    pub fn new(
         account: &AccountName,
         last: Option<&LastJob>,
         named: Option<&NamedAccount>,
@@ -217,7 +224,7 @@ impl AccountOut {
 }
 
 /// A time as RFC 3339.
-pub struct TimeOut(pub(crate) Time);
+pub struct TimeOut(pub Time);
 
 impl ToSchema for TimeOut {
     fn name() -> std::borrow::Cow<'static, str> {
@@ -232,7 +239,7 @@ impl PartialSchema for TimeOut {
             .schema_type(Type::String)
             .format(Some(format))
             .description(Some(
-                "RFC 3339 in UTC with `Z`, to the millisecond, without the fraction where it is zero.",
+                "RFC 3339 in UTC with `Z`, to the millisecond, without a fraction of zero.",
             ));
         time.into()
     }
@@ -244,18 +251,18 @@ impl Serialize for TimeOut {
     }
 }
 
-/// The word for an outcome.
-pub(crate) fn outcome() -> Object {
+/// The schema of an outcome.
+pub fn outcome() -> Object {
     let meaning = "`sent` (`send success`), `failed` (`send fail`), `rejected` (`err(num)`) or `unknown` (any other text, or none).";
     one_of(Outcome::ALL.map(Outcome::as_str), meaning)
 }
 
-/// The word for the state of a delivery.
-pub(crate) fn delivery_state() -> Object {
+/// The schema of the state of a delivery.
+pub fn delivery_state() -> Object {
     let words = DeliveryState::ALL.map(DeliveryState::as_str);
     one_of(
         words,
-        "Whether it was understood: `stored`, `unparsed`, or `sealed` where the account's configuration does not open it.",
+        "`stored`, `unparsed` if it was not understood, or `sealed` if the account's configuration does not open it.",
     )
 }
 

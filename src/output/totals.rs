@@ -6,14 +6,14 @@ use utoipa::ToSchema;
 use super::shapes::{ReasonOut, TimeOut};
 use crate::domain::{AccountStats, Outcome, ReasonStats, Stats, reason};
 
-/// Totals over jobs. A count that a job did not carry adds nothing; a sum can pass 2^63.
+/// Totals of jobs. A count that a job does not have adds nothing; a sum can exceed 2^63.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Stats)]
 pub struct StatsOut {
-    /// How many jobs.
+    /// The number of jobs.
     #[schema(minimum = 0)]
     jobs: i64,
-    /// How many with each outcome.
+    /// The number of jobs with each outcome.
     by_outcome: ByOutcomeOut,
     /// Sum of `total_count`.
     #[schema(minimum = 0)]
@@ -29,7 +29,7 @@ pub struct StatsOut {
     error_count: i128,
 }
 
-/// How many jobs have each outcome.
+/// The number of jobs with each outcome.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ByOutcome)]
 struct ByOutcomeOut {
@@ -81,11 +81,11 @@ impl From<&Stats> for StatsOut {
     }
 }
 
-/// Totals over jobs, as a part of a row.
+/// Totals of jobs, as part of an item.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Sums)]
 struct SumsOut {
-    /// How many jobs.
+    /// The number of jobs.
     #[schema(minimum = 0)]
     jobs: i64,
     #[serde(flatten)]
@@ -102,7 +102,7 @@ struct SumsOut {
     /// Sum of `error_count`.
     #[schema(minimum = 0)]
     error_count: i128,
-    /// `sent_count` / `filter_count`; null when nothing was to be sent.
+    /// `sent_count` / `filter_count`; null if `filter_count` is 0.
     #[schema(minimum = 0)]
     delivery_rate: Option<f64>,
 }
@@ -130,7 +130,8 @@ impl From<&Stats> for SumsOut {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Bucket)]
 pub struct BucketOut {
-    /// When the bucket starts, as RFC 3339 with the zone's offset; also where `from` is later.
+    /// When the bucket starts, in RFC 3339 with the offset of the time zone, even if `from` is
+    /// later.
     #[schema(format = DateTime)]
     start: String,
     #[serde(flatten)]
@@ -138,19 +139,19 @@ pub struct BucketOut {
 }
 
 impl BucketOut {
-    pub(crate) fn new(start: String, stats: &Stats) -> Self {
+    pub fn new(start: String, stats: &Stats) -> Self {
         let sums = SumsOut::from(stats);
         Self { start, sums }
     }
 }
 
-/// How often jobs were rejected with a code.
+/// The jobs that were rejected with a code.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ReasonStats)]
 pub struct ReasonStatsOut {
     #[serde(flatten)]
     reason: ReasonOut,
-    /// How many jobs.
+    /// The number of jobs.
     #[schema(minimum = 1)]
     jobs: i64,
     /// When the last of them finished.
@@ -177,7 +178,7 @@ pub struct AccountStatsOut {
     sums: SumsOut,
     /// When the last of its jobs finished.
     last_finished_at: TimeOut,
-    /// When the latest delivery of that job came.
+    /// When the latest delivery of that job was received.
     last_received_at: TimeOut,
 }
 

@@ -1,4 +1,5 @@
-//! The client's address: the peer's, unless that is a proxy of `server.trusted_proxies`, which says for whom it asks.
+//! The client's address: the peer's or, behind a proxy of `server.trusted_proxies`, the one that
+//! the proxy reports.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,7 +13,7 @@ use crate::domain::Network;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The middleware: puts the client's address in the place of the peer's.
+/// Middleware: replaces the peer's address by the client's.
 pub(super) async fn find(
     FromState(state): FromState<State>,
     mut request: Request,
@@ -23,7 +24,7 @@ pub(super) async fn find(
         && is_trusted(proxies, peer.ip())
         && let Some(client) = client(proxies, request.headers())
     {
-        // Nobody knows its port.
+        // The port is unknown.
         let client = ConnectInfo(SocketAddr::new(client, 0));
         request.extensions_mut().insert(client);
     }
@@ -34,8 +35,8 @@ fn is_trusted(proxies: &[Network], address: IpAddr) -> bool {
     proxies.iter().any(|network| network.contains(address))
 }
 
-/// The last hop that is not trusted; where all are, the first. None where it cannot be read: anybody can have written
-/// what comes before a hop that makes no sense.
+/// The last hop that is not trusted, or the first if all are. `None` if a hop is malformed: anybody
+/// may have written what precedes it.
 fn client(proxies: &[Network], headers: &HeaderMap) -> Option<IpAddr> {
     let mut first = None;
     for line in headers.get_all(FORWARDED_FOR).iter().rev() {
@@ -50,7 +51,7 @@ fn client(proxies: &[Network], headers: &HeaderMap) -> Option<IpAddr> {
     first
 }
 
-/// An address as proxies write it, some of them with a port.
+/// Reads an address, to which some proxies add a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')
@@ -90,7 +91,7 @@ mod tests {
             (&["[2a00::1]:4711"], Some("2a00::1")),
             (&["[2a00::1]"], Some("2a00::1")),
             (&["::ffff:192.0.2.1"], Some("192.0.2.1")),
-            // What a client writes itself comes before the hop that a proxy adds.
+            // A header that the client sent precedes the hop that a proxy adds.
             (&["nonsense, 192.0.2.1"], Some("192.0.2.1")),
             (&["10.9.9.9, 10.1.2.3"], Some("10.9.9.9")),
             (&[], None),

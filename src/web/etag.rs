@@ -1,7 +1,7 @@
-//! Conditional requests: an answer carries a tag of its body, and who has that body already is told so in its place.
+//! Conditional requests: adds an `ETag` to an answer; a client that has the same body gets 304.
 //!
-//! The tag is weak, as the same body may go out compressed or not. It saves the way, not the work: the body is made before
-//! it is known to be the same.
+//! The tag is weak, because the body may be sent compressed or not. It saves transfer, not work:
+//! the body is made before it is known to be the same.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -15,13 +15,14 @@ use sha2::{Digest, Sha256};
 use super::api::problem::Problem;
 use super::static_file::{BY_ENCODING, GZIP, accepts_gzip, gzip, is_worth_compressing};
 
-/// A browser may keep the answer for its user only, and asks each time whether it has changed.
+/// A browser may store the answer for its user only, and must ask each time whether it has changed.
 pub(super) const REVALIDATED: &str = "private, no-cache";
 
-/// The middleware of a route whose answers are whole bodies: tags and compresses them.
+/// Middleware of a route whose answers are whole bodies: tags and compresses them.
 ///
-/// BREACH finds a secret in a compressed answer that also holds a text of the attacker, who makes a victim's browser ask again
-/// and again. No answer here holds a secret, and no browser sends the key by itself, as it would a cookie.
+/// Compression is safe from BREACH, which needs a secret in the answer beside text of the attacker,
+/// and a browser that sends its credentials by itself: no answer holds a secret, and a key is not a
+/// cookie.
 pub(super) async fn tag(request: Request, next: Next) -> Response {
     let known: Vec<_> = request
         .headers()
@@ -62,10 +63,10 @@ pub(super) async fn tag(request: Request, next: Next) -> Response {
 pub(super) fn tag_of(body: &[u8]) -> HeaderValue {
     let hash = Sha256::digest(body);
     let tag = format!("W/\"{}\"", hex::encode(&hash[..16]));
-    HeaderValue::try_from(tag).expect("it is letters and digits in quotes")
+    HeaderValue::try_from(tag).expect("a quoted hexadecimal number is a header value")
 }
 
-/// Whether an `If-None-Match` names the tag; a weak tag and a strong one are alike here. No tag of ours holds a comma.
+/// True if an `If-None-Match` contains the tag, weak or strong. Our tags have no commas.
 pub(super) fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let tag = opaque(tag.as_bytes());

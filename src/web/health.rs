@@ -1,4 +1,4 @@
-//! Health: open to all, and nothing private in it.
+//! Health, open to all, with nothing private in it.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -17,53 +17,52 @@ use super::warnings::Subject;
 use crate::domain::Time;
 use crate::store::{Depth, SealedTotal, StoreError, within};
 
-/// How long the database and the spool may take to answer.
+/// For the database and the spool.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the database may take to tell what is sealed; then the last it told is taken.
+/// For the numbers of sealed deliveries; after that the last known ones are used.
 const SEALED_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long an answer holds: however many ask, the database is asked this often at most.
-const SHELF_LIFE: Duration = Duration::from_secs(1);
+/// An answer is cached, so that many requests do not put load on the database.
+const CACHE_TIME: Duration = Duration::from_secs(1);
 
 const READY: &str = "ready";
 const DEGRADED: &str = "degraded";
 const UNAVAILABLE: &str = "unavailable";
-/// Every status that there is.
 const STATUSES: [&str; 3] = [READY, DEGRADED, UNAVAILABLE];
 
 /// Whether events can be accepted.
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = Ready)]
 pub struct ReadyOut {
-    /// `ready`; `degraded`: the spool is in use or does not work, or something is sealed, and what comes in is kept; `unavailable`:
-    /// nothing can be kept.
+    /// `ready`; `degraded`: the spool is in use or does not work, or deliveries are sealed, and
+    /// events are still accepted; `unavailable`: nothing can be accepted.
     #[schema(schema_with = status)]
     pub(super) status: &'static str,
     /// `sqlite` or `postgresql`.
     #[schema(example = "postgresql")]
     database: &'static str,
-    /// The same in words.
+    /// The status in words.
     #[schema(example = "the database answers")]
     detail: &'static str,
-    /// What is sealed, for the metrics.
+    /// Sealed deliveries, for the metrics.
     #[serde(skip)]
     pub sealed: Vec<SealedTotal>,
-    /// With PostgreSQL; missing while it cannot be read.
+    /// Only with PostgreSQL, and while the spool can be read.
     #[schema(value_type = SpoolOut, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolOut>,
 }
 
-/// What is kept apart from the database.
+/// What is stored outside of the database.
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = Spool)]
 pub struct SpoolOut {
     /// Deliveries that wait for the database.
     pub waiting: i64,
-    /// How long the oldest of them has waited; missing while none waits.
+    /// How long the oldest of them has waited; only while there are any.
     #[schema(value_type = i64, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_seconds: Option<i64>,
-    /// Deliveries that the database refuses for their content.
+    /// Deliveries that the database refuses because of their content.
     pub refused: i64,
 }
 
@@ -75,27 +74,28 @@ fn status() -> Object {
     word.enum_values(Some(STATUSES)).build()
 }
 
-/// Whether the process runs
+/// Liveness
 #[utoipa::path(
     get,
     path = "/livez",
     tag = "Server",
-    responses((status = 200, description = "It does.", body = String, content_type = "text/plain", example = "ok")),
+    responses((status = 200, description = "The process is running.", body = String, content_type = "text/plain", example = "ok")),
 )]
 pub(super) async fn livez() -> &'static str {
     "ok"
 }
 
-/// Whether an event would be kept
+/// Readiness
 ///
-/// In the database, or else in the spool. An answer holds for a second.
+/// Whether an event would be accepted, into the database or the spool. Answers are cached for a
+/// second.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "Server",
     responses(
-        (status = 200, description = "It would be: `ready` or `degraded`.", body = ReadyOut),
-        (status = 503, description = "Nothing can be kept: `unavailable`.", body = ReadyOut),
+        (status = 200, description = "`ready` or `degraded`: it would.", body = ReadyOut),
+        (status = 503, description = "`unavailable`: it would not.", body = ReadyOut),
     ),
 )]
 pub(super) async fn readyz(FromState(state): FromState<State>) -> (StatusCode, Json<ReadyOut>) {
@@ -126,7 +126,7 @@ impl ReadyOut {
 async fn health(state: &State) -> (StatusCode, ReadyOut) {
     let mut last = state.0.last_answer.lock().await;
     if let Some((found, code, out)) = &*last
-        && found.elapsed() < SHELF_LIFE
+        && found.elapsed() < CACHE_TIME
     {
         return (*code, out.clone());
     }
@@ -161,19 +161,19 @@ async fn find_out(state: &State, mut sealed: Vec<SealedTotal>) -> (StatusCode, R
         (None, Ok(_)) if waiting > 0 => (
             StatusCode::OK,
             DEGRADED,
-            "the database answers; deliveries are on their way to it from the spool",
+            "the database answers; deliveries are being moved to it from the spool",
         ),
         (None, Ok(_)) if is_sealed => (
             StatusCode::OK,
             DEGRADED,
-            "the database answers; deliveries are sealed, as the configuration of their account does not open them: see \
-             `qunfa doctor`",
+            "the database answers; some deliveries are sealed, because the configuration of their account does not open them: \
+             see `qunfa doctor`",
         ),
         (None, Ok(_)) => (StatusCode::OK, READY, "the database answers"),
         (Some(_), Ok(Some(_))) => (
             StatusCode::OK,
             DEGRADED,
-            "the database does not work; deliveries are kept in the spool",
+            "the database does not work; deliveries are stored in the spool",
         ),
         (Some(StoreError::TimedOut), _) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -193,7 +193,7 @@ async fn find_out(state: &State, mut sealed: Vec<SealedTotal>) -> (StatusCode, R
         let source = error.source().map(ToString::to_string);
         warn!(
             status,
-            detail, source, "not ready to keep events as they should be"
+            detail, source, "the server is not fully ready to accept events"
         );
     }
     let out = ReadyOut {

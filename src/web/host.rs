@@ -1,5 +1,6 @@
-//! The `Host` of a request. While the API has no key, it must be a name of this machine: otherwise a page of somebody else,
-//! whose name has just been made to point here (DNS rebinding), could have a browser read the API.
+//! Checks the `Host` of a request. While the API has no key, it must be a name of this machine:
+//! otherwise a foreign web page could read the API through a browser by making its own name point
+//! here (DNS rebinding).
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use super::State;
 use super::api::problem::Problem;
 
-/// The middleware of every listener: exactly one `Host`, as HTTP/1.1 wants it. WeChat's own check of a URL was seen in
-/// HTTP/1.0 without one.
+/// Middleware of every listener: there must be exactly one `Host`, as HTTP/1.1 demands. WeChat's
+/// check of a URL was seen in HTTP/1.0 without one.
 pub(super) async fn require_one(request: Request, next: Next) -> Response {
     let is_right = match request.headers().get_all(header::HOST).iter().count() {
         0 => request.version() <= Version::HTTP_10,
@@ -29,8 +30,8 @@ pub(super) async fn require_one(request: Request, next: Next) -> Response {
     }
 }
 
-/// The middleware of what anybody may read who reaches it, on a loopback address: `Host` must be a name of this machine, or
-/// that of `server.public_url`.
+/// Middleware of what is open to all: `Host` must be a name of this machine, or the host of
+/// `server.public_url`.
 pub(super) async fn require_ours(
     FromState(state): FromState<State>,
     request: Request,
@@ -43,7 +44,7 @@ pub(super) async fn require_ours(
     }
 }
 
-/// Whether the server's own rules about `Host` go for a listener: others than this machine cannot reach it.
+/// True for a listener that only this machine can reach, to which [`require_ours`] applies.
 pub(super) fn is_local(listener: SocketAddr) -> bool {
     listener.ip().to_canonical().is_loopback()
 }
@@ -63,7 +64,7 @@ fn judge(
         let authority: Option<Authority> = host.parse().ok();
         authority.is_some_and(|authority| is_ours(authority.host(), own))
     };
-    // A target in the absolute form names a host as well.
+    // A target in absolute form names a host as well.
     let target = target.map(Authority::as_str);
     if is_ours(host) && target.is_none_or(is_ours) {
         Ok(())
@@ -125,7 +126,7 @@ mod tests {
         "[wx.example.com]",
     ];
 
-    fn is_taken(host: &str, target: Option<&str>, own: Option<&str>) -> bool {
+    fn is_accepted(host: &str, target: Option<&str>, own: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
         let target = target.map(|target| target.parse().unwrap());
@@ -133,26 +134,30 @@ mod tests {
     }
 
     #[test]
-    fn names_of_this_machine_and_its_own_are_taken() {
+    fn names_of_this_machine_and_the_public_host_are_accepted() {
         let own = Some("wx.example.com");
         for host in OURS {
-            assert!(is_taken(host, None, None), "{host}");
-            assert!(is_taken(host, None, own), "{host}");
+            assert!(is_accepted(host, None, None), "{host}");
+            assert!(is_accepted(host, None, own), "{host}");
         }
         for host in FOREIGN {
-            assert!(!is_taken(host, None, own), "{host}");
+            assert!(!is_accepted(host, None, own), "{host}");
         }
         for host in ["wx.example.com", "WX.Example.Com:443", "wx.example.com."] {
-            assert!(is_taken(host, None, own), "{host}");
-            assert!(!is_taken(host, None, None), "{host}");
+            assert!(is_accepted(host, None, own), "{host}");
+            assert!(!is_accepted(host, None, None), "{host}");
         }
-        assert!(is_taken("[2001:db8::1]:8443", None, Some("[2001:db8::1]")));
+        assert!(is_accepted(
+            "[2001:db8::1]:8443",
+            None,
+            Some("[2001:db8::1]")
+        ));
     }
 
     #[test]
     fn a_target_with_a_host_must_be_ours_as_well() {
-        assert!(is_taken("localhost", Some("127.0.0.1:80"), None));
-        assert!(!is_taken("localhost", Some("evil.example"), None));
-        assert!(!is_taken("evil.example", Some("localhost"), None));
+        assert!(is_accepted("localhost", Some("127.0.0.1:80"), None));
+        assert!(!is_accepted("localhost", Some("evil.example"), None));
+        assert!(!is_accepted("evil.example", Some("localhost"), None));
     }
 }

@@ -54,7 +54,7 @@ impl Metrics {
         );
         let acknowledgement = register_histogram_with_registry!(
             "qunfa_acknowledgement_duration_seconds",
-            "From the head of an authentic push to its answer.",
+            "Time from the head of an authentic push to its answer.",
             ACKNOWLEDGEMENT.to_vec(),
             registry
         );

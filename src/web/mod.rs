@@ -1,6 +1,7 @@
 //! The HTTP server: WeChat's callback, the JSON API, the page, health and metrics.
 
 mod api;
+mod bounded_map;
 mod callback;
 mod client_address;
 mod etag;
@@ -30,7 +31,7 @@ use crate::wechat::Account;
 
 use api::answering::Answering;
 use api::auth::Clients;
-use api::streams::Streams;
+use api::callers::Callers;
 use callback::{Bodies, ReplayMemory};
 use health::LastAnswer;
 use metrics::Metrics;
@@ -44,9 +45,9 @@ use warnings::Warnings;
 pub struct State(Arc<Shared>);
 
 struct Shared {
-    /// By name, as it stands in the path.
+    /// By name.
     accounts: HashMap<String, Account>,
-    /// Stands in for an unknown account, so that refusing it takes the same work.
+    /// Used for an unknown account, so that refusing it takes the same work.
     decoy: Account,
     ingest: Arc<Ingest>,
     store: Arc<dyn Queries>,
@@ -55,7 +56,7 @@ struct Shared {
     /// "sqlite" or "postgresql", for the health route.
     database: &'static str,
     trusted_proxies: Vec<Network>,
-    /// The host of `server.public_url`, as it is in a URL.
+    /// The host of `server.public_url`.
     public_host: Option<String>,
     limits: Limits,
     clients: Clients,
@@ -64,7 +65,7 @@ struct Shared {
     bodies: Bodies,
     refusals: Refusals,
     failed_keys: Refusals,
-    streams: Streams,
+    callers: Callers,
     origins: Vec<HeaderValue>,
     replay: ReplayMemory,
     last_answer: LastAnswer,
@@ -75,57 +76,51 @@ struct Shared {
 
 /// What the handlers use.
 pub struct Services {
-    /// Keeps what comes in.
     pub ingest: Arc<Ingest>,
-    /// What is kept.
     pub store: Arc<dyn Queries>,
-    /// When the API's clients last used their keys.
     pub key_uses: Arc<dyn KeyUses>,
-    /// What changes there.
     pub feed: Feed,
-    /// Where requests to the API are answered.
+    /// The runtime that answers the API.
     pub api_runtime: Handle,
     /// "sqlite" or "postgresql", for the health route.
     pub database: &'static str,
-    /// Where requests are counted.
     pub registry: Registry,
     /// Asks for fresh gauges.
     pub scrapes: mpsc::Sender<Scrape>,
 }
 
-/// Limits on what comes in.
+/// Limits on pushes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The longest body of a push, in bytes.
     pub body: usize,
-    /// How far a timestamp may be from our clock in plain mode, in seconds.
+    /// The largest difference between a timestamp and the clock in plain mode, in seconds.
     pub timestamp_tolerance: u64,
 }
 
-/// How requests reach this server from outside.
+/// The network in front of the server.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Proxies that say in `X-Forwarded-For` for whom they ask.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
-    /// The host of `server.public_url`, as it is in a URL.
+    /// The host of `server.public_url`.
     pub public_host: Option<String>,
 }
 
-/// The API, and who may read it: anybody, when there is no key at all.
+/// The API, and who may read it: anybody, if there are neither keys nor clients.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
     /// Keys with full access.
     pub keys: Vec<ApiKeyHash>,
-    /// Clients, each with a key of its own.
     pub clients: Vec<ApiClient>,
-    /// The time zone of a timeline, unless the request names another.
+    /// The default time zone of a timeline.
     pub timezone: Zone,
-    /// Whose pages may read it in a browser, as a browser writes them in `Origin`.
+    /// Origins whose pages may read it in a browser.
     pub origins: Vec<String>,
 }
 
 impl State {
-    /// Puts together what the handlers need. `decoy` is an account that no one can know the token of.
+    /// `decoy` is an account whose token nobody knows.
     pub fn new(
         accounts: Vec<Account>,
         decoy: Account,
@@ -144,7 +139,7 @@ impl State {
             registry,
             scrapes,
         } = services;
-        let answering = Answering::new(api_runtime, store.readers());
+        let readers = store.readers();
         let metrics = Metrics::new(&registry);
         let accounts = accounts
             .into_iter()
@@ -163,11 +158,11 @@ impl State {
             limits,
             clients: Clients::new(api.keys, api.clients),
             timezone: api.timezone,
-            answering,
+            answering: Answering::new(api_runtime),
             bodies: Bodies::default(),
             refusals: Refusals::new(OF_PUSHES),
             failed_keys: Refusals::new(OF_KEYS),
-            streams: Streams::default(),
+            callers: Callers::new(readers),
             origins: origins(&api.origins),
             replay: ReplayMemory::default(),
             last_answer: LastAnswer::default(),
@@ -177,13 +172,13 @@ impl State {
         }))
     }
 
-    /// Requests for callback URLs that were not taken, since the start.
+    /// Refused requests for callback URLs since the start.
     pub fn refused(&self) -> u64 {
         self.0.metrics.refused_count()
     }
 }
 
-/// The document of the API, OpenAPI 3.1, as JSON.
+/// The OpenAPI document, as JSON.
 pub fn openapi() -> &'static str {
     &api::openapi::DOCUMENT
 }

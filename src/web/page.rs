@@ -1,4 +1,5 @@
-//! The page: static files, which read the API as any other client does. They hold no data, so they need no key.
+//! The page: static files, which read the API like any other client. They hold no data, so they
+//! need no key.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -13,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::static_file::StaticFile;
 
-/// The files in `page/`; a debug build reads them when they are first requested, so an edit needs a restart only.
+/// The files in `page/`. A debug build reads them on the first request, so that an edit needs only
+/// a restart.
 #[derive(RustEmbed)]
 #[folder = "page/"]
 struct Files;
@@ -23,7 +25,8 @@ const DOCS: &str = "docs.html";
 
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
-/// Nothing but what comes from here; no markup made of texts, in browsers that can refuse it.
+/// Allows only content from this server, and in browsers that support it, no markup made from
+/// strings.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -31,9 +34,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 static PAGE: LazyLock<Page> = LazyLock::new(Page::load);
 
-/// Every file of one version.
 struct Page {
-    /// Part of the path of each asset, so that browsers may keep it for ever and never mix two versions.
+    /// Part of the path of each asset, so that browsers can cache it for ever and never mix
+    /// versions.
     version: String,
     index: StaticFile,
     docs: StaticFile,
@@ -58,7 +61,7 @@ impl Page {
         }
         let version = hex::encode(&hash.finalize()[..8]);
         let tag = HeaderValue::try_from(format!("W/\"{version}\""));
-        let tag = tag.expect("it is letters and digits in quotes");
+        let tag = tag.expect("a quoted hexadecimal number is a header value");
 
         let entry = |wanted: &str| {
             let file = files.iter().find(|(name, _)| name == wanted);
@@ -86,7 +89,7 @@ pub(super) async fn index(headers: HeaderMap) -> Response {
     PAGE.index.respond(&headers)
 }
 
-/// `GET /docs`: the document of the API, for people.
+/// `GET /docs`: the OpenAPI document as a page.
 pub(super) async fn docs(headers: HeaderMap) -> Response {
     PAGE.docs.respond(&headers)
 }
@@ -102,7 +105,7 @@ pub(super) async fn asset(
     }
 }
 
-/// The middleware: what a browser may do with an answer.
+/// Middleware: restricts what a browser may do with an answer.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,57 +1,58 @@
-//! The limit on refused requests for each address. It refuses nothing itself: others may come from the same address,
-//! through a proxy or a NAT, and what is authentic shows only after the work is done. Nor does it make anybody wait: an
-//! answer that is held back holds a connection of the proxy, too.
+//! A rate limit on refused requests for each address. It refuses nothing itself: valid requests may
+//! come from the same address through a proxy or NAT, and are recognised only after the work is
+//! done. Nor does it delay answers, as that would hold connections of a proxy.
 //!
-//! At the callback, an address over the limit gets the same 403, but its connection is closed with it: each forged
-//! request then pays for a connection, and stands at the end of the queue for it. And its bodies are the first to give
-//! way. At the API, a key that is not right is then no longer answered 401 but 429.
+//! At the callback, an address over the limit gets the same 403, but its connection is closed: each
+//! forged request then costs a new connection, at the end of the queue. Its bodies are also the
+//! first to be dropped when memory runs out. At the API, a wrong key is then answered 429 instead
+//! of 401.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A wrong token of our own stays far below.
+use super::bounded_map::BoundedMap;
+
+/// A wrong token in the configuration stays far below.
 pub(super) const OF_PUSHES: Limit = Limit {
     burst: 1_000,
     refill: Duration::from_millis(100),
 };
-/// A dashboard with a wrong key asks for a page of things every few seconds.
+/// A dashboard with a wrong key sends several requests every few seconds.
 pub(super) const OF_KEYS: Limit = Limit {
     burst: 100,
     refill: Duration::from_secs(1),
 };
-/// How many addresses are remembered; the oldest is forgotten first. About 1 MB when full.
+/// Addresses that are remembered, about 1 MB.
 const CAPACITY: usize = 10_000;
 
-/// How often an address may be refused.
+/// The refusals that an address may have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
-    /// How many refusals it has at once.
+    /// At once.
     burst: u32,
-    /// After how long it has one more.
+    /// One more after each interval.
     pub(super) refill: Duration,
 }
 
-/// How an address stands.
+/// The reputation of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reputation {
-    /// It was refused too often of late.
+    /// Too many of its recent requests were refused.
     OverLimit,
-    /// It may be anybody.
+    /// It is within the limit.
     Good,
 }
 
-/// A token bucket for each address that was refused; those of an IPv6 network of 64 bits are one.
+/// A token bucket for each address that was refused; a /64 network of IPv6 counts as one address.
 pub(super) struct Refusals {
     buckets: Mutex<Buckets>,
 }
 
 struct Buckets {
     limit: Limit,
-    /// When each will be full again, which says how full it is now.
-    full_at: HashMap<IpAddr, Instant>,
-    order: VecDeque<IpAddr>,
+    /// When each will be full again, which tells how full it is now.
+    full_at: BoundedMap<IpAddr, Instant>,
 }
 
 impl Refusals {
@@ -60,13 +61,12 @@ impl Refusals {
         Self { buckets }
     }
 
-    /// How the address stands now.
     pub(super) fn reputation(&self, address: IpAddr) -> Reputation {
         self.buckets()
             .reputation_at(network(address), Instant::now())
     }
 
-    /// Counts a refusal, and says how the address stood before.
+    /// Counts a refusal, and returns the reputation before it.
     pub(super) fn count(&self, address: IpAddr) -> Reputation {
         self.buckets().count_at(network(address), Instant::now())
     }
@@ -81,8 +81,7 @@ impl Buckets {
     fn new(limit: Limit) -> Self {
         Self {
             limit,
-            full_at: HashMap::new(),
-            order: VecDeque::new(),
+            full_at: BoundedMap::new(CAPACITY),
         }
     }
 
@@ -98,22 +97,14 @@ impl Buckets {
 
     fn count_at(&mut self, network: IpAddr, now: Instant) -> Reputation {
         let reputation = self.reputation_at(network, now);
-        if !self.full_at.contains_key(&network) {
-            if self.order.len() == CAPACITY
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.full_at.remove(&oldest);
-            }
-            self.order.push_back(network);
-        }
         let Limit { burst, refill } = self.limit;
-        let full_at = self.full_at.entry(network).or_insert(now);
+        let full_at = self.full_at.get_or_insert(network, now);
         *full_at = ((*full_at).max(now) + refill).min(now + refill * burst);
         reputation
     }
 }
 
-/// What one client is taken for: its address, or its network, as an IPv6 client has 2^64 addresses of its own.
+/// The address or, for IPv6, the /64 network: a client there has 2^64 addresses.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -140,7 +131,7 @@ mod tests {
         for _ in 0..BURST {
             assert_eq!(buckets.count_at(one, start), Reputation::Good);
         }
-        // However many more, they are not held against it for longer.
+        // More refusals do not extend the time.
         for _ in 0..10 * BURST {
             assert_eq!(buckets.count_at(one, start), Reputation::OverLimit);
         }
@@ -173,23 +164,5 @@ mod tests {
         ] {
             assert_eq!(network(address(text)), address(expected));
         }
-    }
-
-    #[test]
-    fn the_memory_is_bounded_and_forgets_the_oldest() {
-        let mut buckets = Buckets::new(OF_PUSHES);
-        let now = Instant::now();
-        let first = address("192.0.2.1");
-        for _ in 0..=BURST {
-            buckets.count_at(first, now);
-        }
-        for number in 1..u32::try_from(CAPACITY).expect("it is small") {
-            buckets.count_at(std::net::Ipv4Addr::from_bits(number).into(), now);
-        }
-        assert_eq!(buckets.reputation_at(first, now), Reputation::OverLimit);
-        buckets.count_at(address("192.0.2.2"), now);
-        assert_eq!(buckets.full_at.len(), CAPACITY);
-        assert_eq!(buckets.order.len(), CAPACITY);
-        assert_eq!(buckets.reputation_at(first, now), Reputation::Good);
     }
 }

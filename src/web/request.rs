@@ -1,4 +1,5 @@
-//! Around every request: an id, a span for its logs, one line when it is answered, and the body of a problem.
+//! Middleware around every request: an id, a tracing span, a log line for the answer, and the body
+//! of a problem.
 
 use std::time::Instant;
 
@@ -14,15 +15,15 @@ use super::api::problem;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Random, so that it does not count the requests of others. It is always our own: one from outside would let others write
-/// into our logs.
+/// Random, so that it does not reveal the number of requests. An id from outside is never used, as
+/// it would let others write into the log.
 fn new_id() -> String {
     let mut id = [0; 8];
-    getrandom::fill(&mut id).expect("the system gives random bytes once it has started");
+    getrandom::fill(&mut id).expect("the system has random bytes once it has started");
     hex::encode(id)
 }
 
-/// The middleware. Logs name the route's template, never the path or the query.
+/// Middleware. Logs name the template of the route, never the path or the query.
 pub(super) async fn trace(
     FromState(state): FromState<State>,
     request: Request,
@@ -42,14 +43,14 @@ pub(super) async fn trace(
 
     let _entered = span.entered();
     let took = started.elapsed();
-    // Pushes have counts of their own.
+    // Pushes have their own metrics.
     if !route.starts_with("/wechat") {
         state.0.metrics.answered(route, response.status(), took);
     }
     let status = response.status().as_u16();
-    // A wider number would be a text in JSON.
+    // A wider number would be a string in JSON.
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    // Only who has shown a key, or whom WeChat's signature lets in, may fill the log.
+    // Only requests with a valid key or a signature of WeChat may fill the log.
     let is_known = response.extensions().get::<Access>().is_some();
     let is_failed_push = route.starts_with("/wechat") && status >= 500;
     if is_known || is_failed_push {
@@ -60,7 +61,7 @@ pub(super) async fn trace(
     response
 }
 
-/// The method as one of a few words: a client may send anything.
+/// One of a few words, because a client may send any method.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

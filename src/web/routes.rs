@@ -1,4 +1,4 @@
-//! The routes, the listeners that serve them, and what goes for every request.
+//! The routes, the listeners that serve them, and the middleware around them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,10 +14,12 @@ use tower_http::compression::{CompressionLayer, CompressionLevel, Predicate};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
+use utoipa::OpenApi;
+use utoipa::openapi::{self, path::Operation};
 
+use super::api::openapi as document;
 use super::api::{
-    self, accounts, answering, auth, deliveries, departure, export, jobs, openapi, problem, stats,
-    stream,
+    self, accounts, answering, auth, deliveries, departure, export, jobs, problem, stats, stream,
 };
 use super::warnings::Subject;
 use super::{State, callback, client_address, etag, health, host, metrics, page, request};
@@ -28,107 +30,119 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-opener-policy");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
-/// Features of a browser that the page never uses.
+/// Browser features that the page never uses.
 const FEATURES: &str =
     "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()";
 
-/// A route: its path, and who may ask.
+/// A route, and who may call it.
 pub struct Route {
-    /// As axum writes it.
-    pub path: &'static str,
-    /// What it belongs to.
+    /// In axum's notation, which is OpenAPI's as well.
+    pub path: String,
+    /// Who may call it.
     pub group: Group,
     methods: MethodRouter<State>,
+    /// Its part of the OpenAPI document; empty for what is not part of the API.
+    pub(super) document: openapi::OpenApi,
 }
 
-/// A part of the server, and who may ask there.
+/// A group of routes with the same access rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// WeChat's side: only what is signed is taken.
+    /// For WeChat: only signed requests are accepted.
     Callback,
-    /// Open to all, wherever this server listens, and nothing private in it.
+    /// Open to all on every listener, and nothing private in it.
     Health,
-    /// Open to all where the API is, and nothing private in it.
+    /// Open to all where the API is served, and nothing private in it.
     Open,
-    /// The page: open to all, as it holds no data; what it shows it asks the API for.
+    /// The page: open to all, as it holds no data. It asks the API for what it shows.
     Page,
     /// The API: once a key is configured, for keys with this scope.
     Api(Scope),
 }
 
-/// Every route there is; a new one stands here, and says who may ask.
+/// A GET route with the path and the description that its handler has for the OpenAPI document.
+macro_rules! documented {
+    ($group:expr, $($handler:ident)::+) => {{
+        #[derive(OpenApi)]
+        #[openapi(paths($($handler)::+))]
+        struct Document;
+        Route::documented($group, get($($handler)::+), Document::openapi())
+    }};
+}
+
+/// Every route, with who may call it.
 pub fn routes() -> Vec<Route> {
     use Group::{Api, Callback, Health, Open, Page};
     use Scope::{Export, Read};
-    let route = |path, group, methods| Route {
-        path,
-        group,
-        methods,
-    };
     let callback = get(callback::check_url)
         .post(callback::push)
         .head(callback::method_not_allowed)
         .fallback(callback::method_not_allowed);
     vec![
-        route("/wechat/{account}", Callback, callback),
-        route("/api/v1/jobs", Api(Read), tagged(get(jobs::jobs))),
-        route("/api/v1/jobs.csv", Api(Export), get(export::jobs_csv)),
-        route("/api/v1/jobs.ndjson", Api(Export), get(export::jobs_ndjson)),
-        route(
-            "/api/v1/jobs/{account}/{msg_id}",
-            Api(Read),
-            tagged(get(jobs::job)),
-        ),
-        route(
-            "/api/v1/jobs/{account}/{msg_id}/deliveries",
-            Api(Read),
-            tagged(get(jobs::job_deliveries)),
-        ),
-        route(
-            "/api/v1/deliveries",
-            Api(Read),
-            tagged(get(deliveries::deliveries)),
-        ),
-        route(
-            "/api/v1/accounts",
-            Api(Read),
-            tagged(get(accounts::accounts)),
-        ),
-        route("/api/v1/stats", Api(Read), tagged(get(stats::totals))),
-        route(
-            "/api/v1/stats/timeline",
-            Api(Read),
-            tagged(get(stats::timeline)),
-        ),
-        route(
-            "/api/v1/stats/reasons",
-            Api(Read),
-            tagged(get(stats::reasons)),
-        ),
-        route(
-            "/api/v1/stats/accounts",
-            Api(Read),
-            tagged(get(stats::accounts)),
-        ),
-        route("/api/v1/stream", Api(Read), get(stream::stream)),
-        route("/api/v1/reasons", Api(Read), get(jobs::reasons)),
-        route("/openapi.json", Open, get(openapi::openapi_json)),
-        route("/", Page, get(page::index)),
-        route("/docs", Page, get(page::docs)),
-        route("/assets/{version}/{*path}", Page, get(page::asset)),
-        route("/livez", Health, get(health::livez)),
-        route("/readyz", Health, get(health::readyz)),
+        Route::new(Callback, "/wechat/{account}", callback),
+        documented!(Api(Read), jobs::jobs),
+        documented!(Api(Read), jobs::job),
+        documented!(Api(Read), jobs::job_deliveries),
+        documented!(Api(Export), export::jobs_csv),
+        documented!(Api(Export), export::jobs_ndjson),
+        documented!(Api(Read), deliveries::deliveries),
+        documented!(Api(Read), jobs::reasons),
+        documented!(Api(Read), accounts::accounts),
+        documented!(Api(Read), stats::totals),
+        documented!(Api(Read), stats::timeline),
+        documented!(Api(Read), stats::reasons),
+        documented!(Api(Read), stats::accounts),
+        documented!(Api(Read), stream::stream),
+        documented!(Health, health::livez),
+        documented!(Health, health::readyz),
+        documented!(Open, document::openapi_json),
+        Route::new(Page, "/", get(page::index)),
+        Route::new(Page, "/docs", get(page::docs)),
+        Route::new(Page, "/assets/{version}/{*path}", get(page::asset)),
     ]
 }
 
-/// What a listener is for.
+impl Route {
+    fn new(group: Group, path: &str, methods: MethodRouter<State>) -> Self {
+        Self {
+            path: path.to_owned(),
+            group,
+            methods,
+            document: openapi::OpenApi::default(),
+        }
+    }
+
+    fn documented(group: Group, methods: MethodRouter<State>, document: openapi::OpenApi) -> Self {
+        let path = document.paths.paths.keys().next();
+        let path = path.expect("a handler is documented with its path").clone();
+        let mut route = Self {
+            path,
+            group,
+            methods,
+            document,
+        };
+        let is_tagged =
+            |operation: &mut Operation| operation.responses.responses.contains_key("304");
+        if matches!(group, Group::Api(_)) && route.operations().any(is_tagged) {
+            route.methods = route.methods.route_layer(from_fn(etag::tag));
+        }
+        route
+    }
+
+    pub(super) fn operations(&mut self) -> impl Iterator<Item = &mut Operation> {
+        let items = self.document.paths.paths.values_mut();
+        items.filter_map(|item| item.get.as_mut())
+    }
+}
+
+/// A listener, by the routes that it serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// Every route.
     All,
-    /// WeChat's side, and health.
+    /// The callback and health.
     Callback,
-    /// The API, and health.
+    /// The API, the page and health.
     Api,
 }
 
@@ -151,18 +165,19 @@ pub fn router(state: State, listener: Listener) -> Router {
         path,
         group,
         methods,
+        ..
     } in routes()
         .into_iter()
         .filter(|route| listener.serves(route.group))
     {
         match group {
-            Group::Callback => wechat = wechat.route(path, methods),
-            Group::Health => health = health.route(path, methods),
-            Group::Open => open = open.route(path, methods),
-            Group::Page => page = page.route(path, methods),
+            Group::Callback => wechat = wechat.route(&path, methods),
+            Group::Health => health = health.route(&path, methods),
+            Group::Open => open = open.route(&path, methods),
+            Group::Page => page = page.route(&path, methods),
             Group::Api(scope) => {
                 let guarded = methods.route_layer(from_fn_with_state(scope, auth::require));
-                api = api.route(path, guarded);
+                api = api.route(&path, guarded);
             }
         }
     }
@@ -178,7 +193,7 @@ pub fn router(state: State, listener: Listener) -> Router {
         .layer(CatchPanicLayer::custom(problem::after_panic))
         .layer(compression())
         .layer(from_fn_with_state(state.clone(), answering::answer))
-        .layer(from_fn(departure::give_up))
+        .layer(from_fn(departure::abandon))
         .layer(from_fn_with_state(state.clone(), auth::require_key))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,
@@ -203,7 +218,7 @@ pub fn router(state: State, listener: Listener) -> Router {
     finish(wechat.merge(health).merge(readable), state)
 }
 
-/// What goes for every listener.
+/// Adds what all listeners have.
 fn finish(router: Router<State>, state: State) -> Router {
     router
         .fallback(not_found)
@@ -214,7 +229,8 @@ fn finish(router: Router<State>, state: State) -> Router {
         .with_state(state)
 }
 
-/// The one route for Prometheus, on a listener of its own. On loopback, `Host` must be a name of this machine.
+/// The route for Prometheus, on its own listener. On loopback, `Host` must be a name of this
+/// machine.
 pub fn metrics_router(state: State, listener: SocketAddr) -> Router {
     let mut router = Router::new().route("/metrics", get(metrics::metrics));
     if host::is_local(listener) {
@@ -224,19 +240,16 @@ pub fn metrics_router(state: State, listener: SocketAddr) -> Router {
     router.layer(from_fn(host::require_one)).with_state(state)
 }
 
-/// Adds an `ETag` to whole answers and compresses them; a client that has the same body already gets 304.
-fn tagged(methods: MethodRouter<State>) -> MethodRouter<State> {
-    methods.route_layer(from_fn(etag::tag))
-}
-
-/// gzip for answers that are not compressed yet, such as exports. Not for server-sent events, which would wait in its buffer.
+/// gzip for answers that are not compressed yet, such as exports. Server-sent events would wait in
+/// its buffer.
 fn compression() -> CompressionLayer<And<SizeAbove, NotForContentType>> {
     CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(1024).and(NotForContentType::SSE))
 }
 
-/// Lets pages of these origins read the API in a browser. It asks for leave first, without a key.
+/// Lets pages of these origins read the API. The browser first sends a preflight request, without a
+/// key.
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
@@ -255,11 +268,12 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .max_age(Duration::from_mins(10))
 }
 
-/// Outlistener of every route. A path near the callback's may be a slip in WeChat's console, where nobody sees it.
+/// Any other path. One near the callback's may be a mistake in WeChat's console, where nobody would
+/// see it.
 async fn not_found(FromState(state): FromState<State>, uri: Uri) -> (StatusCode, &'static str) {
     if uri.path().starts_with("/wechat") && state.0.warnings.is_due(Subject::Path, None) {
         warn!(
-            "a request under /wechat is for no callback URL: those are /wechat/ACCOUNT, without a slash at the end"
+            "a request under /wechat is not for a callback URL, which is /wechat/ACCOUNT without a slash at the end"
         );
     }
     (StatusCode::NOT_FOUND, "not found")

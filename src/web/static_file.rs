@@ -1,4 +1,4 @@
-//! Files that do not change while the server runs. Each is compressed once, however often it is requested.
+//! Files that do not change while the server runs. Each is compressed once.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -24,7 +24,7 @@ pub(super) const BY_ENCODING: HeaderValue = HeaderValue::from_static("accept-enc
 pub(super) struct StaticFile {
     content_type: &'static str,
     cache_control: &'static str,
-    /// Weak, because the compressed form has the same one.
+    /// Weak, because the compressed form has the same tag.
     tag: HeaderValue,
     body: Bytes,
     compressed: OnceLock<Bytes>,
@@ -74,7 +74,7 @@ pub(super) fn is_worth_compressing(body: &[u8]) -> bool {
 }
 
 pub(super) fn gzip(body: &[u8], level: Compression) -> Bytes {
-    const IN_MEMORY: &str = "memory takes every write";
+    const IN_MEMORY: &str = "writing to memory does not fail";
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), level);
     encoder.write_all(body).expect(IN_MEMORY);
     let mut compressed = encoder.finish().expect(IN_MEMORY);

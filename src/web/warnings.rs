@@ -1,5 +1,5 @@
-//! What outsiders can cause is told at most once a minute, so that they cannot flood the log: warnings by subject and
-//! account, and what is told of a client of the API.
+//! Limits log messages that outsiders can cause to one a minute: warnings by subject and account,
+//! and messages about a client of the API.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 
 use crate::domain::AccountName;
 
-const PAUSE: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a warning is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     /// A request was refused.
     Refused,
-    /// A push does not open with our configuration.
+    /// A push does not open with the configuration of its account.
     Sealed,
-    /// An address is over the limit of refusals.
+    /// An address has exceeded the limit of refused requests.
     Flood,
-    /// A body could not be taken in.
+    /// A body could not be read.
     Body,
     /// The queue is full.
     Full,
-    /// WeChat's clock and ours differ.
+    /// WeChat's clock and this one differ.
     Skew,
-    /// A path near the callback's that is none.
+    /// A path looks like a callback URL, but is not one.
     Path,
-    /// The database cannot keep an event; anyone may ask.
+    /// The database is not ready; anyone can request `/readyz`.
     Ready,
 }
 
-/// When each was last warned of; `None` stands for all unknown accounts together.
+/// When each was last logged. `None` stands for all unknown accounts together.
 #[derive(Default)]
 pub(super) struct Warnings {
     last: Mutex<HashMap<(Subject, Option<AccountName>), Last>>,
@@ -47,7 +47,7 @@ pub(super) struct OncePerMinute {
 struct Last(Option<Instant>);
 
 impl Warnings {
-    /// Whether a warning is due; if so, the next is due in a minute.
+    /// True if a warning is due; the next one is then due in a minute.
     pub(super) fn is_due(&self, subject: Subject, account: Option<&AccountName>) -> bool {
         self.is_due_at(subject, account, Instant::now())
     }
@@ -60,7 +60,7 @@ impl Warnings {
 }
 
 impl OncePerMinute {
-    /// Whether it is due; if so, the next is due in a minute.
+    /// True if it is due; it is then due again in a minute.
     pub(super) fn is_due(&self) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_due(Instant::now())
@@ -69,8 +69,8 @@ impl OncePerMinute {
 
 impl Last {
     fn is_due(&mut self, now: Instant) -> bool {
-        let pause = |last| now.saturating_duration_since(last);
-        let is_due = self.0.is_none_or(|last| pause(last) >= PAUSE);
+        let age = |last| now.saturating_duration_since(last);
+        let is_due = self.0.is_none_or(|last| age(last) >= INTERVAL);
         if is_due {
             self.0 = Some(now);
         }
@@ -92,6 +92,6 @@ mod tests {
         assert!(!is_due(Some(&main), start + Duration::from_secs(59)));
         assert!(is_due(None, start));
         assert!(warnings.is_due_at(Subject::Skew, Some(&main), start));
-        assert!(is_due(Some(&main), start + PAUSE));
+        assert!(is_due(Some(&main), start + INTERVAL));
     }
 }

@@ -116,22 +116,23 @@ fn is_about_one_job(route: &str) -> bool {
 
 #[test]
 fn every_route_is_decided() {
-    let there: BTreeMap<_, _> = routes()
+    let routes = routes();
+    let there: BTreeMap<_, _> = routes
         .iter()
-        .map(|route| (route.path, format!("{:?}", route.group)))
+        .map(|route| (route.path.as_str(), format!("{:?}", route.group)))
         .collect();
-    let decided = DECIDED.map(|(path, part)| (path, format!("{part:?}")));
+    let decided = DECIDED.map(|(path, group)| (path, format!("{group:?}")));
     assert_eq!(there, BTreeMap::from(decided));
 }
 
 #[tokio::test]
-async fn every_route_answers_every_key_as_its_part_says() {
+async fn every_route_answers_every_key_as_its_group_says() {
     let server = guarded(Backend::Sqlite).await;
     let event = Event::new(MSG_ID, 10).status(STATUS).counts([COUNT; 4]);
     server.accepts(&PLAIN, event.xml()).await;
     server.accepts(&SAFE, Event::new(1, 10).xml()).await;
     for route in routes() {
-        let path = path_of(route.path);
+        let path = path_of(&route.path);
         for key in [
             None,
             Some("wrong"),
@@ -145,7 +146,7 @@ async fn every_route_answers_every_key_as_its_part_says() {
         ] {
             let expected = match (route.group, key) {
                 (Group::Api(_), None | Some("wrong" | "expired")) => 401,
-                (Group::Api(_), Some("foreign")) if is_about_one_job(route.path) => 404,
+                (Group::Api(_), Some("foreign")) if is_about_one_job(&route.path) => 404,
                 (Group::Page, _) if path.starts_with("/assets/") => 404,
                 (Group::Health | Group::Open | Group::Page, _)
                 | (Group::Api(_), Some("full" | "admin" | "foreign"))
@@ -201,7 +202,7 @@ async fn a_key_that_has_expired_is_refused_as_an_unknown_one_is_and_the_log_says
     }
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
     let log = server.log();
-    let told = log.matches("a key is in use that has expired").count();
+    let told = log.matches("a client uses a key that has expired").count();
     assert_eq!(told, 1, "{log}");
     assert!(log.contains("client=expired"), "{log}");
 }

@@ -171,7 +171,7 @@ async fn parameters_that_are_unknown_doubled_empty_or_malformed_are_refused() {
             // The detail names a known parameter and says what is allowed.
             let name = query.split('=').next().unwrap();
             let is_ours = detail.contains(&format!("`{name}`"))
-                || detail.contains("allowed: ")
+                || detail.contains("known parameters: ")
                 || query.starts_with("%61");
             assert!(is_ours, "{query}: {detail}");
         }

@@ -156,7 +156,7 @@ on_both_stores! {
             }
         }
         let log = server.log();
-        assert!(log.contains("an export was broken off"), "{log}");
+        assert!(log.contains("an export was aborted"), "{log}");
         let file = server.database.directory().join("jobs.csv");
         let failed = ended(export(&server, &[file.to_str().unwrap()])).with_code(1);
         assert!(!file.exists(), "{failed:?}");

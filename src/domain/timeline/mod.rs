@@ -1,5 +1,6 @@
 //! A time range, split into hours, days, weeks or months of a time zone.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -44,17 +45,32 @@ pub enum InvalidTimeline {
     OffTheCalendar,
 }
 
+impl Bucket {
+    pub const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::Month];
+
+    /// The word used in queries.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
 impl FromStr for Bucket {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {
-        match word {
-            "hour" => Ok(Self::Hour),
-            "day" => Ok(Self::Day),
-            "week" => Ok(Self::Week),
-            "month" => Ok(Self::Month),
-            _ => Err(()),
-        }
+        let mut all = Self::ALL.into_iter();
+        all.find(|bucket| bucket.as_str() == word).ok_or(())
     }
 }
 

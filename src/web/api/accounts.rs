@@ -1,23 +1,22 @@
-//! The accounts that there are.
+//! The accounts.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State as FromState;
-use axum::http::Uri;
 
 use super::auth::Access;
 use super::openapi::{Tagged, examples};
 use super::paging::ListOut;
-use super::parameters::Parameters;
+use super::parameters::Query;
 use super::{Answer, State, in_time};
 use crate::domain::{AccountName, LastJob};
 use crate::output::AccountOut;
 
 /// The accounts
 ///
-/// Those that are configured and those that have jobs, ascending by name, each with its last job: who has fallen silent, and
-/// who has never had a result.
+/// All accounts that are configured or have jobs, in ascending order of name, each with its last
+/// job: it shows which account has fallen silent, and which has never had a result.
 #[utoipa::path(
     get,
     path = "/api/v1/accounts",
@@ -31,19 +30,18 @@ use crate::output::AccountOut;
 pub(in crate::web) async fn accounts(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    _: Query<()>,
 ) -> Answer<ListOut<AccountOut>> {
-    Parameters::read(&uri, &[])?;
     let last_jobs = in_time(state.0.store.last_jobs()).await?;
     let names = in_time(state.0.store.account_names()).await?;
     let configured = state.0.accounts.values().map(|account| &account.name);
     let mut accounts: BTreeMap<&AccountName, Option<&LastJob>> =
         configured.map(|name| (name, None)).collect();
     accounts.extend(last_jobs.iter().map(|job| (&job.account, Some(job))));
-    let seen = accounts
+    let visible = accounts
         .into_iter()
         .filter(|(name, _)| access.includes(name));
-    let items = seen
+    let items = visible
         .map(|(name, last)| {
             let named = names.iter().find(|named| named.account == *name);
             AccountOut::new(name, last, named)

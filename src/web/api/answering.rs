@@ -1,8 +1,7 @@
-//! How requests to the API are answered without slowing down pushes: on a runtime of their own, a few at a time for each
-//! caller, and with a bound on the memory of answers that are still going out.
+//! Answers requests to the API without slowing down pushes: on a separate runtime, a few at a time
+//! for each caller, and with a limit on the memory of answers that are being sent.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -19,64 +18,34 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
 
 use super::State;
-use super::auth::{Access, Caller};
+use super::auth::Access;
+use super::callers::{self, Share};
 use super::problem::Problem;
 
-/// How long an answer may take, including the wait for a turn and for memory; the client then gets 503.
+/// For an answer, including the wait for its turn and for memory; the client then gets 503.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// Answers that are made at the same time, for all callers. One that is being made is in memory up to three times: as
+/// Answers that are made at the same time, for all callers. Each is in memory up to three times: as
 /// rows, as JSON and compressed.
-const MADE_AT_ONCE: usize = 16;
-/// What answers that are going out may take, in KiB.
-const BUDGET: u32 = 64 * 1024;
-/// How much of that one caller may take, so that its slow readers do not stop others. A larger answer counts as this much.
-const SHARE: u32 = BUDGET / 4;
-/// What a download takes for as long as it lasts, in KiB: a page of jobs and the state of a compressor.
-const DOWNLOAD: u32 = 1024;
-/// From this many callers on, those without a request are forgotten.
-const CALLERS: usize = 1_000;
+const CONCURRENT: usize = 16;
+/// Memory of all answers that are being sent.
+pub(super) const MEMORY_KIB: u32 = 64 * 1024;
+/// Memory of a download while it lasts: a page of jobs and the state of a compressor.
+const DOWNLOAD_KIB: u32 = 1024;
 
 /// Runs what answers requests to the API.
 pub(in crate::web) struct Answering {
     runtime: Handle,
-    made_at_once_by_caller: usize,
-    turns: Semaphore,
-    memory: Arc<Semaphore>,
-    callers: Mutex<HashMap<Caller, Arc<Share>>>,
-}
-
-/// What one caller may use.
-struct Share {
     turns: Semaphore,
     memory: Arc<Semaphore>,
 }
 
 impl Answering {
-    /// `readers`: how many questions the store answers at the same time. A caller may have a third of them, so that it takes
-    /// several to keep the others waiting.
-    pub(in crate::web) fn new(runtime: Handle, readers: usize) -> Self {
+    pub(in crate::web) fn new(runtime: Handle) -> Self {
         Self {
             runtime,
-            made_at_once_by_caller: (readers / 3).max(1),
-            turns: Semaphore::new(MADE_AT_ONCE),
-            memory: Arc::new(memory(BUDGET)),
-            callers: Mutex::default(),
+            turns: Semaphore::new(CONCURRENT),
+            memory: Arc::new(memory(MEMORY_KIB)),
         }
-    }
-
-    fn share(&self, caller: Caller) -> Arc<Share> {
-        // Nothing that holds the lock can panic half-way.
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        if callers.len() >= CALLERS {
-            callers.retain(|_, share| Arc::strong_count(share) > 1);
-        }
-        let share = callers.entry(caller).or_insert_with(|| {
-            Arc::new(Share {
-                turns: Semaphore::new(self.made_at_once_by_caller),
-                memory: Arc::new(memory(SHARE)),
-            })
-        });
-        Arc::clone(share)
     }
 
     /// Waits until that much memory is free.
@@ -92,19 +61,18 @@ impl Answering {
     }
 }
 
-fn memory(kib: u32) -> Semaphore {
+pub(super) fn memory(kib: u32) -> Semaphore {
     Semaphore::new(usize::try_from(kib).unwrap_or(usize::MAX))
 }
 
-/// Memory that an answer takes; given back when dropped.
+/// The memory of an answer, released when dropped.
 struct Held {
     _of_all: OwnedSemaphorePermit,
     _of_caller: OwnedSemaphorePermit,
-    /// It is not forgotten before.
     _share: Arc<Share>,
 }
 
-/// The middleware: answers on the API's runtime. A client that leaves ends the work for it.
+/// Middleware: answers on the API's runtime, and stops when the client disconnects.
 pub(in crate::web) async fn answer(
     FromState(state): FromState<State>,
     request: Request,
@@ -113,11 +81,11 @@ pub(in crate::web) async fn answer(
     let Some(access) = request.extensions().get::<Access>() else {
         return Problem::Internal.into_response();
     };
-    let share = state.0.answering.share(access.caller());
+    let share = state.0.callers.share(access.caller());
     let runtime = state.0.answering.runtime.clone();
     let making = async move { make(&state, share, request, next).await };
     let making = AbortOnDropHandle::new(runtime.spawn(making.instrument(Span::current())));
-    // The time runs here, where nothing is late because the API is busy.
+    // The timer is on this runtime, which is not late when the API is busy.
     match timeout(TIMEOUT, making).await {
         Ok(Ok(Some(response))) => response,
         Ok(Ok(None)) | Err(_) => Problem::Unavailable.into_response(),
@@ -125,24 +93,28 @@ pub(in crate::web) async fn answer(
     }
 }
 
-/// An answer that holds the memory that it takes.
+/// Makes an answer, which holds its memory until it is sent.
 async fn make(state: &State, share: Arc<Share>, request: Request, next: Next) -> Option<Response> {
     let answering = &state.0.answering;
-    let turn_of_caller = share.turns.acquire().await.ok()?;
+    let turn_of_caller = share.answers.acquire().await.ok()?;
     let turn = answering.turns.acquire().await.ok()?;
     let response = next.run(request).await;
     let (parts, body) = response.into_parts();
     let body = match body.size_hint().exact() {
         Some(0) => body,
         Some(length) => {
-            let kib = length.div_ceil(1024).try_into().unwrap_or(SHARE).min(SHARE);
+            let kib = length
+                .div_ceil(1024)
+                .try_into()
+                .unwrap_or(callers::MEMORY_KIB)
+                .min(callers::MEMORY_KIB);
             let held = answering.hold(Arc::clone(&share), kib).await?;
             let bytes = body.collect().await.ok()?.to_bytes();
             Body::from(Bytes::from_owner(Accounted { bytes, _held: held }))
         }
         None if is_event_stream(&parts.headers) => pumped(body, None),
         None => {
-            let held = answering.hold(Arc::clone(&share), DOWNLOAD).await?;
+            let held = answering.hold(Arc::clone(&share), DOWNLOAD_KIB).await?;
             pumped(body, Some((Arc::clone(&share), held)))
         }
     };
@@ -155,7 +127,7 @@ fn is_event_stream(headers: &axum::http::HeaderMap) -> bool {
     value.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// The bytes of an answer, with the memory that they take.
+/// The bytes of an answer, with the memory that is reserved for them.
 struct Accounted {
     bytes: Bytes,
     _held: Held,
@@ -167,17 +139,18 @@ impl AsRef<[u8]> for Accounted {
     }
 }
 
-/// A piece of a body, or its regular end: a body that just stops is broken off.
+/// A piece of a body, or its regular end. A body that stops without one was aborted.
 type Piece = Option<Result<Bytes, axum::Error>>;
 
-/// Makes a body piece by piece on this runtime, wherever it is sent from. A download takes a turn for each piece.
+/// Makes a body piece by piece on this runtime, whichever runtime sends it. Each piece of a
+/// download waits for a turn of its caller.
 fn pumped(mut body: Body, download: Option<(Arc<Share>, Held)>) -> Body {
     let (sender, receiver) = mpsc::channel::<Piece>(1);
     let pumping = async move {
         loop {
             let next = async {
                 let _turn = match &download {
-                    Some((share, _)) => share.turns.acquire().await.ok(),
+                    Some((share, _)) => share.answers.acquire().await.ok(),
                     None => None,
                 };
                 body.frame().await
@@ -198,32 +171,30 @@ fn pumped(mut body: Body, download: Option<(Arc<Share>, Held)>) -> Body {
         receiver,
         async |mut receiver| match receiver.recv().await {
             Some(piece) => Some((piece?, receiver)),
-            None => Some((Err(axum::Error::new(BrokenOff)), receiver)),
+            None => Some((Err(axum::Error::new(Aborted)), receiver)),
         },
     ))
 }
 
-/// What made the body has ended before its time.
+/// The task that makes the body ended early.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer was broken off")]
-struct BrokenOff;
+#[error("the answer was aborted")]
+struct Aborted;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::api::auth::Caller;
+    use crate::web::api::callers::{Callers, MEMORY_KIB as SHARE};
 
-    fn answering() -> Answering {
-        Answering::new(Handle::current(), 6)
-    }
-
-    fn caller(last: u8) -> Caller {
-        Caller::Network([127, 0, 0, last].into())
+    fn share(callers: &Callers, last: u8) -> Arc<Share> {
+        callers.share(Caller::Network([127, 0, 0, last].into()))
     }
 
     #[tokio::test]
     async fn a_caller_that_holds_its_share_does_not_keep_others_waiting() {
-        let answering = answering();
-        let (greedy, other) = (answering.share(caller(1)), answering.share(caller(2)));
+        let (answering, callers) = (Answering::new(Handle::current()), Callers::new(6));
+        let (greedy, other) = (share(&callers, 1), share(&callers, 2));
         let held = answering.hold(greedy.clone(), SHARE).await;
         let more = answering.hold(greedy.clone(), 1);
         let more = timeout(Duration::from_millis(50), more).await;
@@ -232,13 +203,13 @@ mod tests {
         assert!(others.unwrap().is_some());
         drop(held);
         let again = timeout(Duration::from_secs(5), answering.hold(greedy, SHARE)).await;
-        assert!(again.unwrap().is_some(), "it was not given back");
+        assert!(again.unwrap().is_some(), "it was not released");
     }
 
     #[tokio::test]
     async fn memory_is_free_again_once_the_last_byte_is_gone() {
-        let answering = answering();
-        let share = answering.share(caller(1));
+        let answering = Answering::new(Handle::current());
+        let share = share(&Callers::new(6), 1);
         let held = answering.hold(share.clone(), SHARE).await.unwrap();
         let bytes = Bytes::from_static(b"abc");
         let bytes = Bytes::from_owner(Accounted { bytes, _held: held });
@@ -253,19 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_without_a_request_are_forgotten() {
-        let answering = answering();
-        let kept = answering.share(caller(1));
-        let before = Arc::as_ptr(&kept);
-        for number in 0..2 * u32::try_from(CALLERS).unwrap() {
-            answering.share(Caller::Network(std::net::Ipv4Addr::from(number).into()));
-        }
-        assert!(answering.callers.lock().unwrap().len() <= CALLERS);
-        assert_eq!(Arc::as_ptr(&answering.share(caller(1))), before);
-    }
-
-    #[tokio::test]
-    async fn a_body_that_does_not_end_regularly_is_broken_off() {
+    async fn a_body_that_does_not_end_regularly_is_aborted() {
         let pieces = |panics: bool| {
             let pieces = stream::unfold(0, move |number| async move {
                 assert!(!panics || number < 2, "on purpose");

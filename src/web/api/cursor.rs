@@ -1,43 +1,57 @@
-//! Cursors: where a page ended, as an opaque text that is valid only with the filters that it came from.
-
-use std::fmt::Debug;
+//! Cursors: where a page ended, as an opaque text that is valid only for the same list and filters.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use url::form_urlencoded;
 
+use super::parameters::Filters;
 use crate::domain::{MsgId, Time};
 use crate::store::{DeliveryKey, JobKey};
 
 /// Ties a cursor to its list and filters.
-type Tie = [u8; 8];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Binding([u8; 8]);
 
 /// A key that a cursor can hold.
-pub(super) trait Key: Sized {
+pub(in crate::web) trait Key: Sized {
+    /// The list that is in the order of these keys.
+    const LIST: &'static str;
+
     fn to_bytes(&self) -> Vec<u8>;
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
-/// The cursor of the page after `key`. The filter is any value whose `Debug` form tells it from others.
-pub(super) fn encode<K: Key>(filter: &impl Debug, key: &K) -> String {
-    let mut bytes = tie(filter).to_vec();
+impl Binding {
+    /// Of the canonical parameters, so that servers of two versions agree on the filters that both
+    /// know.
+    pub(super) fn of<K: Key>(filters: &impl Filters) -> Self {
+        let list = format!("{}?", K::LIST);
+        let start = list.len();
+        let mut query = form_urlencoded::Serializer::for_suffix(list, start);
+        query.extend_pairs(filters.canonical());
+        let hash = Sha256::digest(query.finish());
+        Self(*hash.first_chunk().expect("8 is less than 32"))
+    }
+}
+
+/// The cursor of the page after `key`.
+pub(super) fn encode<K: Key>(binding: Binding, key: &K) -> String {
+    let mut bytes = binding.0.to_vec();
     bytes.extend(key.to_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The key in a cursor; none when it is no cursor of ours, or one of another list or other filters.
-pub(super) fn decode<K: Key>(filter: &impl Debug, cursor: &str) -> Option<K> {
+/// The key in a cursor; `None` if it is not a cursor of this list with these filters.
+pub(super) fn decode<K: Key>(binding: Binding, cursor: &str) -> Option<K> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (found, key) = bytes.split_first_chunk()?;
-    (*found == tie(filter)).then(|| K::from_bytes(key))?
-}
-
-fn tie(filter: &impl Debug) -> Tie {
-    let hash = Sha256::digest(format!("{filter:?}"));
-    *hash.first_chunk().expect("8 is less than 32")
+    (*found == binding.0).then(|| K::from_bytes(key))?
 }
 
 impl Key for JobKey {
+    const LIST: &'static str = "jobs";
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.finished_at.milliseconds().to_be_bytes().to_vec();
         bytes.extend(self.msg_id.get().to_be_bytes());
@@ -57,6 +71,8 @@ impl Key for JobKey {
 }
 
 impl Key for DeliveryKey {
+    const LIST: &'static str = "deliveries";
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.received_at.milliseconds().to_be_bytes().to_vec();
         bytes.extend(self.id.to_be_bytes());
@@ -75,20 +91,51 @@ impl Key for DeliveryKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::api::parameters::{JobFilters, Parameters, Values};
+
+    fn binding<K: Key>(query: &str) -> Binding {
+        let values = Values::new(query, &JobFilters::names()).unwrap();
+        Binding::of::<K>(&JobFilters::read(&values).unwrap())
+    }
 
     #[test]
-    fn a_cursor_is_good_for_its_own_filters_only() {
+    fn a_cursor_is_valid_only_for_its_list_and_filters() {
         let key = JobKey {
             finished_at: Time::from_create_time(1).unwrap(),
             account: "main".parse().unwrap(),
             msg_id: MsgId::new(i64::MAX).unwrap(),
         };
-        let cursor = encode(&"a", &key);
-        assert_eq!(decode(&"a", &cursor), Some(key));
-        assert_eq!(decode::<JobKey>(&"b", &cursor), None);
-        assert_eq!(decode::<DeliveryKey>(&"a", &cursor), None);
+        let mine = binding::<JobKey>("outcome=sent&account=main");
+        let cursor = encode(mine, &key);
+        assert_eq!(decode(mine, &cursor), Some(key));
+        for other in [
+            binding::<JobKey>("account=main"),
+            binding::<JobKey>("outcome=sent&account=other"),
+            binding::<DeliveryKey>("outcome=sent&account=main"),
+        ] {
+            assert_eq!(decode::<JobKey>(other, &cursor), None);
+        }
         for text in ["x", "", "AAAA", &cursor[1..], &format!("{cursor}A"), "é"] {
-            assert_eq!(decode::<JobKey>(&"a", text), None, "{text}");
+            assert_eq!(decode::<JobKey>(mine, text), None, "{text}");
+        }
+    }
+
+    /// If this fails, cursors break while servers are upgraded one after the other.
+    #[test]
+    fn the_binding_of_a_query_stays_the_same() {
+        for (query, expected) in [
+            ("", "6ef4ba64b84205cf"),
+            ("from=0&account=main", "46373da056e9ba28"),
+            (
+                "account=main&from=1970-01-01T08:00:00%2B08:00",
+                "46373da056e9ba28",
+            ),
+            (
+                "account=a&outcome=sent&code=7&check_state=-1&from=1&to=2&updated_after=3&msg_id=4",
+                "005d31dc91d17412",
+            ),
+        ] {
+            assert_eq!(hex::encode(binding::<JobKey>(query).0), expected, "{query}");
         }
     }
 }

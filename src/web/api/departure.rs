@@ -1,4 +1,4 @@
-//! Requests of the API whose client has left are given up, so that nobody works for nobody. A push is always finished.
+//! Abandons API requests whose client has disconnected. A push is always finished.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 
 use crate::server::Departure;
 
-/// For clients that have only closed their sending side: they look as if they had left, and still wait.
+/// A client that closed only its sending side looks disconnected, but still waits for the answer.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The middleware. Nobody reads the answer to a request that is given up.
-pub(in crate::web) async fn give_up(request: Request, next: Next) -> Response {
+/// Middleware. Nobody reads the answer to an abandoned request.
+pub(in crate::web) async fn abandon(request: Request, next: Next) -> Response {
     let departure = request.extensions().get::<Departure>().cloned();
     let left = async {
         match departure {

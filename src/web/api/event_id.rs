@@ -1,7 +1,7 @@
-//! The ids of the stream's events: a place in the order of changes, encrypted.
+//! Ids of stream events: a position in the order of changes, encrypted.
 //!
-//! The numbers of changes count what happens in all accounts, so in the clear they would show everybody how busy others are.
-//! The key is in the database, so that every replica reads the ids of the others.
+//! Change numbers count the changes of all accounts, so plain numbers would show every client how
+//! busy the others are. The key is in the database, so that every replica can read all ids.
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
@@ -11,9 +11,9 @@ use crate::domain::whole_number;
 use crate::feed::Start;
 use crate::store::ChangeKey;
 
-/// The bytes of an encrypted place.
+/// Bytes of an encrypted position.
 const BLOCK: usize = 16;
-/// The bytes that prove that the id was made with the key.
+/// Bytes that prove that an id was made with the key.
 const PROOF: usize = 8;
 
 /// Writes and reads ids.
@@ -29,8 +29,8 @@ impl EventIds {
         hex::encode([&self.encrypt(block)[..], &self.proof(block)].concat())
     }
 
-    /// Where to resume after the event with that id; none for what never was an id. An id that was made with another key is from
-    /// another database. Version 0.1.0 wrote `CHANGE-SHOWN_ID`.
+    /// Where to resume after the event with that id; `None` if it is not an id. An id made with
+    /// another key is from another database. Version 0.1.0 wrote `CHANGE-SHOWN_ID`.
     pub(super) fn read(&self, id: &str) -> Option<Start> {
         if let Some((change, shown_id)) = id.split_once('-') {
             return Some(Start::Claimed(ChangeKey {
@@ -52,7 +52,8 @@ impl EventIds {
         }))
     }
 
-    /// A part of the complement, encrypted: no place is the complement of another, as their first bits are 0.
+    /// Part of the encrypted complement. No position is the complement of another, because the
+    /// first bit of each is 0.
     fn proof(&self, block: [u8; BLOCK]) -> [u8; PROOF] {
         let encrypted = self.encrypt(block.map(|byte| !byte));
         std::array::from_fn(|index| encrypted[index])
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_the_version_before_are_read() {
+    fn ids_of_version_0_1_0_are_read() {
         let ids = EventIds::new([1; 16]);
         let place = ChangeKey {
             change: 12,

@@ -1,33 +1,31 @@
-//! The whole list of jobs as a download. A client reads at its own pace: the next page is fetched when the last has gone out.
+//! All matching jobs as a download. A client reads at its own pace: the next page is fetched once
+//! the previous one has been sent.
 
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State as FromState;
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tracing::warn;
 
 use super::auth::Access;
-use super::jobs::{JOB_FILTERS, job_filter};
 use super::openapi::examples;
-use super::openapi::parameters::{Bom, JobFilters};
-use super::parameters::Parameters;
+use super::parameters::{Bom, JobFilters, Query};
 use super::{Problem, State, in_time};
 use crate::output::{Export, Format};
 use crate::store::JobFilter;
 
-/// The largest piece that goes out at once: a client has a minute for each.
+/// The most bytes that are sent at once. A client has a minute for each piece.
 const PIECE: usize = 64 * 1024;
-
-const BOM: &str = "true or false";
 
 /// Every job that matches, as CSV
 ///
-/// In the order of the list, as a download, in UTF-8 with a line of names. What a spreadsheet would take for a formula has a `'`
-/// before it, also inside of a text behind `;`, `,`, a tab or a line end; null is an empty field. A database that fails on the way breaks the connection off, so that no part is taken for the
-/// whole.
+/// In the order of the list, as a download, in UTF-8 with a header line. A text that a spreadsheet
+/// would take for a formula is prefixed with `'`, also after a `;`, `,`, tab or line end inside a
+/// text; null is an empty field. If the database fails midway, the connection is closed, so that a
+/// part is never mistaken for the whole.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs.csv",
@@ -36,7 +34,7 @@ const BOM: &str = "true or false";
     responses((
         status = 200,
         description = "The jobs.",
-        headers(("content-disposition" = String, description = "`attachment`, with the name of a file.")),
+        headers(("content-disposition" = String, description = "`attachment`, with a file name.")),
         content_type = "text/csv",
         body = String,
         example = examples::csv,
@@ -45,18 +43,16 @@ const BOM: &str = "true or false";
 pub(in crate::web) async fn jobs_csv(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    Query((filters, Bom { bom })): Query<(JobFilters, Bom)>,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::read(&uri, &[JOB_FILTERS, &["bom"]])?;
-    let bom = parameters.get("bom", BOM)?.unwrap_or(false);
-    let filter = job_filter(&parameters, &access)?;
-    export(&state, filter, Format::Csv { bom }).await
+    let bom = bom.unwrap_or(false);
+    export(&state, filters.visible(&access), Format::Csv { bom }).await
 }
 
 /// Every job that matches, as NDJSON
 ///
-/// In the order of the list, as a download: a Job a line. A database that fails on the way breaks the connection off, so that no part
-/// is taken for the whole.
+/// In the order of the list, as a download with one Job per line. If the database fails midway, the
+/// connection is closed, so that a part is never mistaken for the whole.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs.ndjson",
@@ -65,7 +61,7 @@ pub(in crate::web) async fn jobs_csv(
     responses((
         status = 200,
         description = "The jobs.",
-        headers(("content-disposition" = String, description = "`attachment`, with the name of a file.")),
+        headers(("content-disposition" = String, description = "`attachment`, with a file name.")),
         content_type = "application/x-ndjson",
         body = String,
         example = examples::ndjson,
@@ -74,14 +70,12 @@ pub(in crate::web) async fn jobs_csv(
 pub(in crate::web) async fn jobs_ndjson(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    Query(filters): Query<JobFilters>,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::read(&uri, &[JOB_FILTERS])?;
-    let filter = job_filter(&parameters, &access)?;
-    export(&state, filter, Format::Ndjson).await
+    export(&state, filters.visible(&access), Format::Ndjson).await
 }
 
-/// The first page is there before the answer begins, so that a database that is away is told as ever.
+/// The first page is read before the answer starts, so that an outage is answered 503 as usual.
 async fn export(state: &State, filter: JobFilter, format: Format) -> Result<Response, Problem> {
     let mut export = Export::new(Arc::clone(&state.0.store), filter, format);
     let first = in_time(export.next()).await?;
@@ -92,8 +86,8 @@ async fn export(state: &State, filter: JobFilter, format: Format) -> Result<Resp
                 Ok(Some(part)) => rest = part.into(),
                 Ok(None) => return Ok(None),
                 Err(problem) => {
-                    warn!(?problem, "an export was broken off");
-                    return Err(BrokenOff);
+                    warn!(?problem, "an export was aborted");
+                    return Err(Aborted);
                 }
             }
         }
@@ -120,7 +114,8 @@ async fn export(state: &State, filter: JobFilter, format: Format) -> Result<Resp
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-/// The database failed in the middle. The connection is cut, so that nobody takes what came for the whole.
+/// The database failed midway. The connection is closed, so that a part is not mistaken for the
+/// whole.
 #[derive(Debug, thiserror::Error)]
-#[error("the export was broken off")]
-struct BrokenOff;
+#[error("the export was aborted")]
+struct Aborted;

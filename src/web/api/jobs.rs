@@ -1,43 +1,26 @@
 //! Jobs: the list, a single job with its deliveries, and the catalogue of reasons.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State as FromState};
-use axum::http::Uri;
+use axum::extract::{FromRequestParts, Path, State as FromState};
+use axum::http::request::Parts;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use super::auth::Access;
-use super::openapi::parameters::{JobFilters, JobKey, Paging};
 use super::openapi::{NoJob, Tagged, examples};
-use super::paging::{ListOut, PAGE, PageOut, page, page_out};
-use super::parameters::{ACCOUNT, Parameters, TIME, bound};
+use super::paging::{ListOut, PageOut, Paged};
+use super::parameters::{ACCOUNT, JobFilters, MSG_ID, Paging, Query, described};
 use super::problem::Problem;
 use super::{Answer, State, in_time};
-use crate::domain::{AccountName, CATALOGUE, MsgId, Time, whole_number};
+use crate::domain::{AccountName, CATALOGUE, MsgId};
 use crate::output::{DeliveryOut, JobOut, ReasonOut};
-use crate::store::JobFilter;
+use crate::store::{JobFilter, JobKey};
 
-const OUTCOME: &str = "one of sent, failed, rejected, unknown";
-const CODE: &str = "a number from 0 to 2147483647";
-const CHECK_STATE: &str = "an integer";
-const MSG_ID: &str = "a number from 1 to 9223372036854775807";
-
-/// What chooses jobs.
-pub(super) const JOB_FILTERS: &[&str] = &[
-    "account",
-    "outcome",
-    "code",
-    "check_state",
-    "from",
-    "to",
-    "updated_after",
-    "msg_id",
-];
-
-pub(super) const NO_JOB: Problem = Problem::NotFound("there is no such job in this account");
+pub(super) const NO_JOB: Problem = Problem::NotFound("this account has no such job");
 
 /// Jobs, the latest first
 ///
-/// Descending by (`finished_at`, `account`, `msg_id` as a number).
+/// In descending order of (`finished_at`, `account`, `msg_id` as a number).
 #[utoipa::path(
     get,
     path = "/api/v1/jobs",
@@ -51,21 +34,19 @@ pub(super) const NO_JOB: Problem = Problem::NotFound("there is no such job in th
 pub(in crate::web) async fn jobs(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    Query(query): Query<Paged<JobFilters, JobKey>>,
 ) -> Answer<PageOut<JobOut>> {
-    let parameters = Parameters::read(&uri, &[JOB_FILTERS, PAGE])?;
-    let filter = job_filter(&parameters, &access)?;
-    let page = page(&parameters, &filter)?;
-    let jobs = in_time(state.0.store.jobs(&filter, &page)).await?;
-    Ok(page_out(&filter, &page, &jobs))
+    let filter = query.filters.visible(&access);
+    let jobs = in_time(state.0.store.jobs(&filter, &query.page)).await?;
+    Ok(query.answer(&jobs))
 }
 
-/// A job
+/// One job
 #[utoipa::path(
     get,
     path = "/api/v1/jobs/{account}/{msg_id}",
     tag = "Jobs",
-    params(JobKey),
+    params(JobPath),
     responses(
         (status = 200, description = "The job.", body = JobOut, example = examples::job),
         Tagged,
@@ -74,12 +55,9 @@ pub(in crate::web) async fn jobs(
 )]
 pub(in crate::web) async fn job(
     FromState(state): FromState<State>,
-    access: Access,
-    path: Result<Path<(String, String)>, PathRejection>,
-    uri: Uri,
+    _: Query<()>,
+    JobPath { account, msg_id }: JobPath,
 ) -> Answer<JobOut> {
-    Parameters::read(&uri, &[])?;
-    let (account, msg_id) = job_key(path, &access)?;
     let job = in_time(state.0.store.job(&account, msg_id)).await?;
     Ok(Json(JobOut::from(&job.ok_or(NO_JOB)?)))
 }
@@ -89,23 +67,20 @@ pub(in crate::web) async fn job(
     get,
     path = "/api/v1/jobs/{account}/{msg_id}/deliveries",
     tag = "Jobs",
-    params(JobKey),
+    params(JobPath),
     responses(
-        (status = 200, description = "Its deliveries.", body = ListOut<DeliveryOut>, example = examples::job_deliveries),
+        (status = 200, description = "The deliveries of the job.", body = ListOut<DeliveryOut>, example = examples::job_deliveries),
         Tagged,
         NoJob,
     ),
 )]
 pub(in crate::web) async fn job_deliveries(
     FromState(state): FromState<State>,
-    access: Access,
-    path: Result<Path<(String, String)>, PathRejection>,
-    uri: Uri,
+    _: Query<()>,
+    JobPath { account, msg_id }: JobPath,
 ) -> Answer<ListOut<DeliveryOut>> {
-    Parameters::read(&uri, &[])?;
-    let (account, msg_id) = job_key(path, &access)?;
     let deliveries = in_time(state.0.store.job_deliveries(&account, msg_id)).await?;
-    // Those of an old job may have been pruned.
+    // The deliveries of an old job may have been pruned.
     if deliveries.is_empty() {
         let job = in_time(state.0.store.job(&account, msg_id)).await?;
         job.ok_or(NO_JOB)?;
@@ -116,7 +91,7 @@ pub(in crate::web) async fn job_deliveries(
 
 /// The catalogue of `err(num)` codes
 ///
-/// Every code known, ascending. WeChat adds to them without notice.
+/// Every known code, in ascending order. WeChat adds codes without notice.
 #[utoipa::path(
     get,
     path = "/api/v1/reasons",
@@ -126,40 +101,56 @@ pub(in crate::web) async fn job_deliveries(
         (status = 200, description = "The codes.", body = ListOut<ReasonOut>, example = examples::reasons),
     ),
 )]
-pub(in crate::web) async fn reasons(uri: Uri) -> Answer<ListOut<ReasonOut>> {
-    Parameters::read(&uri, &[])?;
-    let items = CATALOGUE
-        .iter()
-        .map(|reason| ReasonOut::from(*reason))
-        .collect();
+pub(in crate::web) async fn reasons(_: Query<()>) -> Answer<ListOut<ReasonOut>> {
+    let items = CATALOGUE.iter().copied().map(ReasonOut::from).collect();
     Ok(Json(ListOut { items }))
 }
 
-/// The jobs that were asked for, as far as the key sees them.
-pub(super) fn job_filter(parameters: &Parameters, access: &Access) -> Result<JobFilter, Problem> {
-    Ok(JobFilter {
-        account: parameters.get("account", ACCOUNT)?,
-        accounts: access.accounts(),
-        outcome: parameters.get("outcome", OUTCOME)?,
-        code: parameters.get_with("code", CODE, whole_number)?,
-        check_state: parameters.get("check_state", CHECK_STATE)?,
-        from: parameters.get_with("from", TIME, bound)?,
-        to: parameters.get_with("to", TIME, bound)?,
-        updated_after: parameters.get_with("updated_after", TIME, |text| {
-            Time::parse_rounding_down(text).ok()
-        })?,
-        msg_id: parameters.get("msg_id", MSG_ID)?,
-    })
+impl JobFilters {
+    /// The jobs that match, as far as the key may see them.
+    pub(super) fn visible(&self, access: &Access) -> JobFilter {
+        JobFilter {
+            account: self.account.clone(),
+            accounts: access.accounts(),
+            outcome: self.outcome,
+            code: self.code,
+            check_state: self.check_state,
+            from: self.from,
+            to: self.to,
+            updated_after: self.updated_after,
+            msg_id: self.msg_id,
+        }
+    }
 }
 
-/// A path that cannot name a job names none; nor, for this key, does one of an account that it does not see.
-fn job_key(
-    path: Result<Path<(String, String)>, PathRejection>,
-    access: &Access,
-) -> Result<(AccountName, MsgId), Problem> {
-    let Path((account, msg_id)) = path.map_err(|_| NO_JOB)?;
-    match (account.parse(), msg_id.parse()) {
-        (Ok(account), Ok(msg_id)) if access.includes(&account) => Ok((account, msg_id)),
-        _ => Err(NO_JOB),
+/// The job that a path names. A path that cannot name a job, or names one of an account that the
+/// key may not see, is answered like a job that does not exist.
+pub(in crate::web) struct JobPath {
+    account: AccountName,
+    msg_id: MsgId,
+}
+
+impl FromRequestParts<State> for JobPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((account, msg_id)) = path.map_err(|_| NO_JOB)?;
+        let access = Access::from_request_parts(parts, state).await?;
+        match (account.parse(), msg_id.parse()) {
+            (Ok(account), Ok(msg_id)) if access.includes(&account) => Ok(Self { account, msg_id }),
+            _ => Err(NO_JOB),
+        }
+    }
+}
+
+impl IntoParams for JobPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parameter =
+            |name, description, schema| described(ParameterIn::Path, name, description, schema);
+        vec![
+            parameter("account", "The account.", (ACCOUNT.schema)()),
+            parameter("msg_id", "The id of the job.", (MSG_ID.schema)()),
+        ]
     }
 }

@@ -1,8 +1,10 @@
-//! The JSON API, which dashboards read. Handlers read parameters, ask the store once, and shape the answer.
+//! The JSON API, which dashboards read. Handlers read parameters, ask the store, and shape the
+//! answer.
 
 pub(super) mod accounts;
 pub(super) mod answering;
 pub(super) mod auth;
+pub(super) mod callers;
 mod cursor;
 pub(super) mod deliveries;
 pub(super) mod departure;
@@ -15,24 +17,23 @@ mod parameters;
 pub(super) mod problem;
 pub(super) mod stats;
 pub(super) mod stream;
-pub(super) mod streams;
 
 use std::time::Duration;
 
 use axum::Json;
 
 use super::State;
-use crate::store::StoreError;
+use crate::store::{StoreError, within};
 use problem::Problem;
 
-/// How long the database may take; the answer is then 503, within 5 s.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// For the database; the client then has a 503 within 5 s.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 type Answer<T> = Result<Json<T>, Problem>;
 
 /// Any other path under `/api`.
 pub(super) async fn not_found() -> Problem {
-    Problem::NotFound("there is no such route")
+    Problem::NotFound("this route does not exist")
 }
 
 /// Any other method.
@@ -41,8 +42,5 @@ pub(super) async fn method_not_allowed() -> Problem {
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Problem> {
-    match tokio::time::timeout(PATIENCE, call).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Problem::Unavailable),
-    }
+    Ok(within(TIMEOUT, call).await?)
 }

@@ -1,31 +1,21 @@
-//! Pages of a list.
-
-use std::fmt::Debug;
+//! Lists and their pages.
 
 use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::cursor;
-use super::parameters::Parameters;
+use super::cursor::{self, Binding};
+use super::parameters::{CURSOR, DEFAULT_LIMIT, Filters, Paging, Parameters, Values};
 use super::problem::Problem;
-use crate::domain::whole_number;
 use crate::store::Page;
-
-pub(super) const DEFAULT_LIMIT: u32 = 50;
-pub(super) const MAX_LIMIT: u32 = 500;
-const LIMIT: &str = "a number from 1 to 500";
-const CURSOR: &str = "the `next_cursor` of a page with the same filters";
-
-/// What chooses a page of a list.
-pub(super) const PAGE: &[&str] = &["limit", "cursor"];
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Page)]
 pub(in crate::web) struct PageOut<T> {
     pub(super) items: Vec<T>,
-    /// For the parameter `cursor` of the next page; null on the last one. Opaque, and good with the same filters only.
+    /// The value of `cursor` for the next page; null on the last page. It is opaque, and valid only
+    /// with the same filters.
     pub(super) next_cursor: Option<String>,
 }
 
@@ -36,37 +26,56 @@ pub(in crate::web) struct ListOut<T> {
     pub(super) items: Vec<T>,
 }
 
-/// One row more than asked for is fetched: it tells whether there is a next page.
-pub(super) fn page<K: cursor::Key>(
-    parameters: &Parameters,
-    filter: &impl Debug,
-) -> Result<Page<K>, Problem> {
-    let limit = parameters.get_with("limit", LIMIT, |text| {
-        whole_number(text).filter(|limit| (1..=MAX_LIMIT).contains(limit))
-    })?;
-    Ok(Page {
-        after: parameters.get_with("cursor", CURSOR, |text| cursor::decode(filter, text))?,
-        limit: limit.unwrap_or(DEFAULT_LIMIT) + 1,
-    })
+/// The parameters of a list: its filters, and which page of it.
+pub(in crate::web) struct Paged<F, K> {
+    pub(super) filters: F,
+    /// Has one row more than is shown, which tells whether there is a next page.
+    pub(super) page: Page<K>,
+    binding: Binding,
 }
 
-pub(super) fn page_out<'r, R, O, K>(
-    filter: &impl Debug,
-    page: &Page<K>,
-    rows: &'r [R],
-) -> Json<PageOut<O>>
-where
-    O: From<&'r R>,
-    K: From<&'r R> + cursor::Key,
-{
-    let limit = usize::try_from(page.limit - 1).unwrap_or(usize::MAX);
-    let shown = &rows[..rows.len().min(limit)];
-    let next_cursor = match shown.last() {
-        Some(last) if rows.len() > limit => Some(cursor::encode(filter, &K::from(last))),
-        _ => None,
-    };
-    Json(PageOut {
-        items: shown.iter().map(O::from).collect(),
-        next_cursor,
-    })
+impl<F: Filters, K: cursor::Key> Parameters for Paged<F, K> {
+    fn names() -> Vec<&'static str> {
+        [F::names(), Paging::names()].concat()
+    }
+
+    fn read(values: &Values) -> Result<Self, Problem> {
+        let filters = F::read(values)?;
+        let Paging { limit, cursor } = Paging::read(values)?;
+        let limit = limit.unwrap_or(DEFAULT_LIMIT) + 1;
+        let binding = Binding::of::<K>(&filters);
+        let after = match cursor {
+            None => None,
+            Some(cursor) => match cursor::decode(binding, &cursor) {
+                None => return Err(CURSOR.refusal("cursor")),
+                after => after,
+            },
+        };
+        let page = Page { after, limit };
+        Ok(Self {
+            filters,
+            page,
+            binding,
+        })
+    }
+}
+
+impl<F, K: cursor::Key> Paged<F, K> {
+    /// The answer with the rows that were read.
+    pub(super) fn answer<'r, R, O>(&self, rows: &'r [R]) -> Json<PageOut<O>>
+    where
+        O: From<&'r R>,
+        K: From<&'r R>,
+    {
+        let limit = usize::try_from(self.page.limit - 1).unwrap_or(usize::MAX);
+        let shown = &rows[..rows.len().min(limit)];
+        let next_cursor = match shown.last() {
+            Some(last) if rows.len() > limit => Some(cursor::encode(self.binding, &K::from(last))),
+            _ => None,
+        };
+        Json(PageOut {
+            items: shown.iter().map(O::from).collect(),
+            next_cursor,
+        })
+    }
 }

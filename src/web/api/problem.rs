@@ -1,4 +1,4 @@
-//! Errors of the API as `application/problem+json` (RFC 9457): a closed list of ids.
+//! Errors of the API as `application/problem+json` (RFC 9457), with a closed list of types.
 
 use std::any::Any;
 use std::error::Error;
@@ -14,45 +14,46 @@ use crate::domain::Scope;
 use crate::store::StoreError;
 use crate::web::rate_limit::OF_KEYS;
 
-/// What went wrong with a call of the API.
+/// Why a request to the API failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::web) enum Problem {
-    /// No key, or one that is not configured.
+    /// There is no key, or it is not configured.
     Unauthorized,
-    /// No right key, and too many wrong ones before from the same address.
+    /// The key is wrong, and too many wrong keys came from this address before.
     TooManyRequests,
-    /// While the API is open: `Host` is not a name of this machine.
+    /// The API has no keys, and `Host` is not a name of this machine.
     ForeignHost,
-    /// The caller has as many streams open as it may have.
+    /// The caller has the maximum number of open streams.
     TooManyStreams,
     /// The key lacks this scope.
     Forbidden(Scope),
-    /// A parameter that is unknown, doubled, empty or malformed; says which and what is allowed.
+    /// A parameter is unknown, given twice, empty or malformed. The text says which and what is
+    /// valid.
     InvalidParameter(String),
-    /// No such route, job or account.
+    /// The route, job or account does not exist.
     NotFound(&'static str),
-    /// The API is read with GET.
+    /// Only GET and HEAD are allowed.
     MethodNotAllowed,
-    /// The database is away or slow.
+    /// The database is unavailable or slow.
     Unavailable,
-    /// A defect; the log knows more.
+    /// A bug; the log has the details.
     Internal,
 }
 
-/// What went wrong (RFC 9457).
+/// An error (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(in crate::web) struct ProblemOut<'a> {
-    /// Stable: `urn:qunfa:problem:` and an id.
+    /// `urn:qunfa:problem:` and a stable id.
     #[schema(pattern = "^urn:qunfa:problem:[a-z-]+$")]
     r#type: String,
-    /// The type in words.
+    /// The meaning of the type.
     title: &'static str,
-    /// The status of the answer.
+    /// The HTTP status.
     status: u16,
-    /// What is wrong here, for people.
+    /// What is wrong with this request, for people.
     detail: &'a str,
-    /// Finds the lines of the log.
+    /// Finds the request in the log.
     request_id: &'a str,
 }
 
@@ -72,15 +73,15 @@ impl Problem {
 
     pub(in crate::web) const fn title(&self) -> &'static str {
         match self {
-            Self::Unauthorized => "A key is needed",
+            Self::Unauthorized => "An API key is required",
             Self::TooManyRequests | Self::TooManyStreams => "Too many requests",
             Self::ForeignHost => "`Host` is not a name of this server",
             Self::Forbidden(_) => "The key does not allow this",
-            Self::InvalidParameter(_) => "A parameter is not valid",
+            Self::InvalidParameter(_) => "A parameter is invalid",
             Self::NotFound(_) => "Not found",
-            Self::MethodNotAllowed => "The method is not allowed",
+            Self::MethodNotAllowed => "Method not allowed",
             Self::Unavailable => "The database is not available",
-            Self::Internal => "Something went wrong inside",
+            Self::Internal => "Internal error",
         }
     }
 
@@ -101,22 +102,22 @@ impl Problem {
         match self {
             Self::Unauthorized => "send `Authorization: Bearer KEY` with a configured key",
             Self::TooManyRequests => {
-                "too many wrong keys came from this address; a right key is taken at any time"
+                "too many wrong keys were sent from this address; a configured key is accepted at any time"
             }
             Self::ForeignHost => {
                 "without an API key, only `localhost`, loopback addresses and the host of `server.public_url` are served"
             }
             Self::TooManyStreams => {
-                "100 streams are open with this key or, where no key is needed, from this address; close one first"
+                "100 streams are already open with this key, or from this address if no key is required; close one first"
             }
-            Self::Forbidden(Scope::Read) => "this takes a key with the scope `read`",
-            Self::Forbidden(Scope::Export) => "this takes a key with the scope `export`",
-            Self::Forbidden(Scope::Admin) => "this takes a key with the scope `admin`",
+            Self::Forbidden(Scope::Read) => "this requires a key with the scope `read`",
+            Self::Forbidden(Scope::Export) => "this requires a key with the scope `export`",
+            Self::Forbidden(Scope::Admin) => "this requires a key with the scope `admin`",
             Self::InvalidParameter(detail) => detail,
             Self::NotFound(detail) => detail,
-            Self::MethodNotAllowed => "the API is read with GET",
+            Self::MethodNotAllowed => "the API accepts GET and HEAD only",
             Self::Unavailable => "the database did not answer in time; try again in a moment",
-            Self::Internal => "the request is in the log under its id",
+            Self::Internal => "the log has the details under the request id",
         }
     }
 
@@ -152,7 +153,7 @@ impl From<StoreError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The status and headers; [`complete`] writes the body where the request's id is known.
+    /// The status and headers. [`complete`] writes the body, where the request id is known.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         let headers = response.headers_mut();
@@ -179,13 +180,13 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the body of a problem; any other response passes.
+/// Writes the body of a problem; any other response stays as it is.
 pub(in crate::web) fn complete(mut response: Response, request_id: &str) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
     let body = problem.body(request_id);
-    let body = serde_json::to_vec(&body).expect("a problem is texts and a number");
+    let body = serde_json::to_vec(&body).expect("a problem can be written as JSON");
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(
@@ -196,7 +197,7 @@ pub(in crate::web) fn complete(mut response: Response, request_id: &str) -> Resp
     response
 }
 
-/// A handler panicked: the connection lives on, and the log knows where.
+/// The answer after a handler panicked.
 pub(in crate::web) fn after_panic(_: Box<dyn Any + Send>) -> Response {
     error!("a handler panicked");
     Problem::Internal.into_response()

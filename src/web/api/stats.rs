@@ -1,67 +1,68 @@
-//! What jobs add up to: in all, over time, by reason and by account.
+//! Totals of jobs: overall, over time, by reason and by account.
 
 use axum::Json;
 use axum::extract::State as FromState;
-use axum::http::Uri;
 
 use super::auth::Access;
-use super::openapi::parameters::{InRange, TimelineRange};
 use super::openapi::{Tagged, examples};
 use super::paging::ListOut;
-use super::parameters::{ACCOUNT, Parameters, TIME, bound};
+use super::parameters::{Query, Range, TimelineOptions};
 use super::problem::Problem;
 use super::{Answer, State, in_time};
 use crate::domain::{Bucket, InvalidTimeline, Time, Timeline};
 use crate::output::{AccountStatsOut, BucketOut, ReasonStatsOut, StatsOut};
 use crate::store::JobFilter;
 
-const BUCKET: &str = "one of hour, day, week, month";
-const TZ: &str = "the IANA name of a time zone, such as Asia/Shanghai";
-
 /// Totals
 ///
-/// Over jobs that finished in the range; without `from` or `to`, it has no bound there.
+/// Of the jobs that finished in the range; without `from` or `to`, the range is open at that end.
 #[utoipa::path(
     get,
     path = "/api/v1/stats",
     tag = "Stats",
-    params(InRange),
+    params(Range),
     responses((status = 200, description = "The totals.", body = StatsOut, example = examples::totals), Tagged),
 )]
 pub(in crate::web) async fn totals(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    Query(range): Query<Range>,
 ) -> Answer<StatsOut> {
-    let parameters = Parameters::read(&uri, &[&["account", "from", "to"]])?;
-    let totals = in_time(state.0.store.stats(&filter(&parameters, &access)?)).await?;
+    let filter = range.visible(&access);
+    let totals = in_time(state.0.store.stats(&filter)).await?;
     Ok(Json(StatsOut::from(&totals)))
 }
 
 /// Totals over time
 ///
-/// One item for each hour, day, week or month that the range touches, ascending, with zeros where there was nothing; none
-/// when `from` is not before `to`. The first and the last bucket are cut to the range. Where clocks are set, a day has 23 or
-/// 25 hours, an hour that is repeated is two, and what clocks skip has no bucket. More than 2000 buckets, or a range outside
-/// of the years 1 to 9998, are answered 400.
+/// One item for each hour, day, week or month that the range touches, in ascending order, with
+/// zeros where no job finished; no items if `from` is not before `to`. The first and the last
+/// bucket are cut to the range. Where clocks change, a day has 23 or 25 hours, an hour that is
+/// repeated gives two buckets, and a skipped hour gives none. More than 2000 buckets, or a range
+/// outside of the years 1 to 9998, are answered 400.
 #[utoipa::path(
     get,
     path = "/api/v1/stats/timeline",
     tag = "Stats",
-    params(TimelineRange),
+    params(TimelineOptions),
     responses((status = 200, description = "The buckets.", body = ListOut<BucketOut>, example = examples::timeline), Tagged),
 )]
 pub(in crate::web) async fn timeline(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    Query(options): Query<TimelineOptions>,
 ) -> Answer<ListOut<BucketOut>> {
-    let parameters = Parameters::read(&uri, &[&["account", "from", "to", "bucket", "tz"]])?;
-    let filter = filter(&parameters, &access)?;
-    let bucket = parameters.get("bucket", BUCKET)?.unwrap_or(Bucket::Day);
-    let zone = parameters.get("tz", TZ)?;
-    let zone = zone.unwrap_or_else(|| state.0.timezone.clone());
-    let timeline = Timeline::new(bucket, &zone, filter.from, filter.to, Time::now())?;
+    let TimelineOptions {
+        account,
+        from,
+        to,
+        bucket,
+        tz,
+    } = options;
+    let filter = Range { account, from, to }.visible(&access);
+    let bucket = bucket.unwrap_or(Bucket::Day);
+    let zone = tz.unwrap_or_else(|| state.0.timezone.clone());
+    let timeline = Timeline::new(bucket, &zone, from, to, Time::now())?;
     if timeline.starts.is_empty() {
         return Ok(Json(ListOut { items: Vec::new() }));
     }
@@ -75,13 +76,13 @@ pub(in crate::web) async fn timeline(
 
 /// Why jobs were rejected
 ///
-/// The most frequent code first, then ascending by `code`.
+/// The most frequent code first, equally frequent codes in ascending order.
 #[utoipa::path(
     get,
     path = "/api/v1/stats/reasons",
     tag = "Stats",
     operation_id = "reasons_given",
-    params(InRange),
+    params(Range),
     responses(
         (status = 200, description = "The codes.", body = ListOut<ReasonStatsOut>, example = examples::reasons_given),
         Tagged,
@@ -90,23 +91,23 @@ pub(in crate::web) async fn timeline(
 pub(in crate::web) async fn reasons(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    Query(range): Query<Range>,
 ) -> Answer<ListOut<ReasonStatsOut>> {
-    let parameters = Parameters::read(&uri, &[&["account", "from", "to"]])?;
-    let reasons = in_time(state.0.store.reasons(&filter(&parameters, &access)?)).await?;
+    let filter = range.visible(&access);
+    let reasons = in_time(state.0.store.reasons(&filter)).await?;
     let items = reasons.iter().map(ReasonStatsOut::from).collect();
     Ok(Json(ListOut { items }))
 }
 
 /// Totals of each account
 ///
-/// Of those that have jobs in the range, and of these jobs alone; descending by `last_finished_at`, then ascending by
-/// `account`.
+/// Of the accounts that have jobs in the range, over these jobs only; in descending order of
+/// `last_finished_at`, then in ascending order of `account`.
 #[utoipa::path(
     get,
     path = "/api/v1/stats/accounts",
     tag = "Stats",
-    params(InRange),
+    params(Range),
     responses(
         (status = 200, description = "The accounts.", body = ListOut<AccountStatsOut>, example = examples::accounts),
         Tagged,
@@ -115,22 +116,25 @@ pub(in crate::web) async fn reasons(
 pub(in crate::web) async fn accounts(
     FromState(state): FromState<State>,
     access: Access,
-    uri: Uri,
+    Query(range): Query<Range>,
 ) -> Answer<ListOut<AccountStatsOut>> {
-    let parameters = Parameters::read(&uri, &[&["account", "from", "to"]])?;
-    let accounts = in_time(state.0.store.accounts(&filter(&parameters, &access)?)).await?;
+    let filter = range.visible(&access);
+    let accounts = in_time(state.0.store.accounts(&filter)).await?;
     let items = accounts.iter().map(AccountStatsOut::from).collect();
     Ok(Json(ListOut { items }))
 }
 
-fn filter(parameters: &Parameters, access: &Access) -> Result<JobFilter, Problem> {
-    Ok(JobFilter {
-        account: parameters.get("account", ACCOUNT)?,
-        accounts: access.accounts(),
-        from: parameters.get_with("from", TIME, bound)?,
-        to: parameters.get_with("to", TIME, bound)?,
-        ..JobFilter::default()
-    })
+impl Range {
+    /// The jobs in the range, as far as the key may see them.
+    fn visible(self, access: &Access) -> JobFilter {
+        JobFilter {
+            account: self.account,
+            accounts: access.accounts(),
+            from: self.from,
+            to: self.to,
+            ..JobFilter::default()
+        }
+    }
 }
 
 impl From<InvalidTimeline> for Problem {

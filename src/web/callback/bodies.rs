@@ -1,5 +1,5 @@
-//! The bodies of pushes, read whole: each within its limit and deadline, and all that are still coming in within one
-//! bound of memory, as none has shown yet to be from WeChat.
+//! Reads the bodies of pushes: each within a size limit and a timeout, and all unfinished ones
+//! within a memory budget, because none of them has been authenticated yet.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,20 @@ use http_body_util::BodyExt;
 
 use crate::web::rate_limit::Reputation;
 
-/// What all bodies that are coming in may take, in bytes: 500 of the usual limit. It is twice the largest
-/// `server.body_limit`, so that no body has to give way to itself.
+/// For all unfinished bodies, in bytes: 500 of the usual limit. It is twice the largest
+/// `server.body_limit`, so that a body alone is never evicted.
 const BUDGET: usize = 32 * 1024 * 1024;
-/// What each piece of a body counts beside its bytes: reading it is work, and a body can come in chunks of one byte.
+/// Added for each piece of a body: reading it is work, and a chunk can be one byte.
 const PIECE: usize = 256;
-/// How long a body may take to come in.
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
-/// How much of a body that is too long is still read, so that its sender sees the answer and not a broken connection.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a body over the limit that are still read, so that its sender sees the answer and not a
+/// closed connection.
 const OVERRUN: usize = 1024 * 1024;
-/// How long that may take where the length was declared.
-const OVERRUN_PATIENCE: Duration = Duration::from_millis(500);
+/// For reading those if the length was declared.
+const OVERRUN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The bodies that are coming in. When they take too much, the one that has been coming in longest gives way, those from
-/// addresses over the limit of refusals first: it is thrown away at once, whenever its connection has its turn.
+/// The unfinished bodies. Over the budget, the oldest is evicted, those from addresses over the
+/// rate limit first. Its memory is free at once, even if its connection is idle.
 #[derive(Default)]
 pub(in crate::web) struct Bodies {
     state: Mutex<State>,
@@ -31,20 +31,20 @@ pub(in crate::web) struct Bodies {
 
 #[derive(Default)]
 struct State {
-    /// By place in the queue; the first is the next to give way.
-    coming_in: BTreeMap<(Reputation, u64), Part>,
+    /// In the order in which they are evicted.
+    unfinished: BTreeMap<(Reputation, u64), Unfinished>,
     next_place: u64,
     taken: usize,
 }
 
-/// What has come of a body.
+/// What has been read of a body.
 #[derive(Default)]
-struct Part {
+struct Unfinished {
     bytes: Vec<u8>,
     pieces: usize,
 }
 
-impl Part {
+impl Unfinished {
     fn cost(&self) -> usize {
         self.bytes.capacity() + self.pieces * PIECE
     }
@@ -55,23 +55,23 @@ impl Part {
 pub(in crate::web) enum BodyError {
     #[error("the body is longer than `server.body_limit`")]
     TooLong,
-    #[error("the body did not come within 5 s")]
+    #[error("the body did not arrive within 5 s")]
     TooSlow,
-    #[error("too many bodies came at once, and this one had been coming in longest")]
-    GaveWay,
-    #[error("the body broke off")]
+    #[error("too many bodies were being received, and this one had been evicted as the oldest")]
+    Evicted,
+    #[error("the connection closed within the body")]
     Broken,
-    #[error("the body is empty; perhaps a proxy loses bodies")]
+    #[error("the body is empty; perhaps a proxy drops bodies")]
     Empty,
 }
 
 impl BodyError {
-    /// The word that it is counted under.
+    /// The `reason` in the metric.
     pub(in crate::web) const fn reason(&self) -> &'static str {
         match self {
             Self::TooLong => "too_long",
             Self::TooSlow => "too_slow",
-            Self::GaveWay => "gave_way",
+            Self::Evicted => "gave_way",
             Self::Broken => "broken",
             Self::Empty => "empty",
         }
@@ -79,8 +79,8 @@ impl BodyError {
 }
 
 impl Bodies {
-    /// The whole body, from an address that stands so. One that is too long is thrown away as it comes; it is never cut
-    /// silently.
+    /// The whole body, from an address with this reputation. A body over the limit is an error, and
+    /// never truncated.
     pub(in crate::web) async fn read(
         &self,
         body: Body,
@@ -91,10 +91,10 @@ impl Bodies {
             usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit);
         let receiving = self.receive(body, limit, reputation);
         if is_declared_too_long {
-            let _ = tokio::time::timeout(OVERRUN_PATIENCE, receiving).await;
+            let _ = tokio::time::timeout(OVERRUN_TIMEOUT, receiving).await;
             return Err(BodyError::TooLong);
         }
-        tokio::time::timeout(BODY_DEADLINE, receiving)
+        tokio::time::timeout(TIMEOUT, receiving)
             .await
             .unwrap_or(Err(BodyError::TooSlow))
     }
@@ -105,39 +105,38 @@ impl Bodies {
         limit: usize,
         reputation: impl Fn() -> Reputation,
     ) -> Result<Vec<u8>, BodyError> {
-        let mut coming_in: Option<ComingIn<'_>> = None;
+        let mut entry: Option<Entry<'_>> = None;
         let mut length = 0_usize;
         while let Some(frame) = body.frame().await {
             let data = frame.map_err(|_| BodyError::Broken)?.into_data();
             let data: Bytes = data.unwrap_or_default();
             length = length.saturating_add(data.len());
             if length > limit {
-                coming_in = None;
+                entry = None;
                 if length > limit.saturating_add(OVERRUN) {
                     break;
                 }
-            } else if coming_in.is_none() && body.is_end_stream() {
-                // It came in one piece, as most do, and never waits.
+            } else if entry.is_none() && body.is_end_stream() {
+                // Most bodies come in one piece, and need no entry.
                 return Ok(data.to_vec());
             } else {
-                let coming_in = coming_in.get_or_insert_with(|| self.enter(reputation()));
-                coming_in.add(&data)?;
+                let entry = entry.get_or_insert_with(|| self.enter(reputation()));
+                entry.add(&data)?;
             }
         }
         if length > limit {
             return Err(BodyError::TooLong);
         }
-        coming_in.map_or(Ok(Vec::new()), ComingIn::finish)
+        entry.map_or(Ok(Vec::new()), Entry::finish)
     }
 
-    /// Lets a body come in from an address that stands so.
-    fn enter(&self, reputation: Reputation) -> ComingIn<'_> {
+    fn enter(&self, reputation: Reputation) -> Entry<'_> {
         let mut state = self.state();
         let place = (reputation, state.next_place);
         state.next_place += 1;
-        state.coming_in.insert(place, Part::default());
+        state.unfinished.insert(place, Unfinished::default());
         drop(state);
-        ComingIn {
+        Entry {
             bodies: self,
             place,
         }
@@ -151,45 +150,45 @@ impl Bodies {
 
 impl State {
     fn remove(&mut self, place: (Reputation, u64)) -> Option<Vec<u8>> {
-        let part = self.coming_in.remove(&place)?;
+        let part = self.unfinished.remove(&place)?;
         self.taken -= part.cost();
         Some(part.bytes)
     }
 }
 
-/// A body among [`Bodies`], thrown away when dropped.
-struct ComingIn<'a> {
+/// A body among [`Bodies`], removed when dropped.
+struct Entry<'a> {
     bodies: &'a Bodies,
     place: (Reputation, u64),
 }
 
-impl ComingIn<'_> {
-    /// Adds what has come, unless the body had to give way.
+impl Entry<'_> {
+    /// Fails if the body was evicted.
     fn add(&self, data: &[u8]) -> Result<(), BodyError> {
         let mut state = self.bodies.state();
-        let part = state.coming_in.get_mut(&self.place);
-        let part = part.ok_or(BodyError::GaveWay)?;
+        let part = state.unfinished.get_mut(&self.place);
+        let part = part.ok_or(BodyError::Evicted)?;
         let before = part.cost();
         part.bytes.extend_from_slice(data);
         part.pieces += 1;
         let more = part.cost() - before;
         state.taken += more;
         while state.taken > BUDGET
-            && let Some((_, longest)) = state.coming_in.pop_first()
+            && let Some((_, oldest)) = state.unfinished.pop_first()
         {
-            state.taken -= longest.cost();
+            state.taken -= oldest.cost();
         }
         Ok(())
     }
 
-    /// The whole body, unless it had to give way.
+    /// The whole body. Fails if it was evicted.
     fn finish(self) -> Result<Vec<u8>, BodyError> {
         let body = self.bodies.state().remove(self.place);
-        body.ok_or(BodyError::GaveWay)
+        body.ok_or(BodyError::Evicted)
     }
 }
 
-impl Drop for ComingIn<'_> {
+impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.bodies.state().remove(self.place);
     }
@@ -202,7 +201,7 @@ mod tests {
     const THIRD: usize = BUDGET / 3 - PIECE;
 
     #[test]
-    fn a_body_comes_out_as_it_came_in() {
+    fn a_body_is_read_whole() {
         let bodies = Bodies::default();
         let [one, other] = [(); 2].map(|()| bodies.enter(Reputation::Good));
         for piece in ["a", "", "bc"] {
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_that_has_been_coming_in_longest_gives_way() {
+    fn the_oldest_body_is_evicted() {
         let bodies = Bodies::default();
         let [first, second, third, fourth] = [(); 4].map(|()| bodies.enter(Reputation::Good));
         for body in [&third, &second, &first] {
@@ -223,13 +222,13 @@ mod tests {
         fourth.add(b"x").expect("there is room for it");
         third.add(b"").expect("it is still there");
         fourth.add(&[0; 100]).expect("it is still there");
-        first.add(b"x").expect_err("it has given way");
-        first.finish().expect_err("it has given way");
+        first.add(b"x").expect_err("it was evicted");
+        first.finish().expect_err("it was evicted");
         assert_eq!(second.finish().expect("it is still there").len(), THIRD);
     }
 
     #[test]
-    fn a_body_in_tiny_pieces_gives_way_long_before_it_is_as_large() {
+    fn a_body_in_tiny_pieces_is_evicted_long_before_it_is_as_large() {
         let bodies = Bodies::default();
         let tiny = bodies.enter(Reputation::Good);
         let honest = bodies.enter(Reputation::Good);
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_from_addresses_over_the_limit_give_way_first() {
+    fn bodies_from_addresses_over_the_limit_are_evicted_first() {
         let bodies = Bodies::default();
         let [good, over, newer] = [Reputation::Good, Reputation::OverLimit, Reputation::Good]
             .map(|reputation| bodies.enter(reputation));
@@ -249,12 +248,12 @@ mod tests {
             body.add(&vec![0; THIRD]).expect("there is room");
         }
         newer.add(b"x").expect("there is room for it");
-        over.finish().expect_err("it has given way");
+        over.finish().expect_err("it was evicted");
         good.finish().expect("it is still there");
     }
 
     #[test]
-    fn what_a_body_took_is_free_when_it_is_gone() {
+    fn the_memory_of_a_body_is_free_when_it_is_gone() {
         let bodies = Bodies::default();
         for is_finished in [true, false, true] {
             let body = bodies.enter(Reputation::Good);
@@ -266,6 +265,6 @@ mod tests {
             }
         }
         let state = bodies.state();
-        assert_eq!((state.taken, state.coming_in.len()), (0, 0));
+        assert_eq!((state.taken, state.unfinished.len()), (0, 0));
     }
 }

@@ -1,4 +1,5 @@
-//! WeChat's side: the check of the URL, and pushes. Answers are short plain text; every refusal is the same.
+//! WeChat's callback: the URL check, and pushes. Answers are short plain text; every refusal is the
+//! same.
 
 mod bodies;
 mod refusals;
@@ -27,7 +28,7 @@ use bodies::BodyError;
 use refusals::Refusal;
 pub(super) use replay::ReplayMemory;
 
-/// `GET`: WeChat checks the URL when the owner saves the server configuration.
+/// `GET`: WeChat checks the URL when the server configuration is saved in its console.
 pub(in crate::web) async fn check_url(
     FromState(state): FromState<State>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -189,7 +190,7 @@ pub(in crate::web) async fn method_not_allowed() -> Response {
     response
 }
 
-/// A handler panicked: WeChat must try again.
+/// The answer after a handler panicked: WeChat retries.
 pub(in crate::web) fn after_panic(_: Box<dyn Any + Send>) -> Response {
     error!("a handler panicked");
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")

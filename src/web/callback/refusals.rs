@@ -1,4 +1,4 @@
-//! Requests for callback URLs that are not taken: what the caller is told, and what the log is.
+//! Refused requests for callback URLs: the answer, the log and the metric.
 
 use std::net::SocketAddr;
 
@@ -13,19 +13,19 @@ use crate::web::rate_limit::Reputation;
 use crate::web::warnings::Subject;
 use crate::wechat::{Account, OpenError};
 
-/// Why a request was refused; for the log alone.
+/// Why a request was refused, for the log only.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("no such account is configured")]
     UnknownAccount,
     #[error(transparent)]
     NotAuthentic(#[from] OpenError),
-    #[error("this signature came with another body before")]
+    #[error("this signature was used with another body before")]
     Replayed,
 }
 
 impl Refusal {
-    /// The word that it is counted under.
+    /// The `reason` in the metric.
     const fn reason(&self) -> &'static str {
         match self {
             Self::UnknownAccount => "unknown_account",
@@ -36,8 +36,8 @@ impl Refusal {
 }
 
 impl State {
-    /// The account that the path names, and whether there is one. The name is taken as it stands in the path: names need
-    /// no escapes.
+    /// The account that the path names, and true if it is configured. Names need no escapes, so
+    /// none are decoded.
     pub(super) fn account(&self, uri: &Uri) -> (&Account, bool) {
         let name = uri.path().rsplit('/').next().unwrap_or_default();
         match self.0.accounts.get(name) {
@@ -46,20 +46,21 @@ impl State {
         }
     }
 
-    /// Answers a body that could not be read, or has nothing to be read. If it is WeChat's, an event may be lost.
+    /// Answers a request whose body is empty or could not be read. If it is from WeChat, an event
+    /// may be lost.
     pub(super) fn turn_away(&self, uri: &Uri, error: &BodyError) -> Response {
         let (account, known) = self.account(uri);
         let name = known.then_some(&account.name);
         self.0.metrics.refused(name, error.reason());
         let shown = name.map(tracing::field::display);
         if self.0.warnings.is_due(Subject::Body, name) {
-            warn!(account = shown, %error, "a body was not taken; more of these within a minute are logged at debug level only");
+            warn!(account = shown, %error, "a body was refused; more of these within a minute are logged at debug level only");
         } else {
-            debug!(account = shown, %error, "a body was not taken");
+            debug!(account = shown, %error, "a body was refused");
         }
         match error {
             BodyError::TooLong => text(StatusCode::PAYLOAD_TOO_LARGE, "body too long"),
-            BodyError::TooSlow | BodyError::GaveWay => {
+            BodyError::TooSlow | BodyError::Evicted => {
                 text(StatusCode::REQUEST_TIMEOUT, "body too slow")
             }
             BodyError::Broken => text(StatusCode::BAD_REQUEST, "body broken off"),
@@ -81,8 +82,8 @@ impl State {
         }
     }
 
-    /// The constant 403. The reason goes to the log only; loudly once a minute per account, because a wrong token of our
-    /// own would otherwise lose events in silence.
+    /// The constant 403. Only the log has the reason, as a warning once a minute for each account:
+    /// a wrong token in the configuration would otherwise lose events silently.
     pub(super) fn refuse(
         &self,
         peer: SocketAddr,
@@ -101,7 +102,7 @@ impl State {
         let mut response = text(StatusCode::FORBIDDEN, "forbidden");
         if reputation == Reputation::OverLimit {
             if self.0.warnings.is_due(Subject::Flood, None) {
-                warn!(address = %peer.ip(), "an address is refused all the time; its refusals are no longer logged one by one");
+                warn!(address = %peer.ip(), "too many requests from one address are refused; its refusals are no longer logged one by one");
             }
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);

@@ -1,59 +1,63 @@
-//! The replay memory of plain mode, where the signature does not cover the body: a signature that was accepted with one body
-//! admits no other.
+//! Replay protection for plain mode, where the signature does not cover the body: a signature that
+//! was accepted with one body is refused with any other.
 //!
-//! Timestamp and nonce are sorted before they are signed, so that swapping them, or moving digits from one to the other,
-//! leaves the signature as it is. The memory goes by the signature and knows such a query again.
+//! Timestamp and nonce are sorted before they are signed, so that swapping them, or moving digits
+//! from one to the other, does not change the signature. The memory is keyed by the signature and
+//! recognises such a query.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::AccountName;
+use crate::web::bounded_map::BoundedMap;
 use crate::wechat::Signature;
 
-/// How many signatures are remembered per process; the oldest is forgotten first. About 15 MB when full.
+/// Signatures that are remembered, about 15 MB.
 const CAPACITY: usize = 100_000;
 
 /// Remembers (account, signature) → body.
-#[derive(Default)]
 pub(in crate::web) struct ReplayMemory {
     seen: Mutex<Seen>,
 }
 
-#[derive(Default)]
-struct Seen {
-    uses: HashMap<(AccountName, Signature), Use>,
-    order: VecDeque<(AccountName, Signature)>,
+type Seen = BoundedMap<(AccountName, Signature), Use>;
+
+impl Default for ReplayMemory {
+    fn default() -> Self {
+        Self {
+            seen: Mutex::new(BoundedMap::new(CAPACITY)),
+        }
+    }
 }
 
-/// What a signature came with.
+/// What a signature was used with.
 #[derive(Default)]
 struct Use {
-    /// None once every push with it has failed: then any body may come with it.
+    /// `None` once every push with it has failed: any body may then be used with it.
     body: Option<Body>,
     is_accepted: bool,
-    /// Pushes that were admitted and whose answer is not known yet.
+    /// Pushes that were admitted and not yet settled.
     pending: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Body {
-    /// A check of the URL: no push may use its signature.
+    /// A URL check: no push may use its signature.
     Check,
-    /// A push; the start of its body's SHA-256.
+    /// A push, with the start of the SHA-256 of its body.
     Push([u8; 16]),
 }
 
 impl ReplayMemory {
-    /// Remembers a check of the URL. It is never refused.
+    /// Remembers a URL check, which is never refused.
     pub(in crate::web) fn note_check(&self, account: &AccountName, signature: Signature) {
         let mut seen = self.seen();
-        let used = seen.of(account, signature);
+        let used = seen.get_or_insert((account.clone(), signature), Use::default());
         used.body.get_or_insert(Body::Check);
         used.is_accepted = true;
     }
 
-    /// Whether a push may come in: its signature is new, or came with the same body before, as WeChat's retries do. Until
-    /// [`ReplayMemory::settle`], no other body comes in beside it.
+    /// True if a push is accepted: its signature is new, or was used with the same body before, as
+    /// in WeChat's retries. Other bodies are refused at least until [`ReplayMemory::settle`].
     pub(in crate::web) fn admits(
         &self,
         account: &AccountName,
@@ -63,14 +67,14 @@ impl ReplayMemory {
         let &start = body_sha256.first_chunk().expect("16 is less than 32");
         let body = Body::Push(start);
         let mut seen = self.seen();
-        let used = seen.of(account, signature);
+        let used = seen.get_or_insert((account.clone(), signature), Use::default());
         let admits = *used.body.get_or_insert(body) == body;
         used.pending += u32::from(admits);
         admits
     }
 
-    /// Notes the answer to a push that was admitted. The body of one that was not accepted is forgotten: WeChat may push
-    /// another with the same query.
+    /// Ends a push that was admitted. The body of one that was not accepted is forgotten: WeChat
+    /// may push another one with the same query.
     pub(in crate::web) fn settle(
         &self,
         account: &AccountName,
@@ -78,7 +82,7 @@ impl ReplayMemory {
         is_accepted: bool,
     ) {
         let mut seen = self.seen();
-        let Some(used) = seen.uses.get_mut(&(account.clone(), signature)) else {
+        let Some(used) = seen.get_mut(&(account.clone(), signature)) else {
             return;
         };
         used.pending = used.pending.saturating_sub(1);
@@ -91,22 +95,6 @@ impl ReplayMemory {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // Nothing that holds the lock can panic half-way.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Seen {
-    /// How the signature has been used; not yet, if it is new.
-    fn of(&mut self, account: &AccountName, signature: Signature) -> &mut Use {
-        let key = (account.clone(), signature);
-        if !self.uses.contains_key(&key) {
-            if self.order.len() == CAPACITY
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.uses.remove(&oldest);
-            }
-            self.order.push_back(key.clone());
-        }
-        self.uses.entry(key).or_default()
     }
 }
 
@@ -132,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_of_a_check_admits_no_push() {
+    fn a_push_with_the_signature_of_a_url_check_is_refused() {
         let memory = ReplayMemory::default();
         let main = "main".parse().unwrap();
         memory.note_check(&main, signature(1));
@@ -174,9 +162,8 @@ mod tests {
             assert!(!memory.admits(&main, signature(1), &[2; 32]));
         }
         memory.settle(&main, signature(9), true);
-        assert_eq!(
-            memory.seen().uses.len(),
-            1,
+        assert!(
+            memory.seen().get(&(main, signature(9))).is_none(),
             "a forgotten one is not remembered again"
         );
     }
@@ -188,7 +175,6 @@ mod tests {
         for nonce in 0..=CAPACITY {
             assert!(memory.admits(&main, signature(nonce), &[1; 32]));
         }
-        assert_eq!(memory.seen().uses.len(), CAPACITY);
         assert!(!memory.admits(&main, signature(1), &[2; 32]));
         assert!(memory.admits(&main, signature(0), &[2; 32]));
     }

@@ -1,5 +1,5 @@
-//! Who asks, and what they may see. Handlers that answer about jobs or deliveries take an [`Access`], and narrow what they
-//! ask the store for by its accounts.
+//! Who calls the API, and what they may see. Handlers about jobs or deliveries take an [`Access`],
+//! and restrict what they read to its accounts.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use crate::domain::{AccountName, Accounts, ApiClient, ApiKeyHash, Scope, Time};
 use crate::web::State;
 use crate::web::api::problem::Problem;
 
-/// Whom a limit counts for: each key, or each address where no key is needed.
+/// Whom a limit applies to: a key or, where none is required, an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::web) enum Caller {
     Key(ApiKeyHash),
-    /// The network of 64 bits for IPv6.
+    /// An IPv4 address or a /64 network of IPv6.
     Network(IpAddr),
 }
 
-/// What the key of a request allows. The middleware that checks keys puts it there.
+/// What the key of a request allows. The middleware that checks keys adds it to the request.
 #[derive(Clone, Debug)]
 pub(in crate::web) struct Access {
-    /// None: everything.
+    /// `None` for full access.
     client: Option<Arc<ApiClient>>,
     caller: Caller,
 }
 
 impl Access {
-    /// Access to everything: with a key that does not belong to a client, or where no key is needed.
+    /// Access to everything: with a key of `api.keys`, or where no key is required.
     pub(in crate::web) const fn full(caller: Caller) -> Self {
         Self {
             client: None,
@@ -49,7 +49,7 @@ impl Access {
         self.caller
     }
 
-    /// The accounts whose jobs and deliveries may be seen: for the filter of whatever is asked of the store.
+    /// The accounts whose jobs and deliveries the key may see.
     pub(in crate::web) fn accounts(&self) -> Accounts {
         match &self.client {
             Some(client) => client.accounts.clone(),
@@ -57,7 +57,7 @@ impl Access {
         }
     }
 
-    /// Whether that account may be seen. Who may not see it is told what an account without jobs is told.
+    /// True if the key may see that account. Others get the answer for an account without jobs.
     pub(in crate::web) fn includes(&self, account: &AccountName) -> bool {
         match &self.client {
             Some(client) => client.accounts.include(account),
@@ -65,7 +65,7 @@ impl Access {
         }
     }
 
-    /// Whether its time is over, which may be in the middle of a long answer.
+    /// True if the key has expired, which can happen during a long answer.
     pub(in crate::web) fn has_expired(&self, now: Time) -> bool {
         let client = self.client.as_ref();
         client.is_some_and(|client| client.has_expired(now))
@@ -80,12 +80,12 @@ impl FromRequestParts<State> for Access {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
-        // Outside of the API nobody is known.
+        // Only the routes of the API check keys.
         parts.extensions.get().cloned().ok_or(Problem::Internal)
     }
 }
 
-/// The middleware of one route: the key must have that scope.
+/// Middleware of a route: the key must have this scope.
 pub(in crate::web) async fn require(
     FromState(scope): FromState<Scope>,
     request: Request,

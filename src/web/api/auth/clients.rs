@@ -1,31 +1,29 @@
-//! The keys of the API: those with full access, and those of clients.
+//! The configured API keys: those with full access, and those of clients.
 
 use std::sync::Arc;
 
 use crate::domain::{ApiClient, ApiKeyHash, Time};
 use crate::web::warnings::OncePerMinute;
 
-/// Every key that is configured.
 pub(in crate::web) struct Clients {
     keys: Vec<ApiKeyHash>,
     clients: Vec<Client>,
 }
 
-/// A client, and what is told of it at most once a minute.
+/// A client, and what is logged or recorded about it once a minute.
 pub(in crate::web) struct Client {
     pub(in crate::web) configured: Arc<ApiClient>,
-    /// That its key has expired and is still in use.
+    /// Its expired key is in use.
     pub(in crate::web) expiry: OncePerMinute,
-    /// That it has used its key.
+    /// It used its key.
     pub(in crate::web) usage: OncePerMinute,
 }
 
-/// Whose key it is.
+/// The owner of a key.
 pub(in crate::web) enum Holder<'a> {
-    /// One with full access.
     Full,
     Client(&'a Client),
-    /// Its key is no longer taken.
+    /// The key is no longer accepted.
     Expired(&'a Client),
 }
 
@@ -42,12 +40,12 @@ impl Clients {
         }
     }
 
-    /// Whether there is no key at all, so that anybody may read.
+    /// True if no key is configured, so that anybody may read.
     pub(in crate::web) fn is_open(&self) -> bool {
         self.keys.is_empty() && self.clients.is_empty()
     }
 
-    /// Whose the key is, if it is anybody's. All are compared, whichever it is.
+    /// The owner of a key. It is compared with every key, whichever matches.
     pub(in crate::web) fn holder(&self, key: &[u8], now: Time) -> Option<Holder<'_>> {
         let hash = ApiKeyHash::of(key);
         let is_full = hash.is_in(&self.keys);
@@ -72,7 +70,7 @@ mod tests {
     use crate::domain::{Accounts, Scope};
 
     #[test]
-    fn a_key_is_known_by_its_hash_until_it_expires() {
+    fn a_key_is_accepted_until_it_expires() {
         let client = |name: &str, expires| ApiClient {
             name: name.parse().expect("it is a name"),
             key: ApiKeyHash::of(name),

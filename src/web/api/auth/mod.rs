@@ -1,10 +1,9 @@
-//! Keys of the API: only their SHA-256 is configured.
+//! API keys. Only their SHA-256 is configured.
 
 mod access;
 mod clients;
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State as FromState};
 use axum::http::{HeaderMap, header};
@@ -12,19 +11,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::{debug, warn};
 
-use super::State;
 use super::problem::Problem;
+use super::{State, TIMEOUT};
 use crate::domain::{ApiKeyHash, ClientName, Time};
+use crate::store::within;
 use crate::web::rate_limit::{Reputation, network};
 
 pub(in crate::web) use access::{Access, Caller, require};
 pub(in crate::web) use clients::Clients;
 use clients::Holder;
 
-/// How long the database may take to note the use of a key.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-/// The middleware: once a key is configured, every request must carry one. What it allows goes with the request.
+/// Middleware: once a key is configured, every request must carry one. What the key allows is added
+/// to the request.
 pub(in crate::web) async fn require_key(
     FromState(state): FromState<State>,
     mut request: Request,
@@ -36,12 +34,12 @@ pub(in crate::web) async fn require_key(
         request.extensions_mut().insert(access.clone());
         let mut response = next.run(request).await;
         if !state.0.clients.is_open() {
-            // Whoever logs the answer then knows that a right key came with the request.
+            // Tells the request log that the key was valid.
             response.extensions_mut().insert(access);
         }
         return response;
     }
-    // Who sends no key does not guess.
+    // A request without a key is not an attempt to guess one.
     let guesses = request.headers().contains_key(header::AUTHORIZATION);
     let problem = if guesses && state.0.failed_keys.count(peer) == Reputation::OverLimit {
         Problem::TooManyRequests
@@ -67,20 +65,18 @@ fn access(state: &State, headers: &HeaderMap, peer: IpAddr) -> Option<Access> {
         }
         Holder::Expired(client) => {
             if client.expiry.is_due() {
-                warn!(client = %client.configured.name, "a key is in use that has expired");
+                warn!(client = %client.configured.name, "a client uses a key that has expired");
             }
             None
         }
     }
 }
 
-/// Beside the request, which does not wait for it.
+/// Records the use of a key, in a task that the request does not wait for.
 async fn note_use(state: State, client: ClientName) {
     let noting = state.0.key_uses.note_client_use(&client, Time::now());
-    match tokio::time::timeout(PATIENCE, noting).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%client, %error, "the use of a key could not be noted"),
-        Err(_) => debug!(%client, "the use of a key could not be noted in time"),
+    if let Err(error) = within(TIMEOUT, noting).await {
+        debug!(%client, %error, "the use of a key could not be recorded");
     }
 }
 
@@ -93,7 +89,7 @@ fn key(headers: &HeaderMap) -> Option<&[u8]> {
     }
 }
 
-/// The key behind `Bearer`, the scheme in any case.
+/// The key after `Bearer`, which may be in upper or lower case.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked("Bearer ".len())?;
     scheme
@@ -107,7 +103,7 @@ mod tests {
     use axum::http::HeaderValue;
 
     #[test]
-    fn a_key_stands_in_one_header_behind_its_scheme() {
+    fn the_key_is_in_one_header_after_its_scheme() {
         let key = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -1,8 +1,7 @@
-//! The document of the API, OpenAPI 3.1. It is made of the handlers and their words, the shapes of their answers, and the
-//! table of routes, which says who may ask.
+//! The OpenAPI 3.1 document. The table of routes gives the paths and scopes, the handlers their
+//! descriptions, parameters and answers.
 
 pub(super) mod examples;
-pub(super) mod parameters;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -22,7 +21,6 @@ use crate::web::etag;
 use crate::web::static_file::StaticFile;
 use crate::web::{Group, routes};
 
-/// What stands in the document; a new route of the API is a line here.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -30,47 +28,29 @@ use crate::web::{Group, routes};
         description = include_str!("about.md"),
         license(name = "MIT or Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    paths(
-        super::jobs::jobs,
-        super::jobs::job,
-        super::jobs::job_deliveries,
-        super::export::jobs_csv,
-        super::export::jobs_ndjson,
-        super::deliveries::deliveries,
-        super::jobs::reasons,
-        super::accounts::accounts,
-        super::stats::totals,
-        super::stats::timeline,
-        super::stats::reasons,
-        super::stats::accounts,
-        super::stream::stream,
-        crate::web::health::livez,
-        crate::web::health::readyz,
-        openapi_json,
-    ),
     components(schemas(ProblemOut<'static>)),
     tags(
-        (name = "Jobs", description = "What became of each mass send."),
-        (name = "Deliveries", description = "What was received, kept raw."),
-        (name = "Stats", description = "What jobs add up to."),
+        (name = "Jobs", description = "The result of each mass send."),
+        (name = "Deliveries", description = "What was received, as it was received."),
+        (name = "Stats", description = "Totals of jobs."),
         (name = "Live", description = "Jobs as they change."),
         (name = "Server", description = "Health, and this document. Open to all, without a key."),
     ),
 )]
-struct Documented;
+struct Frame;
 
 /// The document as JSON.
 pub(in crate::web) static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     let mut text = document()
         .to_pretty_json()
-        .expect("it is texts, lists and maps by text");
+        .expect("a document can be written as JSON");
     text.push('\n');
     text
 });
 
 /// This document
 ///
-/// OpenAPI 3.1, for tools; `/docs` shows it to people.
+/// OpenAPI 3.1, for tools; `/docs` shows it as a page.
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -93,7 +73,17 @@ pub(in crate::web) async fn openapi_json(headers: HeaderMap) -> axum::response::
 const KEY: &str = "key";
 
 fn document() -> openapi::OpenApi {
-    let mut document = Documented::openapi();
+    let mut document = Frame::openapi();
+    for mut route in routes() {
+        let group = route.group;
+        for operation in route.operations() {
+            if let Group::Api(scope) = group {
+                guard(operation, scope);
+            }
+            tag(operation);
+        }
+        document.merge(route.document);
+    }
     let components = document.components.get_or_insert_default();
     components
         .security_schemes
@@ -106,29 +96,19 @@ fn document() -> openapi::OpenApi {
         .responses
         .insert(NOT_MODIFIED.to_owned(), not_modified().into());
     for schema in components.schemas.values_mut() {
-        require_what_may_be_null(schema);
-    }
-    for route in routes() {
-        let item = document.paths.paths.get_mut(route.path);
-        let Some(operation) = item.and_then(|item| item.get.as_mut()) else {
-            continue;
-        };
-        if let Group::Api(scope) = route.group {
-            guard(operation, scope);
-        }
-        tag(operation);
+        require_nullable(schema);
     }
     document
 }
 
-/// What goes for each route of the API.
+/// Adds the scope that a route of the API requires, and the answers to requests without it.
 fn guard(operation: &mut Operation, scope: Scope) {
     operation.security = Some(vec![SecurityRequirement::new(KEY, [scope.as_str()])]);
-    let needed = format!("Takes a key with the scope `{}`.", scope.as_str());
+    let needed = format!("Requires a key with the scope `{}`.", scope.as_str());
     let description = operation.description.take().unwrap_or_default();
     operation.description = Some([description, needed].join("\n\n").trim().to_owned());
     for problem in problems() {
-        // Which has been asked for cannot be missing, and the method is the right one.
+        // Not answers of an operation in the document: its route exists, and so does its method.
         if !matches!(problem, Problem::NotFound(_) | Problem::MethodNotAllowed) {
             let status = problem.status().as_str().to_owned();
             let answer = Ref::from_response_name(problem.id());
@@ -137,7 +117,7 @@ fn guard(operation: &mut Operation, scope: Scope) {
     }
 }
 
-/// What goes for each route whose answers have a tag.
+/// Adds the headers of conditional requests, if the handler documents a 304.
 fn tag(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
     if !responses.contains_key("304") {
@@ -149,7 +129,7 @@ fn tag(operation: &mut Operation) {
     let mut known = Parameter::new("if-none-match");
     known.parameter_in = ParameterIn::Header;
     known.required = Required::False;
-    known.description = Some("The `etag` of an answer that is known already.".to_owned());
+    known.description = Some("The `etag` of an earlier answer.".to_owned());
     known.schema = Some(Object::with_type(Type::String).into());
     operation
         .parameters
@@ -157,7 +137,7 @@ fn tag(operation: &mut Operation) {
         .push(known.into());
 }
 
-/// An answer with a tag of its body: whoever has that body already is answered 304.
+/// For handlers whose answers have an ETag: a client that has the same body is answered 304.
 pub(in crate::web) enum Tagged {}
 
 impl IntoResponses for Tagged {
@@ -167,7 +147,7 @@ impl IntoResponses for Tagged {
     }
 }
 
-/// There is no such job.
+/// The 404 of handlers that answer about one job.
 pub(in crate::web) enum NoJob {}
 
 impl IntoResponses for NoJob {
@@ -180,18 +160,20 @@ impl IntoResponses for NoJob {
 const NOT_MODIFIED: &str = "not-modified";
 
 fn not_modified() -> Response {
-    let mut answer = Response::new("It is as `if-none-match` knows it. There is no body.");
+    let mut answer =
+        Response::new("The answer is still the one that `if-none-match` names. It has no body.");
     answer.headers.insert("etag".to_owned(), etag().into());
     answer
 }
 
 fn etag() -> Header {
     let mut header = Header::new(Object::with_type(Type::String));
-    header.description = Some("Names this body; weak, as it may be compressed.".to_owned());
+    header.description =
+        Some("Identifies the body; weak, because the body may be compressed.".to_owned());
     header
 }
 
-/// Every problem there is, with an example of its words.
+/// Every problem type, with an example.
 fn problems() -> [Problem; 8] {
     [
         Problem::InvalidParameter("`limit` must be a number from 1 to 500".to_owned()),
@@ -205,7 +187,7 @@ fn problems() -> [Problem; 8] {
     ]
 }
 
-/// A problem as an answer, with the headers that it really has.
+/// The description of a problem, with the headers of the real answer.
 fn described(problem: Problem) -> Response {
     let mut answer = Response::new(format!("{}.", problem.title()));
     let example = serde_json::to_value(problem.body("1f3a5c7e9b2d4f60"));
@@ -229,13 +211,13 @@ fn described(problem: Problem) -> Response {
 fn bearer() -> SecurityScheme {
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.description = Some(
-        "A key of `api.keys`, or of a client in `api.clients`. None is needed while none is configured.".to_owned(),
+        "A key of `api.keys`, or of a client in `api.clients`. While no key is configured, none is required.".to_owned(),
     );
     SecurityScheme::Http(bearer)
 }
 
-/// Answers never leave out what may be null.
-fn require_what_may_be_null(schema: &mut RefOr<Schema>) {
+/// Fields that may be null are never left out of an answer.
+fn require_nullable(schema: &mut RefOr<Schema>) {
     match schema {
         RefOr::T(Schema::Object(object)) => {
             let nullable = object.properties.iter().filter(|(_, of)| may_be_null(of));
@@ -246,7 +228,7 @@ fn require_what_may_be_null(schema: &mut RefOr<Schema>) {
                 }
             }
         }
-        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_what_may_be_null),
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_nullable),
         _ => {}
     }
 }
