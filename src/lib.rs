@@ -23,14 +23,14 @@
 //! |---|---|---|
 //! | [`domain`] | plain values: accounts, jobs, deliveries, reasons; no I/O | – |
 //! | [`wechat`] | WeChat's wire format: signatures, the AES envelope, events; no I/O | `domain` |
-//! | [`store`] | all SQL: PostgreSQL and SQLite behind the same traits, and the spool | `domain` |
+//! | [`store`] | all SQL: PostgreSQL and SQLite behind the same traits, and the spool | `domain`, `files` |
 //! | [`ingest`] | durable acceptance: queue, batches, the spool as a fallback | `domain`, `store` |
 //! | [`feed`] | jobs as they change, for any number of followers | `domain`, `store` |
 //! | [`output`] | the public form of stored data: JSON shapes, CSV, NDJSON | `domain`, `store` |
 //! | [`web`] | the HTTP server: callback, API, page, health, metrics | `domain`, `wechat`, `ingest`, `feed`, `store`, `output`, `server` |
 //! | [`simulator`] | plays WeChat, over HTTP | `domain`, `wechat` |
 //! | [`config`] | TOML and environment into a checked configuration | `domain`, `wechat` |
-//! | [`server`], [`telemetry`] | the accept loop; logs and metrics of the process | – |
+//! | [`server`], [`telemetry`], [`files`] | the accept loop; logs and metrics of the process; private files | – |
 //! | [`app`], [`cli`] | wiring and background tasks; the commands | everything |
 //!
 //! A test checks the dependencies. Start with [`wechat::Account::open`],
@@ -41,6 +41,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod feed;
+pub mod files;
 pub mod ingest;
 pub mod output;
 pub mod server;

@@ -1,14 +1,14 @@
 //! The account that `serve` creates when none is configured: plain mode, with a random token in the
 //! data directory.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::random_token;
+use crate::files::{create_private, create_private_directory};
 use crate::wechat::{Account, Mode, Token};
 
 pub const DEMO: &str = "demo";
@@ -63,10 +63,7 @@ fn make_token_file(data_dir: &Path, token_file: &Path) -> anyhow::Result<()> {
     if token_file.exists() {
         return Ok(());
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)?;
+    create_private_directory(data_dir)?;
     let (text, _) = random_token()?;
     let aside = data_dir.join(format!("{TOKEN_FILE}.{}", std::process::id()));
     // An existing file is not ours; it may be a symbolic link. `create_new` does not follow links.
@@ -74,11 +71,7 @@ fn make_token_file(data_dir: &Path, token_file: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&aside)?;
+    let mut file = create_private(&aside)?;
     writeln!(file, "{text}")?;
     file.sync_all()?;
     let linked = fs::hard_link(&aside, token_file);

@@ -11,23 +11,22 @@ use crate::store::SqliteStore;
 
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
-    /// The new file; never overwrites
+    /// The new file; an existing one is never overwritten
     file: PathBuf,
 }
 
-/// Copies the SQLite file.
 pub(super) async fn run(settings: &Settings, arguments: BackupArgs) -> Outcome {
     let config = settings.check()?;
     let StoreUrl::Sqlite(path) = &config.store.url else {
         return Err(Failure::usage(anyhow!(
-            "`backup` is for SQLite; back up PostgreSQL with `pg_dump -Fc -f FILE URL`"
+            "`backup` is only for SQLite; back up PostgreSQL with `pg_dump -Fc -f FILE URL`"
         )));
     };
     SqliteStore::back_up(path, &arguments.file)
         .await
         .map_err(anyhow::Error::from)?;
     eprintln!(
-        "{} is backed up to `{}`",
+        "backed up {} to `{}`",
         config.store.url,
         arguments.file.display()
     );

@@ -1,17 +1,15 @@
 //! `qunfa config init|check|show`.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
-use super::Outcome;
+use super::{Outcome, new_file, print};
 use crate::app::exposed_files;
 use crate::config::{EXAMPLE, Settings};
 
-/// Writes the example, for the user's eyes only.
+/// Writes the example to a private file.
 pub(super) fn init(path: Option<PathBuf>) -> Outcome {
     let path = path
         .or_else(|| {
@@ -20,24 +18,7 @@ pub(super) fn init(path: Option<PathBuf>) -> Outcome {
                 .map(PathBuf::from)
         })
         .unwrap_or_else(|| PathBuf::from("config.toml"));
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path);
-    let mut file = match made {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(
-                anyhow!("`{}` exists already; it was left as it is", path.display()).into(),
-            );
-        }
-        Err(error) => {
-            return Err(anyhow!(error)
-                .context(format!("cannot make `{}`", path.display()))
-                .into());
-        }
-    };
+    let mut file = new_file(&path)?;
     file.write_all(EXAMPLE.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -48,7 +29,7 @@ pub(super) fn init(path: Option<PathBuf>) -> Outcome {
     Ok(())
 }
 
-/// Reports every mistake at once.
+/// Reports all mistakes at once.
 pub(super) fn check(settings: &Settings) -> Outcome {
     let config = settings.check_to_serve()?;
     let exposed = exposed_files(&config, settings);
@@ -58,19 +39,17 @@ pub(super) fn check(settings: &Settings) -> Outcome {
     let accounts = config.accounts.len();
     match accounts {
         0 => eprintln!(
-            "the configuration is good; with no account in it, `qunfa serve` makes `demo`"
+            "the configuration is valid; it has no account, so `qunfa serve` creates `demo`"
         ),
-        1 => eprintln!("the configuration is good: 1 account"),
-        _ => eprintln!("the configuration is good: {accounts} accounts"),
+        1 => eprintln!("the configuration is valid: 1 account"),
+        _ => eprintln!("the configuration is valid: {accounts} accounts"),
     }
     Ok(())
 }
 
-/// Prints the effective values, then the mistakes, if there are any.
+/// Prints the effective values, then any mistakes.
 pub(super) fn show(settings: &Settings) -> Outcome {
-    io::stdout()
-        .write_all(settings.to_string().as_bytes())
-        .context("cannot write to standard output")?;
+    print(settings)?;
     settings.check()?;
     Ok(())
 }

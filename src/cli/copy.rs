@@ -1,6 +1,5 @@
 //! `qunfa copy`.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -8,14 +7,14 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::secret::secret;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, print};
 use crate::app::open_store;
 use crate::config::{Settings, StoreUrl};
 use crate::domain::Outcome as JobOutcome;
 use crate::store::{self, CopySums, Migrations, Store};
 
-/// How many rows are copied from one line about it to the next.
-const STEP: u64 = 100_000;
+/// Progress is reported each time so many rows are copied.
+const PROGRESS_ROWS: u64 = 100_000;
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("urls").required(true).multiple(true).args(["from", "from_file", "to", "to_file"]))]
@@ -23,18 +22,17 @@ pub(super) struct CopyArgs {
     /// The database to copy from, as in `store.url` [default: the configured one]
     #[arg(long, value_name = "URL")]
     from: Option<SecretString>,
-    /// A file with its URL
+    /// A file with the URL of --from
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
     from_file: Option<PathBuf>,
     /// The database to copy into, as in `store.url` [default: the configured one]
     #[arg(long, value_name = "URL")]
     to: Option<SecretString>,
-    /// A file with its URL
+    /// A file with the URL of --to
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     to_file: Option<PathBuf>,
 }
 
-/// Copies everything, or nothing.
 pub(super) async fn run(settings: &Settings, arguments: CopyArgs) -> Outcome {
     let configured = settings.check()?.store.url;
     let given = |text: &Option<_>, file: &Option<PathBuf>, name| {
@@ -45,7 +43,7 @@ pub(super) async fn run(settings: &Settings, arguments: CopyArgs) -> Outcome {
     let to = given(&arguments.to, &arguments.to_file, "--to")?;
     if is_same(&from, &to) {
         return Err(Failure::usage(anyhow!(
-            "both are {from}; name another database with `--from` or `--to`"
+            "source and target are both {from}; give another database with `--from` or `--to`"
         )));
     }
     let source = open_store(&from, Migrations::Require)
@@ -94,56 +92,57 @@ async fn copy(
     let cannot_read = || format!("cannot read {from}");
     let mut into = target.copy_target().await.with_context(cannot_write)?;
     if !into.is_empty().await.with_context(cannot_read)? {
-        return Err(anyhow!(
-            "{to} is not empty; it was left as it is, and nothing was copied"
-        ));
+        return Err(anyhow!("{to} is not empty; nothing was copied"));
     }
     eprintln!("{to} is locked until the copy is done");
     let mut snapshot = source.copy_source().await.with_context(cannot_read)?;
     let here = snapshot.sums().await.with_context(cannot_read)?;
-    let mut said = 0;
+    let mut reported = 0;
     store::copy(&mut snapshot, &mut into, |rows| {
-        if rows / STEP > said {
-            said = rows / STEP;
-            eprintln!("{rows} rows are copied");
+        if rows / PROGRESS_ROWS > reported {
+            reported = rows / PROGRESS_ROWS;
+            eprintln!("copied {rows} rows");
         }
     })
     .await
     .context("nothing was copied")?;
     drop(snapshot);
     let there = into.sums().await.with_context(cannot_write)?;
-    print(&here, &there).context("cannot write to standard output")?;
+    print(lines(&here, &there))?;
     if here != there {
         return Err(anyhow!("the copy differs; nothing was copied"));
     }
-    let mut again = source.copy_source().await.with_context(cannot_read)?;
-    if again.sums().await.with_context(cannot_read)? != here {
+    let mut after = source.copy_source().await.with_context(cannot_read)?;
+    if after.sums().await.with_context(cannot_read)? != here {
         return Err(anyhow!(
-            "{from} was written to in the meantime; nothing was copied: stop its server first"
+            "{from} changed during the copy; nothing was copied: stop its server first"
         ));
     }
     into.commit().await.with_context(cannot_write)?;
-    eprintln!("everything in {from} is in {to}");
+    eprintln!("copied everything from {from} to {to}");
     Ok(())
 }
 
 /// `NAME FROM TO` lines.
-fn print(here: &CopySums, there: &CopySums) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    let mut line = |name: &str, value: &dyn Fn(&CopySums) -> i128| {
-        writeln!(output, "{name} {} {}", value(here), value(there))
+fn lines(here: &CopySums, there: &CopySums) -> String {
+    let values = |sums: &CopySums| {
+        let CopySums { stats, .. } = sums;
+        let mut values: Vec<(&str, i128)> = vec![("jobs", stats.jobs.into())];
+        for (index, outcome) in JobOutcome::ALL.iter().enumerate() {
+            values.push((outcome.as_str(), stats.by_outcome[index].into()));
+        }
+        values.extend([
+            ("total_count", stats.total_count),
+            ("filter_count", stats.filter_count),
+            ("sent_count", stats.sent_count),
+            ("error_count", stats.error_count),
+            ("deliveries", sums.deliveries.into()),
+            ("revisions", sums.revisions.into()),
+            ("bodies", sums.bodies.into()),
+        ]);
+        values
     };
-    line("jobs", &|sums| sums.stats.jobs.into())?;
-    for (index, outcome) in JobOutcome::ALL.iter().enumerate() {
-        line(outcome.as_str(), &|sums| {
-            sums.stats.by_outcome[index].into()
-        })?;
-    }
-    line("total_count", &|sums| sums.stats.total_count)?;
-    line("filter_count", &|sums| sums.stats.filter_count)?;
-    line("sent_count", &|sums| sums.stats.sent_count)?;
-    line("error_count", &|sums| sums.stats.error_count)?;
-    line("deliveries", &|sums| sums.deliveries.into())?;
-    line("revisions", &|sums| sums.revisions.into())?;
-    line("bodies", &|sums| sums.bodies.into())
+    let both = values(here).into_iter().zip(values(there));
+    let lines = both.map(|((name, here), (_, there))| format!("{name} {here} {there}\n"));
+    lines.collect::<Vec<_>>().concat()
 }

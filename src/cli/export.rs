@@ -1,15 +1,13 @@
 //! `qunfa export`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Outcome};
-use crate::app::open_existing;
+use super::{Failure, Outcome, new_file, with_store};
 use crate::config::Settings;
 use crate::domain::{AccountName, MsgId, Outcome as JobOutcome, Time};
 use crate::output::{Export, Format};
@@ -17,12 +15,12 @@ use crate::store::JobFilter;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The new file, never overwritten; without it, standard output
+    /// The new file; an existing one is never overwritten [default: standard output]
     file: Option<PathBuf>,
-    /// csv: a row for each job; ndjson: a line of JSON, as the API shows it
+    /// csv: a row for each job; ndjson: a line of JSON for each job, as in the API
     #[arg(long, value_enum, default_value_t = FormatWord::Csv)]
     format: FormatWord,
-    /// Begin CSV with a byte-order mark, without which Excel takes UTF-8 for something else
+    /// Begin CSV with a byte-order mark, which Excel needs to recognize UTF-8
     #[arg(long)]
     bom: bool,
     #[command(flatten)]
@@ -35,38 +33,37 @@ enum FormatWord {
     Ndjson,
 }
 
-/// The filters of the list of jobs.
 #[derive(Debug, Args)]
 struct FilterArgs {
-    /// Of this account, configured or not
+    /// Only this account, configured or not
     #[arg(long, value_name = "NAME")]
     account: Option<AccountName>,
     /// sent, failed, rejected or unknown
     #[arg(long, value_parser = outcome)]
     outcome: Option<JobOutcome>,
-    /// Rejected with this code
+    /// Only jobs rejected with this code
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     code: Option<i32>,
-    /// With this `CheckState`
+    /// Only jobs with this `CheckState`
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     check_state: Option<i64>,
-    /// Finished at that time or later: RFC 3339, or milliseconds since 1970
+    /// Finished at this time or later: RFC 3339, or milliseconds since 1970
     #[arg(long, value_name = "TIME", value_parser = Time::parse_rounding_up)]
     from: Option<Time>,
-    /// Finished before that time
+    /// Finished before this time
     #[arg(long, value_name = "TIME", value_parser = Time::parse_rounding_up)]
     to: Option<Time>,
-    /// Changed after that time
+    /// Changed after this time
     #[arg(long, value_name = "TIME", value_parser = Time::parse_rounding_down)]
     updated_after: Option<Time>,
-    /// With this id, in any account
+    /// Only jobs with this id, in any account
     #[arg(long, value_name = "N")]
     msg_id: Option<MsgId>,
 }
 
 fn outcome(text: &str) -> Result<JobOutcome, &'static str> {
     text.parse()
-        .map_err(|()| "allowed are sent, failed, rejected, unknown")
+        .map_err(|()| "must be `sent`, `failed`, `rejected` or `unknown`")
 }
 
 impl FilterArgs {
@@ -85,51 +82,40 @@ impl FilterArgs {
     }
 }
 
-/// Writes the jobs that match.
 pub(super) async fn run(settings: &Settings, arguments: ExportArgs) -> Outcome {
     let format = match (arguments.format, arguments.bom) {
         (FormatWord::Csv, bom) => Format::Csv { bom },
         (FormatWord::Ndjson, false) => Format::Ndjson,
         (FormatWord::Ndjson, true) => {
-            return Err(Failure::usage(anyhow!("`--bom` is for CSV alone")));
+            return Err(Failure::usage(anyhow!("`--bom` is only for CSV")));
         }
     };
     let config = settings.check()?;
-    let store = open_existing(&config).await?;
-    let export = Export::new(store.clone(), arguments.filter.filter(), format);
-    let outcome = match &arguments.file {
-        Some(path) => into_file(export, path).await,
-        None => write(export, &mut io::stdout().lock())
-            .await
-            .context("the export is not whole"),
-    };
-    store.close().await;
-    Ok(outcome?)
+    let ExportArgs { file, filter, .. } = arguments;
+    let exported = with_store(&config, async |store| {
+        let export = Export::new(store, filter.filter(), format);
+        match file {
+            Some(path) => into_file(export, &path).await,
+            None => write(export, &mut io::stdout().lock())
+                .await
+                .context("the export is incomplete"),
+        }
+    });
+    Ok(exported.await?)
 }
 
-/// For the user's eyes only. When it returns, the whole file is on disk; or else it is not there.
+/// Writes a private file. It is complete and on disk on return, or does not exist.
 async fn into_file(export: Export, path: &Path) -> anyhow::Result<()> {
-    let cannot = || format!("`{}` cannot be written", path.display());
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                anyhow!("`{}` exists already; it was left as it is", path.display())
-            }
-            _ => anyhow::Error::new(error).context(cannot()),
-        })?;
-    let written = write(export, &mut file).await.and_then(|()| synced(&file));
+    let cannot = || format!("cannot write `{}`", path.display());
+    let mut file = new_file(path)?;
+    let written = match write(export, &mut file).await {
+        Ok(()) => file.sync_all().map_err(anyhow::Error::from),
+        failed => failed,
+    };
     if written.is_err() {
         fs::remove_file(path).with_context(cannot)?;
     }
     written.with_context(cannot)
-}
-
-fn synced(file: &File) -> anyhow::Result<()> {
-    Ok(file.sync_all()?)
 }
 
 async fn write(mut export: Export, output: &mut impl Write) -> anyhow::Result<()> {

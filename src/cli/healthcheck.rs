@@ -1,17 +1,17 @@
 //! `qunfa healthcheck`.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use reqwest::Client;
 
-use super::{Outcome, reachable};
+use super::{Outcome, print, reachable};
 use crate::config::Settings;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks `/readyz` of the configured address. Ready and degraded servers answer 200: both accept events.
+/// Asks `/readyz` of the configured address. Ready and degraded servers answer 200: both accept
+/// events.
 pub(super) async fn run(settings: &Settings) -> Outcome {
     let url = format!(
         "http://{}/readyz",
@@ -19,7 +19,7 @@ pub(super) async fn run(settings: &Settings) -> Outcome {
     );
     let client = Client::builder()
         .no_proxy()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .build()
         .context("cannot set up an HTTP client")?;
     let response = client
@@ -28,10 +28,9 @@ pub(super) async fn run(settings: &Settings) -> Outcome {
         .await
         .with_context(|| format!("{url} does not answer"))?;
     let status = response.status();
-    let body = response.text().await.context("the answer broke off")?;
+    let body = response.text().await.context("the answer is incomplete")?;
     if !status.is_success() {
         return Err(anyhow!("{url} answers {status}: {body}").into());
     }
-    writeln!(io::stdout(), "{body}").context("cannot write to standard output")?;
-    Ok(())
+    Ok(print(format_args!("{body}\n"))?)
 }

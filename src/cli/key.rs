@@ -1,29 +1,26 @@
 //! `qunfa key create|list`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Outcome;
-use crate::app::open_existing;
+use super::{Outcome, print, with_store};
 use crate::config::{Api, Config, Settings};
 use crate::domain::{AccountName, Accounts, ApiClient, ApiKeyHash, Time};
 
-/// Prints a key of 256 random bits, and the hash that stands for it in the configuration.
+/// Prints a key of 256 random bits, and the hash of it to configure.
 pub(super) fn create() -> Outcome {
     let mut random = [0; 32];
     getrandom::fill(&mut random).context("the system gave no random bytes")?;
     let key = format!("qunfa_{}", URL_SAFE_NO_PAD.encode(random));
-    writeln!(io::stdout(), "{key}\n{}", ApiKeyHash::of(&key))
-        .context("cannot write to standard output")?;
+    print(format_args!("{key}\n{}\n", ApiKeyHash::of(&key)))?;
     eprintln!(
-        "the first line is the key, shown this once: clients send it as `Authorization: Bearer KEY`"
+        "the first line is the key, which is not shown again: clients send it as `Authorization: Bearer KEY`"
     );
     eprintln!(
-        "the second line goes into `api.keys` of the configuration, or is the `key` of a client there"
+        "the second line goes into the configuration: into `api.keys`, or as the `key` of a client"
     );
     Ok(())
 }
@@ -32,42 +29,40 @@ pub(super) fn create() -> Outcome {
 pub(super) async fn list(settings: &Settings) -> Outcome {
     let config = settings.check()?;
     let uses = uses(&config).await;
-    print(&config.api, uses.as_ref().ok()).context("cannot write to standard output")?;
+    print(lines(&config.api, uses.as_ref().ok()))?;
     if config.api.is_open() {
-        eprintln!("no key is configured: whoever reaches the API may read it");
+        eprintln!("no key is configured: anybody who reaches the API may read it");
     }
     Ok(uses.map(drop)?)
 }
 
-/// When each client has last used its key.
+/// When each client last used its key.
 async fn uses(config: &Config) -> anyhow::Result<BTreeMap<String, Time>> {
-    let store = open_existing(config).await?;
-    let uses = store.client_uses().await;
-    store.close().await;
-    uses.context("cannot read when keys were used")
+    with_store(config, async |store| {
+        let uses = store.client_uses().await;
+        uses.context("cannot read when keys were used")
+    })
+    .await
 }
 
-/// Without `uses`, nobody knows them.
-fn print(api: &Api, uses: Option<&BTreeMap<String, Time>>) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    for key in &api.keys {
-        writeln!(output, "key {key}")?;
-    }
-    for client in &api.clients {
+/// `uses` is `None` if they could not be read.
+fn lines(api: &Api, uses: Option<&BTreeMap<String, Time>>) -> String {
+    let keys = api.keys.iter().map(|key| format!("key {key}\n"));
+    let clients = api.clients.iter().map(|client| {
         let last_use = match uses {
             Some(uses) => time(uses.get(client.name.as_str()).copied()),
             None => "?".to_owned(),
         };
-        writeln!(output, "{}", line(client, &last_use, Time::now()))?;
-    }
-    Ok(())
+        line(client, &last_use, Time::now()) + "\n"
+    });
+    keys.chain(clients).collect()
 }
 
 fn time(time: Option<Time>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.to_string())
 }
 
-/// A client in words: `-` stands for what there is not, `*` for every account.
+/// A client as a line: `-` means none, `*` every account.
 fn line(client: &ApiClient, last_use: &str, now: Time) -> String {
     let ApiClient {
         name,

@@ -1,6 +1,7 @@
-//! The command line: its types, and which function each command is.
+//! The command line.
 //!
-//! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+//! Data goes to standard output, messages to standard error. Exit codes: 0 success, 1 failure, 2
+//! wrong usage or configuration.
 
 mod backup;
 mod config;
@@ -20,13 +21,22 @@ mod spool;
 mod systemd;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigError, Settings};
+use crate::app::open_existing;
+use crate::config::{Config, ConfigError, Settings};
 use crate::domain::AccountName;
+use crate::files::create_private;
+use crate::store::Store;
 
 /// Receives the results of WeChat mass sends, keeps them, and serves them as JSON.
 #[derive(Debug, Parser)]
@@ -37,7 +47,7 @@ use crate::domain::AccountName;
     max_term_width = 100
 )]
 pub struct Cli {
-    /// The configuration file [default: that of `QUNFA_CONFIG`, else ./config.toml if it is there]
+    /// The configuration file [default: `QUNFA_CONFIG`, else ./config.toml if it exists]
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -48,53 +58,56 @@ pub struct Cli {
 enum Command {
     /// Receive pushes and serve the API
     ///
-    /// With no account configured, it makes one for trials: `demo`, in plain mode.
+    /// If no account is configured, it creates one for trials: `demo`, in plain mode.
     Serve,
     /// Bring the database up to date
     Migrate,
-    /// Ask a running server whether it is ready: exit code 0 when events are accepted
+    /// Ask the running server whether it is ready: exit code 0 if it accepts events
     Healthcheck,
-    /// Make, check or show the configuration
+    /// Create, check or show the configuration
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Keys of the API
+    /// Create or list keys of the API
     Key {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// Read stored deliveries again, for instance after an upgrade that understands more
+    /// Reprocess stored deliveries, for example after an upgrade that understands more
     Reprocess(ReprocessArgs),
-    /// Write the list of jobs, or a part of it, as CSV or NDJSON, straight from the database
+    /// Export jobs as CSV or NDJSON, directly from the database
     Export(Box<export::ExportArgs>),
-    /// Remove old raw deliveries; the jobs stay, with all that they show
+    /// Remove old raw deliveries; jobs keep everything that they show
     ///
-    /// It works in small steps, also beside a running server. What is removed can no longer be shown or read again. Without
-    /// --yes, nothing is removed.
+    /// It works in small steps, and can run beside a server. Removed deliveries can no longer be
+    /// shown or reprocessed. Without --yes, nothing is removed.
     Prune(prune::PruneArgs),
-    /// Copy the SQLite database into a new file, also beside a running server
+    /// Back up the SQLite database to a new file, even while a server runs
     ///
-    /// The copy is consistent, holds all that was acknowledged before, and is for the user's eyes only (mode 0600). For
-    /// PostgreSQL, use `pg_dump`.
+    /// The copy is consistent, has everything that was acknowledged before, and only its owner can
+    /// read it (mode 0600). For PostgreSQL, use `pg_dump`.
     Backup(backup::BackupArgs),
-    /// Copy everything from one database into another, for instance from SQLite into PostgreSQL
+    /// Copy everything from one database to another, for example from SQLite to PostgreSQL
     ///
-    /// The target must be empty; it is migrated. Every row is read back and compared, and the sums of both sides are printed;
-    /// there is a whole copy or none. Stop the server that writes to the source. A server may start on a PostgreSQL target as
-    /// soon as that is locked: until the copy is done, it keeps what comes in its spool. A password in --from or --to can be
-    /// seen by other users of this machine, as `ps` shows it; one in a file cannot.
+    /// The target must be empty; it is migrated. Every row is read back and compared, and the
+    /// totals of both databases are printed; either everything is copied or nothing. Stop the
+    /// server that writes to the source. A server may start on a PostgreSQL target as soon as the
+    /// target is locked: until the copy is done, it keeps what it receives in its spool. Other
+    /// users of this machine can see a password in --from or --to with `ps`; use a file instead.
     Copy(copy::CopyArgs),
-    /// Show what waits in the spool for a PostgreSQL server that is away, and what that server refuses
+    /// Show the deliveries in the spool: those that wait for PostgreSQL, and those that it refuses
     Spool(spool::SpoolArgs),
-    /// Check configuration, files, database, spool and the running server, and push a result through the whole path
+    /// Check configuration, files, database, spool and running server, and push a test result end
+    /// to end
     ///
-    /// The result has a `MsgID` that cannot be real, is read back, and is removed again. One line for each check: ok, warn or
-    /// fail. Run it as the user that runs the server: exit code 0 when nothing fails.
+    /// The result has a `MsgID` that cannot be real, is read back, and is removed again. Prints a
+    /// line for each check: ok, warn or fail. Run it as the user that runs the server. Exit code 0
+    /// if nothing fails.
     Doctor(doctor::DoctorArgs),
-    /// Print the document of the API, OpenAPI 3.1, which a server serves at /openapi.json
+    /// Print the OpenAPI 3.1 document of the API, which a server serves at /openapi.json
     Openapi,
-    /// Play WeChat's side, for trials and tests
+    /// Simulate WeChat, for trials and tests
     Simulate {
         #[command(subcommand)]
         command: SimulateCommand,
@@ -103,9 +116,9 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Write a configuration file with every key explained; never overwrites
+    /// Write a configuration file that explains every key; never overwrites
     Init {
-        /// Where to [default: that of --config or `QUNFA_CONFIG`, else ./config.toml]
+        /// The file to write [default: --config, else `QUNFA_CONFIG`, else ./config.toml]
         path: Option<PathBuf>,
     },
     /// Report every mistake in the configuration
@@ -116,42 +129,45 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Print a new random key, and the line to configure
+    /// Print a new random key, and the hash to configure
     Create,
-    /// Show whose keys are configured, what each may do, and when each client has last used its own
+    /// Show the configured keys: what each may do, and when each client last used its key
     List,
 }
 
 #[derive(Debug, Args)]
 struct ReprocessArgs {
-    /// Only what could not be understood or opened so far (the default)
+    /// Only deliveries that could not be parsed or opened (the default)
     #[arg(long, conflicts_with = "all")]
     unparsed: bool,
-    /// Everything that is stored
+    /// All stored deliveries
     #[arg(long)]
     all: bool,
     /// Only this account
     #[arg(long, value_name = "NAME")]
     account: Option<AccountName>,
-    /// Only tell what would change
+    /// Only show what would change
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum SimulateCommand {
-    /// Push a signed event, as WeChat does: exit code 0 when every answer is 200 with `success` or nothing
+    /// Push a signed event, as WeChat does: exit code 0 if every answer is 200 with `success` or
+    /// nothing
     Push(Box<simulate::PushArgs>),
-    /// Push new events over many connections and report what the server took, and how fast: exit code 0 when every
+    /// Push new events over many connections and report rate and latency: exit code 0 if every
     /// answer is 200 with `success` or nothing
     Load(Box<simulate::LoadArgs>),
-    /// Fill the empty database of the configuration with made-up results of the past, to try out dashboards
+    /// Fill the configured database, which must be empty, with made-up past results, to try out
+    /// dashboards
     ///
-    /// They go into the database itself, without a push, to accounts `seed-1` and so on: fewer jobs the higher the number.
+    /// They are written directly to the database, for accounts `seed-1` and so on: the higher the
+    /// number, the fewer jobs.
     Seed(simulate::SeedArgs),
 }
 
-/// Why a command did not do its work, and the exit code that says so.
+/// Why a command failed, and its exit code.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -167,7 +183,8 @@ impl Failure {
         }
     }
 
-    /// The error and its causes; libraries often repeat a cause in what it caused.
+    /// Prints the error and its causes, without repetition: libraries often quote a cause in the
+    /// error above it.
     fn print(&self) {
         eprintln!("error: {}", self.error);
         let mut said = String::new();
@@ -194,12 +211,13 @@ impl From<ConfigError> for Failure {
 
 type Outcome = Result<(), Failure>;
 
-/// Runs a command line, the program's name first, and prints what went wrong.
+/// Runs a command line, which starts with the program's name, and prints what went wrong.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too. A closed output is nobody's mistake.
+            // Help and version are errors here, too. If the output is closed, there is nobody to
+            // tell.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -255,9 +273,34 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     runtime.block_on(command)
 }
 
-/// The address at which a server of this machine that listens on `listen` is reached.
-fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
-    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+/// Runs a command on the configured store, which must exist, and closes it.
+async fn with_store<T>(
+    config: &Config,
+    command: impl AsyncFnOnce(Arc<dyn Store>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let store = open_existing(config).await?;
+    let outcome = command(Arc::clone(&store)).await;
+    store.close().await;
+    outcome
+}
+
+/// Writes to standard output.
+fn print(text: impl Display) -> anyhow::Result<()> {
+    write!(io::stdout().lock(), "{text}").context("cannot write to standard output")
+}
+
+/// Creates a private file, and never overwrites one.
+fn new_file(path: &Path) -> anyhow::Result<File> {
+    create_private(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            anyhow!("`{}` exists already; it was left as it is", path.display())
+        }
+        _ => anyhow!(error).context(format!("cannot write `{}`", path.display())),
+    })
+}
+
+/// The address at which this machine reaches its server that listens on `listen`.
+fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen {
         SocketAddr::V4(address) if address.ip().is_unspecified() => {
             (Ipv4Addr::LOCALHOST, address.port()).into()

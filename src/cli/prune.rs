@@ -1,14 +1,13 @@
 //! `qunfa prune`.
 
-use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::{Failure, Outcome};
-use crate::app::{self, ClockCheck, ClockError, open_existing};
+use super::{Failure, Outcome, print, with_store};
+use crate::app::{self, ClockCheck, ClockError};
 use crate::config::Settings;
 use crate::domain::Time;
 use crate::store::{Page, Prune, Store, StoreError};
@@ -19,24 +18,25 @@ const HOUR: u64 = 3600;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct PruneArgs {
-    /// How long ago they were first received, at least: hours, days or weeks, as in 72h, 400d or 52w
+    /// Remove deliveries first received longer ago than this: hours, days or weeks, such as 72h,
+    /// 400d or 52w
     #[arg(long, value_name = "AGE")]
     older_than: Age,
-    /// Also those that could not be understood: nothing else tells what they say
+    /// Also those that could not be parsed: what they say is stored nowhere else
     #[arg(long)]
     unparsed: bool,
-    /// Also those that are sealed: `qunfa reprocess` cannot open them any more
+    /// Also those that are sealed: `qunfa reprocess` can then no longer open them
     #[arg(long)]
     sealed: bool,
-    /// Trust this machine's clock, though nothing was received for a year and a half, or the database's clock disagrees
+    /// Trust this machine's clock, even if nothing was received for a year and a half or the
+    /// database's clock differs
     #[arg(long)]
     trust_clock: bool,
-    /// Remove them; without it, only tell how many there are
+    /// Remove them; without this, only count them
     #[arg(long)]
     yes: bool,
 }
 
-/// A span of time on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Age(Duration);
 
@@ -62,38 +62,35 @@ impl FromStr for Age {
                 .checked_mul(hours(unit)? * HOUR)?;
             (seconds > 0).then_some(Self(Duration::from_secs(seconds)))
         };
-        read().ok_or("must be a whole number from 1 and `h`, `d` or `w`, as in 400d")
+        read().ok_or("must be a whole number from 1 and `h`, `d` or `w`, for example 400d")
     }
 }
 
-/// Removes raw deliveries, or tells how many there are to remove.
+/// Removes raw deliveries, or counts them.
 pub(super) async fn run(settings: &Settings, arguments: PruneArgs) -> Outcome {
     let config = settings.check()?;
     let received_before = Time::now().checked_sub(arguments.older_than.0);
     let what = Prune {
         received_before: received_before
-            .context("`--older-than` is too long: calendars do not go that far back")
+            .context("`--older-than` is too long")
             .map_err(Failure::usage)?,
         unparsed: arguments.unparsed,
         sealed: arguments.sealed,
     };
-    let store = open_existing(&config).await?;
-    let outcome = async {
+    let pruned = with_store(&config, async |store| {
         if !arguments.trust_clock {
             check_clock(&*store).await?;
         }
         if arguments.yes {
             remove(&*store, &what).await
         } else {
-            tell(&*store, &what).await
+            count(&*store, &what).await
         }
-    };
-    let outcome = outcome.await;
-    store.close().await;
-    Ok(outcome?)
+    });
+    Ok(pruned.await?)
 }
 
-/// A clock that is years fast would make everything old.
+/// With a clock that is years ahead, everything would be old.
 async fn check_clock(store: &dyn Store) -> anyhow::Result<()> {
     let checked = match ClockCheck::start(store).await {
         Ok(clock) => clock.check(store).await,
@@ -101,7 +98,7 @@ async fn check_clock(store: &dyn Store) -> anyhow::Result<()> {
     };
     match checked {
         Err(error @ (ClockError::Skew(_) | ClockError::Ahead { .. })) => Err(anyhow!(
-            "{error}; nothing was removed. If it is right, add `--trust-clock`"
+            "{error}; nothing was removed. If the clock is right, add `--trust-clock`"
         )),
         checked => Ok(checked?),
     }
@@ -110,30 +107,29 @@ async fn check_clock(store: &dyn Store) -> anyhow::Result<()> {
 async fn remove(store: &dyn Store, what: &Prune) -> anyhow::Result<()> {
     let pruned = app::prune(store, what)
         .await
-        .context("not all could be removed; run it again")?;
+        .context("not everything was removed; run it again")?;
     let count = pruned.shown + pruned.others;
-    writeln!(io::stdout(), "deliveries {count}").context("cannot write to standard output")?;
+    print(format_args!("deliveries {count}\n"))?;
     eprintln!(
-        "removed what was first received before {}; the jobs are as they were",
+        "removed deliveries first received before {}; the jobs are unchanged",
         what.received_before
     );
     Ok(())
 }
 
-async fn tell(store: &dyn Store, what: &Prune) -> anyhow::Result<()> {
+async fn count(store: &dyn Store, what: &Prune) -> anyhow::Result<()> {
     let (count, bytes) = measure(store, what)
         .await
         .map_err(|error| anyhow!(error).context("cannot count what would be removed"))?;
-    writeln!(io::stdout(), "deliveries {count}\nbytes {bytes}")
-        .context("cannot write to standard output")?;
+    print(format_args!("deliveries {count}\nbytes {bytes}\n"))?;
     eprintln!(
-        "first received before {}; nothing was removed, `--yes` does it",
+        "first received before {}; nothing was removed, add `--yes` to remove them",
         what.received_before
     );
     Ok(())
 }
 
-/// How many deliveries would go, and how long their bodies are in all.
+/// The number of deliveries that would be removed, and the total length of their bodies.
 async fn measure(store: &dyn Store, what: &Prune) -> Result<(u64, i64), StoreError> {
     let mut page = Page {
         after: None,

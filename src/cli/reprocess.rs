@@ -1,23 +1,19 @@
 //! `qunfa reprocess`.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
-use super::{Failure, Outcome, ReprocessArgs};
-use crate::app::{
-    DEMO, ReprocessSums, open_existing, reprocess, set_original_ids, unset_original_ids,
-};
+use super::{Failure, Outcome, ReprocessArgs, print, with_store};
+use crate::app::{DEMO, ReprocessSums, reprocess, set_original_ids, unset_original_ids};
 use crate::config::{Config, Settings};
 use crate::domain::{AccountName, Delivery, DeliveryState, Reading};
 use crate::store::{DeliveryFilter, Reprocessed, Store, Verdict};
 use crate::wechat;
 
-/// How often a long run says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reads stored deliveries again and prints those that changed.
+/// Reprocesses stored deliveries and prints those that changed.
 pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcome {
     let config = settings.check()?;
     if let Some(account) = &arguments.account
@@ -26,19 +22,6 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
         return Err(Failure::usage(anyhow!(
             "there is no account `{account}` in the configuration"
         )));
-    }
-    let store = open_existing(&config).await?;
-    if arguments.dry_run {
-        let unset = unset_original_ids(&*store, &config).await;
-        for account in unset.context("cannot read the original ids in the database")? {
-            eprintln!(
-                "the database does not know the `original_id` of `{account}` yet: this dry run does not show what it \
-                 will change; restart `serve` first"
-            );
-        }
-    } else {
-        let set = set_original_ids(&*store, &config).await;
-        set.context("cannot set the original ids of accounts")?;
     }
     let states: &[_] = if arguments.all {
         &[None]
@@ -53,15 +36,31 @@ pub(super) async fn run(settings: &Settings, arguments: ReprocessArgs) -> Outcom
             ..DeliveryFilter::default()
         })
         .collect();
-    let mut report = Report::new(arguments.dry_run);
-    let outcome = tokio::select! {
-        outcome = report.run(&*store, &config, &filters) => outcome,
-        // What is under way is rolled back.
-        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted; what is done stays done, and it can be run again")),
-    };
-    report.print();
-    store.close().await;
-    Ok(outcome?)
+    let mut progress = Progress::new(arguments.dry_run);
+    let reprocessed = with_store(&config, async |store| {
+        if arguments.dry_run {
+            let unset = unset_original_ids(&*store, &config).await;
+            for account in unset.context("cannot read the original ids in the database")? {
+                eprintln!(
+                    "the database does not know the `original_id` of `{account}` yet: this dry run does not show what it \
+                     will change; restart `serve` first"
+                );
+            }
+        } else {
+            let set = set_original_ids(&*store, &config).await;
+            set.context("cannot set the original ids of accounts")?;
+        }
+        let outcome = tokio::select! {
+            outcome = progress.run(&*store, &config, &filters) => outcome,
+            // The current transaction is rolled back.
+            _ = tokio::signal::ctrl_c() => {
+                Err(anyhow!("interrupted; finished changes are kept, and it can be run again"))
+            }
+        };
+        progress.tell();
+        outcome
+    });
+    Ok(reprocessed.await?)
 }
 
 fn is_configured(config: &Config, account: &AccountName) -> bool {
@@ -71,7 +70,7 @@ fn is_configured(config: &Config, account: &AccountName) -> bool {
     config.account(account).is_some()
 }
 
-/// What becomes of a stored delivery by today's parser and configuration.
+/// The verdict of the current parser and configuration on a stored delivery.
 fn judge(config: &Config, delivery: &Delivery) -> Verdict {
     let (body, reading) = if delivery.state == DeliveryState::Sealed {
         let Some(account) = config.account(&delivery.account) else {
@@ -92,26 +91,26 @@ fn judge(config: &Config, delivery: &Delivery) -> Verdict {
     if reading.is_kept(keep_events) {
         return Verdict::Keep { body, reading };
     }
-    // What was once asked to be kept stays.
+    // A delivery that was kept on request stays.
     match delivery.state {
         DeliveryState::Unparsed | DeliveryState::Sealed => Verdict::Forget,
         DeliveryState::Stored => Verdict::Leave,
     }
 }
 
-/// What is said on standard error.
-struct Report {
+/// The progress printed to standard error.
+struct Progress {
     dry_run: bool,
     sums: ReprocessSums,
-    said_at: Instant,
+    printed_at: Instant,
 }
 
-impl Report {
+impl Progress {
     fn new(dry_run: bool) -> Self {
         Self {
             dry_run,
             sums: ReprocessSums::default(),
-            said_at: Instant::now(),
+            printed_at: Instant::now(),
         }
     }
 
@@ -123,22 +122,22 @@ impl Report {
     ) -> anyhow::Result<()> {
         let judge = |delivery: &Delivery| judge(config, delivery);
         let dry_run = self.dry_run;
-        let told = |sums, changed: &[Reprocessed]| {
+        let report = |sums, changed: &[Reprocessed]| {
             self.sums = sums;
             for line in changed.iter().filter_map(describe) {
-                writeln!(io::stdout(), "{line}").context("cannot write to standard output")?;
+                print(format_args!("{line}\n"))?;
             }
-            if self.said_at.elapsed() >= PROGRESS_INTERVAL {
-                self.said_at = Instant::now();
-                self.print();
+            if self.printed_at.elapsed() >= PROGRESS_INTERVAL {
+                self.printed_at = Instant::now();
+                self.tell();
             }
             Ok::<_, anyhow::Error>(())
         };
-        reprocess(store, filters, &judge, dry_run, told).await?;
+        reprocess(store, filters, &judge, dry_run, report).await?;
         Ok(())
     }
 
-    fn print(&self) {
+    fn tell(&self) {
         let ReprocessSums {
             read,
             changed,
@@ -152,12 +151,12 @@ impl Report {
             ("changed", "forgotten")
         };
         eprintln!(
-            "deliveries read again: {read}, {change}: {changed}, not understood: {unparsed}, {forget}: {forgotten}, still sealed: {sealed}"
+            "deliveries reprocessed: {read}, {change}: {changed}, not understood: {unparsed}, {forget}: {forgotten}, still sealed: {sealed}"
         );
     }
 }
 
-/// A delivery that changed; nothing about one that was forgotten.
+/// A line about a delivery that changed; `None` if it was forgotten.
 fn describe(done: &Reprocessed) -> Option<String> {
     let after = done.after.as_ref()?;
     let state = |delivery: &Delivery| match &delivery.error {

@@ -1,11 +1,11 @@
-//! Secrets that a command takes as text or in a file.
+//! Secrets given on the command line or in a file.
 
 use std::path::Path;
 
 use anyhow::Context;
 use secrecy::SecretString;
 
-/// A secret from the command line, or from a file, of which white space at the end is cut.
+/// The secret itself, or the content of the file without white space at its end.
 pub(super) fn secret(
     text: Option<&SecretString>,
     file: Option<&Path>,

@@ -12,11 +12,11 @@ use tracing::{info, warn};
 
 use super::{Failure, Outcome, reachable, systemd};
 use crate::app::{App, Demo, Listeners, exposed_files};
-use crate::config::{Config, LogFormat, Metrics, Settings};
+use crate::config::{Config, LogFormat, Metrics, PublicUrl, Settings};
 use crate::wechat::Account;
 use crate::{server, telemetry};
 
-/// Serves until SIGTERM or SIGINT, on the socket that was inherited, else on `server.listen`.
+/// Serves until SIGTERM or SIGINT, on the inherited socket, else on `server.listen`.
 pub(super) async fn run(
     settings: &Settings,
     config_flag: Option<&Path>,
@@ -73,8 +73,7 @@ pub(super) async fn run(
 
     let mut banner = format!("qunfa {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
     if is_inherited {
-        banner
-            .push_str("the socket was handed over at the start, so `server.listen` is not used\n");
+        banner.push_str("the socket was inherited, so `server.listen` is not used\n");
     }
     let metrics_at = match (&metrics, config.metrics.listen) {
         (Some((_, address)), _) => format!("http://{address}/metrics"),
@@ -95,7 +94,7 @@ pub(super) async fn run(
         warn!(%error, "cannot write the callback URLs to standard output");
     }
     info!(version = env!("CARGO_PKG_VERSION"), %address, is_inherited, %api_address, metrics = metrics_at, store = %config.store.url, "ready");
-    tokio::spawn(systemd::ready_and_alive());
+    tokio::spawn(systemd::run_watchdog());
     let listeners = Listeners {
         main: listener,
         api,
@@ -105,8 +104,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The listener for Prometheus, and its address. None without one; and where the default address cannot be used, which is
-/// also that of other exporters.
+/// The listener for Prometheus and its address. `None` without one, or if the default address,
+/// which other exporters use as well, is taken.
 fn listen_for_metrics(metrics: Metrics) -> anyhow::Result<Option<(TcpListener, SocketAddr)>> {
     let Some(address) = metrics.listen else {
         return Ok(None);
@@ -155,15 +154,15 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// Refuses an API that is open to others, as the check of `server.listen` does.
+/// Refuses an API that others can read, as the check of `server.listen` does.
 fn check_inherited(address: SocketAddr, config: &Config) -> Result<(), Failure> {
     if config.api.listen.is_none()
         && config.api.is_open()
         && !address.ip().to_canonical().is_loopback()
     {
         return Err(Failure::usage(anyhow!(
-            "`api.keys` is empty, but the socket that was handed over listens on {address}, which is no loopback address, \
-             so that anybody could read the API; add a key made by `qunfa key create`, or listen on 127.0.0.1"
+            "`api.keys` is empty and the inherited socket listens on {address}, which is not a loopback address, \
+             so anybody could read the API; add a key from `qunfa key create`, or listen on 127.0.0.1"
         )));
     }
     let listen = config.server.listen;
@@ -171,13 +170,13 @@ fn check_inherited(address: SocketAddr, config: &Config) -> Result<(), Failure> 
         warn!(
             %address,
             %listen,
-            "the socket that was handed over is not at `server.listen`, where `healthcheck` and `simulate` look for it"
+            "the inherited socket is not at `server.listen`, where `healthcheck` and `simulate` expect it"
         );
     }
     Ok(())
 }
 
-/// What to enter in WeChat's console, and for the demo account, what to try first. Never a token.
+/// What to enter in WeChat's console, and what to try first with the demo account. Never a token.
 fn urls(
     config: &Config,
     (address, api_address): (SocketAddr, SocketAddr),
@@ -185,59 +184,44 @@ fn urls(
     config_flag: Option<&Path>,
 ) -> String {
     let local = format!("http://{}", reachable(address));
-    let public = config
-        .server
-        .public_url
-        .as_ref()
-        .map_or(local.as_str(), |url| url.as_str());
-    let urls = config.accounts.iter().map(|Account { name, mode, .. }| {
-        format!(
-            "callback URL of `{name}` ({} mode): {public}/wechat/{name}",
-            mode.as_str()
-        )
-    });
-    let mut lines: Vec<_> = urls.collect();
-    let page = format!("the page, for browsers: http://{}/", reachable(api_address));
-    lines.insert(0, page);
-    if let Some(url) = &config.server.public_url
+    let page = format!("http://{}", reachable(api_address));
+    let public_url = config.server.public_url.as_ref().map(PublicUrl::as_str);
+    let mut lines = Vec::new();
+    if api_address != address {
+        lines.push(format!("the API listens on {api_address}"));
+    }
+    lines.push(format!("the page, for browsers: {page}/"));
+    if let Some(url) = public_url
         && config.api.listen.is_none()
     {
-        let line = format!(
+        lines.push(format!(
             "the page, for your colleagues: {url}/ once the proxy lets them in (docs/OPERATIONS.md, \"Open the page to your colleagues\")"
-        );
-        lines.insert(1, line);
+        ));
     }
-    if api_address != address {
-        lines.insert(0, format!("the API listens on {api_address}"));
+    for Account { name, mode, .. } in &config.accounts {
+        let (mode, url) = (mode.as_str(), public_url.unwrap_or(&local));
+        lines.push(format!(
+            "callback URL of `{name}` ({mode} mode): {url}/wechat/{name}"
+        ));
     }
     if let Some(demo) = demo {
-        let program = std::env::args()
-            .next()
-            .unwrap_or_else(|| "qunfa".to_owned());
+        let program = std::env::args().next();
         let config_flag = config_flag
             .map(|path| format!(" --config {}", quoted(&path.to_string_lossy())))
             .unwrap_or_default();
-        lines.push(
-            "no account is configured, so `demo` was made for trials; push a signed sample to it:"
-                .to_owned(),
-        );
         lines.push(format!(
-            "  {}{config_flag} simulate push --url {local}/wechat/{} --token-file {}",
-            quoted(&program),
+            "no account is configured, so `demo` was created for trials; push a signed sample to it:\n  \
+             {}{config_flag} simulate push --url {local}/wechat/{} --token-file {}\n\
+             then read the job:\n  curl {page}/api/v1/jobs",
+            quoted(program.as_deref().unwrap_or("qunfa")),
             demo.account.name,
             quoted(&demo.token_file.to_string_lossy()),
         ));
-        lines.push("then read what became of it:".to_owned());
-        lines.push(format!(
-            "  curl http://{}/api/v1/jobs",
-            reachable(api_address)
-        ));
     }
-    lines.push(String::new());
-    lines.join("\n")
+    lines.join("\n") + "\n"
 }
 
-/// The text as one word of a shell.
+/// The text as one word for a shell.
 fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:=@%".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {

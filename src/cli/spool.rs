@@ -1,40 +1,37 @@
 //! `qunfa spool`.
 
-use std::io::{self, Write};
-
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, print};
 use crate::app::{STRANDED, spool_path};
 use crate::config::{Settings, StoreUrl};
 use crate::store::{Depth, Spool, Spooled};
 
 #[derive(Debug, Args)]
 pub(super) struct SpoolArgs {
-    /// Let what the database refused be tried again, by the running server or the next one
+    /// Retry the deliveries that the database refused; the running server does it, or the next one
     #[arg(long)]
     retry: bool,
 }
 
-/// Shows what is in the spool.
 pub(super) async fn run(settings: &Settings, arguments: SpoolArgs) -> Outcome {
     let config = settings.check()?;
     let path = spool_path(&config);
     let is_sqlite = matches!(config.store.url, StoreUrl::Sqlite(_));
     if is_sqlite && !path.exists() {
         return Err(Failure::usage(anyhow!(
-            "with SQLite there is no spool: it stands in for a PostgreSQL server that is away"
+            "SQLite needs no spool; it is for times when PostgreSQL is unavailable"
         )));
     }
     if !path.exists() {
         return Err(anyhow!(
-            "there is no spool `{}`; `qunfa serve` makes it",
+            "the spool `{}` does not exist; `qunfa serve` creates it",
             path.display()
         )
         .into());
     }
-    let cannot = || format!("the spool `{}` does not work", path.display());
+    let cannot = || format!("cannot use the spool `{}`", path.display());
     let spool = Spool::open(&path).await.with_context(cannot)?;
     let outcome = async {
         let retried = if arguments.retry {
@@ -44,13 +41,13 @@ pub(super) async fn run(settings: &Settings, arguments: SpoolArgs) -> Outcome {
         };
         let depth = spool.depth().await.with_context(cannot)?;
         let refused = spool.refused().await.with_context(cannot)?;
-        print(&depth, &refused).context("cannot write to standard output")?;
+        print(lines(&depth, &refused))?;
         if let Some(retried) = retried {
-            eprintln!("{retried} deliveries will be tried again, by a running server within 10 s");
+            eprintln!("{retried} deliveries will be retried; a running server does so within 10 s");
         }
         if is_sqlite && depth.waiting + depth.refused > 0 {
             eprintln!(
-                "these are for a PostgreSQL database, and not in {}: {STRANDED}",
+                "they belong to a PostgreSQL database, and are not in {}: {STRANDED}",
                 config.store.url
             );
         }
@@ -61,14 +58,11 @@ pub(super) async fn run(settings: &Settings, arguments: SpoolArgs) -> Outcome {
     Ok(outcome?)
 }
 
-/// `NAME VALUE` lines, then a line for each delivery that is refused.
-fn print(depth: &Depth, refused: &[Spooled]) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    writeln!(output, "waiting {}", depth.waiting)?;
-    if let Some(oldest) = depth.oldest {
-        writeln!(output, "oldest {oldest}")?;
-    }
-    writeln!(output, "refused {}", depth.refused)?;
+/// `NAME VALUE` lines, then a line for each refused delivery.
+fn lines(depth: &Depth, refused: &[Spooled]) -> String {
+    let mut lines = vec![format!("waiting {}", depth.waiting)];
+    lines.extend(depth.oldest.map(|oldest| format!("oldest {oldest}")));
+    lines.push(format!("refused {}", depth.refused));
     for delivery in refused {
         let Spooled {
             account,
@@ -78,11 +72,8 @@ fn print(depth: &Depth, refused: &[Spooled]) -> io::Result<()> {
             ..
         } = delivery;
         let refusal = refusal.as_deref().unwrap_or_default().escape_debug();
-        writeln!(
-            output,
-            "{account} {received_at} {} bytes: {refusal}",
-            body.len()
-        )?;
+        let length = body.len();
+        lines.push(format!("{account} {received_at} {length} bytes: {refusal}"));
     }
-    Ok(())
+    lines.join("\n") + "\n"
 }

@@ -1,125 +1,64 @@
 //! The check of one account.
 
-use super::checker::{Checker, Noted};
-use super::key::{Address, Key};
+use super::checks::MODE_RULE;
+use super::keys::{
+    AES_KEY, APP_ID, Definition, KEEP_EVENTS, MODE, ORIGINAL_ID, PREVIOUS_AES_KEY, PREVIOUS_TOKEN,
+    TOKEN,
+};
+use super::reader::Reader;
 use crate::domain::AccountName;
-use crate::wechat::{Account, AppId, EncodingAesKey, Encryption, Mode, Token};
+use crate::wechat::{Account, Encryption, Mode, Token};
 
-const TOKEN_RULE: &str = "allowed are 3 to 32 letters and digits";
-const AES_KEY_RULE: &str = "allowed are 43 letters and digits";
-
-/// The account's mode, before it is known whether what it needs is there.
-#[derive(Clone, Copy)]
-enum ModeWord {
-    Plain,
-    Compatible,
-    Safe,
-}
-
-impl Checker<'_> {
-    /// Checks everything, so that every mistake is noted, before anything is put together.
-    pub(super) fn account(&mut self, name: &AccountName) -> Result<Account, Noted> {
-        let at = |key| Address::of(name, key);
-        let mode = self.mode(name);
-        let token = self.token(&at(Key::Token));
-        let token = self.needed(&at(Key::Token), token, TOKEN_RULE);
-        let previous_token = self.token(&at(Key::PreviousToken));
-        let original_id = self.text(&at(Key::OriginalId), original_id);
-        let keep_events = self.list(&at(Key::KeepEvents), event);
-        Ok(Account {
+impl Reader<'_> {
+    pub(super) fn account(&mut self, name: &AccountName) -> Option<Account> {
+        self.require(MODE.key, &format!("it {MODE_RULE}"));
+        let mode = self.optional(&MODE);
+        match mode {
+            Some(Some(_)) => {
+                for key in [APP_ID.key, AES_KEY.key] {
+                    self.require(key, "compatible and safe mode need it");
+                }
+            }
+            Some(None) => self.warn(
+                MODE.key,
+                "is `plain`, where the signature does not cover the body; use safe mode in production",
+            ),
+            None => {}
+        }
+        let app_id = self.optional(&APP_ID);
+        let key = self.optional(&AES_KEY);
+        let previous_key = self.optional(&PREVIOUS_AES_KEY);
+        self.require(TOKEN.key, "a token is 3 to 32 letters and digits");
+        let token = self.token(&TOKEN);
+        let previous_token = self.token(&PREVIOUS_TOKEN);
+        let original_id = self.optional(&ORIGINAL_ID);
+        let keep_events = self.list(&KEEP_EVENTS);
+        let mode = match mode? {
+            None => Mode::Plain,
+            Some(encrypted) => encrypted(Encryption {
+                app_id: app_id?,
+                key: key?,
+                previous_key,
+            }),
+        };
+        Some(Account {
             name: name.clone(),
-            mode: mode?,
+            mode,
             token: token?,
-            previous_token: previous_token?,
-            original_id: original_id?,
-            keep_events: keep_events?,
+            previous_token,
+            original_id,
+            keep_events,
         })
     }
 
-    fn mode(&mut self, name: &AccountName) -> Result<Mode, Noted> {
-        let at = |key| Address::of(name, key);
-        let word = self.word(
-            &at(Key::Mode),
-            &[
-                ("plain", ModeWord::Plain),
-                ("compatible", ModeWord::Compatible),
-                ("safe", ModeWord::Safe),
-            ],
-        );
-        let app_id = self.text(&at(Key::AppId), app_id);
-        let key = self.text(&at(Key::EncodingAesKey), aes_key);
-        let previous_key = self.text(&at(Key::PreviousEncodingAesKey), aes_key);
-
-        let in_mode = match word? {
-            ModeWord::Plain => {
-                let risk =
-                    "plain: its signature does not cover the body; use safe mode in production";
-                self.warn(&at(Key::Mode), risk);
-                return app_id.and(key).and(previous_key).map(|_| Mode::Plain);
-            }
-            ModeWord::Compatible => Mode::Compatible,
-            ModeWord::Safe => Mode::Safe,
-        };
-        let rule = "compatible and safe mode need it";
-        let app_id = self.needed(&at(Key::AppId), app_id, rule);
-        let key = self.needed(&at(Key::EncodingAesKey), key, rule);
-        Ok(in_mode(Encryption {
-            app_id: app_id?,
-            key: key?,
-            previous_key: previous_key?,
-        }))
-    }
-
-    fn token(&mut self, address: &Address) -> Result<Option<Token>, Noted> {
-        let token = self.text(address, token)?;
+    fn token(&mut self, definition: &Definition<Token>) -> Option<Token> {
+        let token = self.optional(definition);
         if token.as_ref().is_some_and(Token::is_short) {
-            self.warn(
-                address,
-                "has fewer than 16 characters, so it might be guessed",
-            );
+            let problem = "has fewer than 16 characters, so it could be guessed";
+            self.warn(definition.key, problem);
         }
-        Ok(token)
+        token
     }
-}
-
-fn token(text: &str) -> Result<Token, String> {
-    Token::new(text).map_err(|_| format!("{}; {TOKEN_RULE}", shape(text)))
-}
-
-fn aes_key(text: &str) -> Result<EncodingAesKey, String> {
-    EncodingAesKey::new(text).map_err(|_| format!("{}; {AES_KEY_RULE}", shape(text)))
-}
-
-fn app_id(text: &str) -> Result<AppId, String> {
-    AppId::new(text).map_err(|invalid| format!("does not fit; {invalid}"))
-}
-
-/// WeChat writes original ids as `gh_` and a few letters and digits.
-fn original_id(text: &str) -> Result<String, &'static str> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    text.strip_prefix("gh_")
-        .filter(|rest| (1..=61).contains(&rest.len()) && rest.bytes().all(is_allowed))
-        .map(|_| text.to_owned())
-        .ok_or("does not fit; allowed are `gh_` and 1 to 61 letters, digits, `_` and `-`")
-}
-
-fn event(text: &str) -> Result<String, &'static str> {
-    match text.trim() {
-        "" => Err("is empty; allowed are names of events"),
-        event => Ok(event.to_owned()),
-    }
-}
-
-/// What can be said about a secret that does not fit.
-fn shape(secret: &str) -> String {
-    let count = secret.chars().count();
-    let plural = if count == 1 { "" } else { "s" };
-    let alien = if secret.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        ""
-    } else {
-        ", not all of them letters and digits"
-    };
-    format!("has {count} character{plural}{alien}")
 }
 
 #[cfg(test)]
@@ -138,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_put_together_as_it_is_set() {
+    fn an_account_has_what_is_set() {
         let (account, warnings) = checked(&format!(
             "{SAFE}original_id = 'gh_0a-1_B'\nprevious_token = 'abcdefghijklmnopq'\n\
              previous_encoding_aes_key = 'abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG'\n\
@@ -161,15 +100,15 @@ mod tests {
     }
 
     #[test]
-    fn plain_mode_and_short_tokens_are_warned_of() {
+    fn plain_mode_and_short_tokens_are_warnings() {
         let (_, warnings) =
             checked("mode = 'plain'\ntoken = 'abcdefghijklmno'\nprevious_token = 'abc'");
         assert_eq!(
             warnings,
             [
-                "`accounts.main.mode` (config.toml): plain: its signature does not cover the body; use safe mode in production",
-                "`accounts.main.token` (config.toml): has fewer than 16 characters, so it might be guessed",
-                "`accounts.main.previous_token` (config.toml): has fewer than 16 characters, so it might be guessed",
+                "`accounts.main.mode` (config.toml): is `plain`, where the signature does not cover the body; use safe mode in production",
+                "`accounts.main.token` (config.toml): has fewer than 16 characters, so it could be guessed",
+                "`accounts.main.previous_token` (config.toml): has fewer than 16 characters, so it could be guessed",
             ]
         );
     }
@@ -191,62 +130,53 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_value_is_one_mistake_also_in_plain_mode() {
+    fn each_wrong_value_is_one_mistake_in_plain_mode_too() {
         for (key, value, problem) in [
             (
                 "previous_token",
                 "'ab'",
-                "has 2 characters; allowed are 3 to 32 letters and digits",
+                "has 2 characters; a token is 3 to 32 letters and digits",
             ),
             (
                 "previous_token",
                 "'secret-token'",
-                "has 12 characters, not all of them letters and digits; allowed are 3 to 32 letters and digits",
+                "has 12 characters, not all of them letters and digits; a token is 3 to 32 letters and digits",
             ),
             (
                 "app_id",
                 "'wx'",
-                "does not fit; an AppID is `wx` and up to 62 letters and digits",
+                "is not an AppID; an AppID is `wx` and up to 62 letters and digits",
             ),
             (
                 "encoding_aes_key",
                 "'a'",
-                "has 1 character; allowed are 43 letters and digits",
+                "has 1 character; an EncodingAESKey is 43 letters and digits",
             ),
             (
                 "previous_encoding_aes_key",
                 "''",
-                "has 0 characters; allowed are 43 letters and digits",
+                "has 0 characters; an EncodingAESKey is 43 letters and digits",
             ),
             (
                 "original_id",
                 "'gh_'",
-                "does not fit; allowed are `gh_` and 1 to 61 letters, digits, `_` and `-`",
+                "is not an original id: `gh_` and 1 to 61 letters, digits, `_` and `-`",
             ),
             (
                 "keep_events",
                 "['A', ' ']",
-                "entry 2 is empty; allowed are names of events",
+                "entry 2 is empty; it must be the name of an event",
             ),
-            ("keep_events", "'A'", "must be a list of texts in quotes"),
+            ("keep_events", "'A'", "must be a list of quoted strings"),
         ] {
             let text = format!("[accounts.main]\n{PLAIN}{key} = {value}");
             let expected = format!("`accounts.main.{key}` (config.toml): {problem}");
             assert_eq!(mistakes(&text, &[]), [expected]);
         }
-        let longest = "a".repeat(61);
-        for (id, good) in [
-            (longest.clone(), true),
-            (longest + "a", false),
-            ("a.b".into(), false),
-        ] {
-            let text = format!("[accounts.main]\n{PLAIN}original_id = 'gh_{id}'");
-            assert_eq!(mistakes(&text, &[]).is_empty(), good, "{id}");
-        }
     }
 
     #[test]
-    fn accounts_may_come_from_the_environment_alone_and_are_sorted() {
+    fn accounts_can_come_from_the_environment_and_are_sorted() {
         let variables = [
             ("QUNFA_ACCOUNTS__B__MODE", "plain"),
             ("QUNFA_ACCOUNTS__B__TOKEN", "abcdefghijklmnop"),

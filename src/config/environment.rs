@@ -1,28 +1,27 @@
-//! The environment as a layer: `QUNFA_` and the path of the key, joined by `__`, in any case.
+//! The environment as a layer: a variable is `QUNFA_` and the path of the key, joined by `__`, in
+//! any case.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::key::{ACCOUNTS, Address, CLIENTS, Form, Key, Owner, ROOT, SECTIONS};
+use super::keys::{ACCOUNTS, Address, CLIENTS, Form, Key, Owner, ROOT, SECTIONS};
 use super::layer::Layer;
 use super::mistake::{Mistake, Origin};
 use super::unknown::{self, Notation};
-use super::value::Value;
 
-/// What the name of every variable of ours starts with.
 const PREFIX: &str = "QUNFA_";
-/// Without the prefix: the variable that names the configuration file.
+/// The variable that names the configuration file, without the prefix.
 const CONFIG: &str = "config";
 
-/// The variables that are ours.
+/// The variables whose names start with `QUNFA_`.
 pub(super) struct Environment {
     variables: Vec<Variable>,
 }
 
 struct Variable {
-    /// As it stands in the environment.
+    /// As in the environment.
     name: String,
-    /// In small letters, without the prefix.
+    /// Lower case, without the prefix.
     path: String,
     value: OsString,
 }
@@ -37,7 +36,8 @@ impl Environment {
         Self { variables }
     }
 
-    /// The variable that names the configuration file, unless it is empty, and the path in it.
+    /// The name and the value of the variable that names the configuration file, unless it is
+    /// empty.
     pub(super) fn config(&self) -> Option<(String, PathBuf)> {
         self.variables
             .iter()
@@ -69,8 +69,8 @@ impl Variable {
     fn add_to(self, layer: &mut Layer) {
         match self.target() {
             Ok((address, form)) => {
-                let value = read(address.key, form, self.value);
-                layer.insert(address, form, Origin::Variable(self.name), value);
+                let texts = read(address.key, self.value);
+                layer.insert(&address, form, Origin::Variable(self.name), texts);
             }
             Err(problem) => layer
                 .mistakes
@@ -81,16 +81,12 @@ impl Variable {
     /// What it sets, or what is wrong with its name.
     fn target(&self) -> Result<(Address, Form), String> {
         let (container, name) = self.path.rsplit_once("__").unwrap_or((ROOT, &self.path));
-        let owner_in = |section: &str| {
-            let start = format!("{}__", section.replace('.', "__"));
-            container.strip_prefix(&start)
-        };
-        let (section, owner) = if let Some(name) = owner_in(ACCOUNTS) {
-            (ACCOUNTS, Some(name))
-        } else if let Some(name) = owner_in(CLIENTS) {
-            (CLIENTS, Some(name))
-        } else {
-            (container, None)
+        let owned = [(ACCOUNTS, "accounts__"), (CLIENTS, "api__clients__")]
+            .into_iter()
+            .find_map(|(section, start)| Some((section, container.strip_prefix(start)?)));
+        let (section, owner) = match owned {
+            Some((section, owner)) => (section, Some(owner)),
+            None => (container, None),
         };
         let unknown = |section, name| {
             Err(unknown::problem(
@@ -100,11 +96,13 @@ impl Variable {
                 Notation::Environment,
             ))
         };
-        match (section, owner) {
-            (ACCOUNTS | CLIENTS, None) => return unknown(ROOT, name),
-            (ROOT, None) | (ACCOUNTS | CLIENTS, Some(_)) => {}
-            (section, _) if SECTIONS.contains(&section) => {}
-            _ => return unknown(ROOT, &self.path.replace("__", ".")),
+        if owner.is_none() {
+            if [ACCOUNTS, CLIENTS].contains(&section) {
+                return unknown(ROOT, name);
+            }
+            if section != ROOT && !SECTIONS.contains(&section) {
+                return unknown(ROOT, &self.path.replace("__", "."));
+            }
         }
         let Some((key, form)) = Key::find(section, name) else {
             return unknown(section, name);
@@ -114,12 +112,14 @@ impl Variable {
     }
 }
 
-fn read(key: Key, form: Form, value: OsString) -> Result<Value, String> {
+fn read(key: Key, value: OsString) -> Result<Vec<String>, String> {
     let text = value.into_string().map_err(|_| "is not UTF-8")?;
     if text.is_empty() && !key.may_be_empty() {
         return Err("is empty; unset it".to_owned());
     }
-    Value::from_text(key, form, text).ok_or_else(|| key.kind().rule())
+    key.kind
+        .texts_of_variable(text)
+        .ok_or_else(|| key.kind.rule())
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
             );
             assert_eq!(setting.origin.to_string(), name);
             assert!(
-                layer.mistakes.is_empty() && setting.value.is_some(),
+                layer.mistakes.is_empty() && setting.texts.is_some(),
                 "{name}"
             );
         }
@@ -207,24 +207,24 @@ mod tests {
     #[test]
     fn unknown_variables_are_mistakes_with_a_hint() {
         for (name, expected) in [
-            ("QUNFA_", "is unknown; allowed are `DATA_DIR`"),
+            ("QUNFA_", "is unknown; known: `DATA_DIR`"),
             (
                 "QUNFA_SERVER_LISTEN",
-                "is unknown (did you mean `QUNFA_SERVER__LISTEN`?); allowed are `DATA_DIR`",
+                "is unknown (did you mean `QUNFA_SERVER__LISTEN`?); known: `DATA_DIR`",
             ),
             (
                 "QUNFA_SEVER__LISTEN",
-                "is unknown (did you mean `QUNFA_SERVER__LISTEN`?); allowed are `DATA_DIR`",
+                "is unknown (did you mean `QUNFA_SERVER__LISTEN`?); known: `DATA_DIR`",
             ),
             (
                 "QUNFA_SERVER__LISTN",
-                "is unknown (did you mean `QUNFA_SERVER__LISTEN`?); allowed after `QUNFA_SERVER__` are `LISTEN`",
+                "is unknown (did you mean `QUNFA_SERVER__LISTEN`?); known after `QUNFA_SERVER__`: `LISTEN`",
             ),
             (
                 "QUNFA_TOKEN",
                 "is unknown (did you mean `QUNFA_ACCOUNTS__NAME__TOKEN`?)",
             ),
-            ("QUNFA_ACCOUNTS", "is unknown; allowed are `DATA_DIR`"),
+            ("QUNFA_ACCOUNTS", "is unknown; known: `DATA_DIR`"),
             (
                 "QUNFA_ACCOUNTS__TOKEN",
                 "is unknown (did you mean `QUNFA_ACCOUNTS__NAME__TOKEN`?)",
@@ -235,15 +235,15 @@ mod tests {
             ),
             (
                 "QUNFA_ACCOUNTS__A B__TOKEN",
-                "names no account; an account name is",
+                "is not an account name; an account name is",
             ),
             (
                 "QUNFA_ACCOUNTS__A__B__TOKEN",
-                "names no account; an account name is",
+                "is not an account name; an account name is",
             ),
             (
                 "QUNFA_API__CLIENTS__A__B__KEY",
-                "names no client; a client name is",
+                "is not a client name; a client name is",
             ),
             (
                 "QUNFA_API__CLIENTS__GRAFANA__SCOPE",
@@ -251,13 +251,10 @@ mod tests {
             ),
             (
                 "QUNFA_API__CLIENTS",
-                "is unknown; allowed after `QUNFA_API__`",
+                "is unknown; known after `QUNFA_API__`",
             ),
             ("QUNFA_DATA_DIR_FILE", "is unknown"),
-            (
-                "QUNFA_SERVER__",
-                "is unknown; allowed after `QUNFA_SERVER__`",
-            ),
+            ("QUNFA_SERVER__", "is unknown; known after `QUNFA_SERVER__`"),
             (
                 "QUNFA___LISTEN",
                 "is unknown (did you mean `QUNFA_SERVER__LISTEN`?)",

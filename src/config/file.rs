@@ -1,6 +1,6 @@
 //! The configuration file: where it is, and its TOML as a layer.
 //!
-//! What the file says is never quoted, not even by way of the parser's errors.
+//! No message quotes the file, nor the parser's errors, which do.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,20 +8,19 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value as Toml};
 
-use super::key::{ACCOUNTS, Address, CLIENTS, Key, Owner, ROOT, SECTIONS};
+use super::keys::{ACCOUNTS, Address, CLIENTS, Key, Owner, ROOT, SECTIONS};
 use super::layer::Layer;
 use super::mistake::{Mistake, Origin};
 use super::unknown::{self, Notation};
-use super::value::Value;
 
-/// A configuration file as it was read.
 pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) text: String,
 }
 
 impl File {
-    /// Reads the file that the flag names, or else the variable, or else the standard one if it is there.
+    /// Reads the file that the flag names, else the one that the variable names, else the standard
+    /// one if it exists.
     pub(super) fn find(
         flag: Option<&Path>,
         variable: Option<(String, PathBuf)>,
@@ -55,13 +54,7 @@ impl File {
     }
 }
 
-/// The defaults: the example.
-pub(super) fn defaults() -> Layer {
-    let table = parse(super::EXAMPLE).expect("a test reads the example");
-    layer(table, &Origin::Default)
-}
-
-/// Only where the parser stopped is told: some of its messages quote what stands there.
+/// Tells only where the parser stopped: some of its messages quote the file.
 fn parse(text: &str) -> Result<Table, String> {
     text.parse().map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
@@ -69,8 +62,8 @@ fn parse(text: &str) -> Result<Table, String> {
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         format!(
-            "is no TOML at line {line}, column {column}; \
-             texts stand in quotes, numbers have at most 18 digits, and a key or table stands only once"
+            "is not valid TOML at line {line}, column {column}; strings must be in quotes, \
+             numbers have at most 18 digits, and a key or table may be given only once"
         )
     })
 }
@@ -80,7 +73,7 @@ fn layer(table: Table, origin: &Origin) -> Layer {
         layer: Layer::default(),
         origin,
     };
-    reader.root(table);
+    reader.keys(ROOT, None, table);
     reader.layer
 }
 
@@ -90,82 +83,50 @@ struct Reader<'o> {
 }
 
 impl Reader<'_> {
-    fn root(&mut self, table: Table) {
-        for (name, value) in table {
-            if SECTIONS.contains(&name.as_str()) && name != CLIENTS {
-                self.section(&name, value);
-            } else {
-                self.key(ROOT, None, &name, value);
-            }
-        }
-    }
-
-    fn section(&mut self, section: &str, value: Toml) {
-        let Some(mut table) = self.table(section.to_owned(), value) else {
-            return;
-        };
-        if section == ACCOUNTS {
-            return self.parts(ACCOUNTS, table);
-        }
-        let (_, clients) = CLIENTS.split_at("api.".len());
-        if section == "api"
-            && let Some(clients) = table.remove(clients)
-            && let Some(clients) = self.table(CLIENTS.to_owned(), clients)
-        {
-            self.parts(CLIENTS, clients);
-        }
-        self.keys(section, None, table);
-    }
-
-    /// The accounts or the clients.
-    fn parts(&mut self, section: &str, parts: Table) {
-        for (name, value) in parts {
-            let path = format!("{section}.{}", quoted(&name));
-            match Owner::read(section, &name) {
-                Ok(owner) => {
-                    if let Some(keys) = self.table(path, value) {
-                        self.layer.owners.insert(owner.clone());
-                        self.keys(section, Some(&owner), keys);
-                    }
-                }
-                Err(problem) => self.mistake(path, problem),
-            }
-        }
-    }
-
+    /// What is in the table of that section, or of that owner in it.
     fn keys(&mut self, section: &str, owner: Option<&Owner>, table: Table) {
+        let has_owners = owner.is_none() && [ACCOUNTS, CLIENTS].contains(&section);
         for (name, value) in table {
-            self.key(section, owner, &name, value);
+            let owner_name = owner.map(Owner::name);
+            let parts = [section, owner_name.unwrap_or_default(), &quoted(&name)];
+            let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            let path = parts.join(".");
+            if owner.is_none() && SECTIONS.contains(&path.as_str()) {
+                if let Some(keys) = self.table(&path, value) {
+                    self.keys(&path, None, keys);
+                }
+            } else if has_owners {
+                match Owner::read(section, &name) {
+                    Ok(owner) => {
+                        if let Some(keys) = self.table(&path, value) {
+                            self.layer.owners.insert(owner.clone());
+                            self.keys(section, Some(&owner), keys);
+                        }
+                    }
+                    Err(problem) => self.mistake(&path, problem),
+                }
+            } else if let Some((key, form)) = Key::find(section, &name) {
+                let owner = owner.cloned();
+                let texts = key.kind.texts_of_toml(value).ok_or_else(|| key.kind.rule());
+                let address = Address { owner, key };
+                self.layer
+                    .insert(&address, form, self.origin.clone(), texts);
+            } else {
+                let problem = unknown::problem(section, owner_name, &name, Notation::Toml);
+                self.mistake(&path, problem);
+            }
         }
     }
 
-    fn key(&mut self, section: &str, owner: Option<&Owner>, name: &str, value: Toml) {
-        if let Some((key, form)) = Key::find(section, name) {
-            let address = Address {
-                owner: owner.cloned(),
-                key,
-            };
-            let value = Value::from_toml(key, form, value).ok_or_else(|| key.kind().rule());
-            self.layer.insert(address, form, self.origin.clone(), value);
-            return;
-        }
-        let owner = owner.map(Owner::as_str);
-        let parts = [section, owner.unwrap_or_default(), &quoted(name)];
-        let path: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let problem = unknown::problem(section, owner, name, Notation::Toml);
-        self.mistake(path.join("."), problem);
-    }
-
-    fn table(&mut self, path: String, value: Toml) -> Option<Table> {
+    fn table(&mut self, path: &str, value: Toml) -> Option<Table> {
         if let Toml::Table(table) = value {
             return Some(table);
         }
-        let problem = format!("must be a table, as in `[{path}]`");
-        self.mistake(path, problem);
+        self.mistake(path, format!("must be a table, `[{path}]`"));
         None
     }
 
-    fn mistake(&mut self, path: String, problem: String) {
+    fn mistake(&mut self, path: &str, problem: String) {
         let mistake = Mistake::other(path, Some(self.origin.clone()), problem);
         self.layer.mistakes.push(mistake);
     }
@@ -186,6 +147,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::EXAMPLE;
+    use crate::config::keys::KEYS;
 
     fn mistakes(text: &str) -> Vec<String> {
         let file = File {
@@ -199,8 +162,20 @@ mod tests {
     }
 
     #[test]
-    fn the_example_is_the_default_layer_without_a_mistake() {
-        assert_eq!(defaults().mistakes, []);
+    fn the_example_sets_every_default_and_nothing_else() {
+        let example = layer(parse(EXAMPLE).expect("it is TOML"), &Origin::Flag);
+        assert_eq!(example.mistakes, []);
+        let set: Vec<_> = example
+            .settings
+            .into_iter()
+            .map(|(address, setting)| (address.key, setting.texts))
+            .collect();
+        let mut defaults: Vec<_> = KEYS
+            .iter()
+            .filter_map(|key| Some((*key, key.kind.texts_of_variable(key.default?.to_owned()))))
+            .collect();
+        defaults.sort();
+        assert_eq!(set, defaults);
     }
 
     #[test]
@@ -210,12 +185,14 @@ mod tests {
             let is_code = code.starts_with('[') || code.split(' ').nth(1) == Some("=");
             format!("{}\n", if is_code { code } else { line })
         };
-        let text: String = super::super::EXAMPLE.lines().map(uncommented).collect();
-        let layer = layer(parse(&text).expect("it is TOML"), &Origin::Default);
-        let mut keys: Vec<_> = layer.settings.keys().map(|address| address.key).collect();
-        keys.sort_unstable();
-        assert_eq!(keys, Key::ALL);
-        let secrets = Key::ALL.into_iter().filter(|key| key.forms().len() == 2);
+        let text: String = EXAMPLE.lines().map(uncommented).collect();
+        let layer = layer(parse(&text).expect("it is TOML"), &Origin::Flag);
+        let documented: Vec<_> = layer.settings.keys().map(|address| address.key).collect();
+        assert!(
+            KEYS.iter().all(|key| documented.contains(key)),
+            "{documented:?}"
+        );
+        let secrets = KEYS.iter().filter(|key| key.forms().len() == 2);
         assert_eq!(layer.mistakes.len(), secrets.count());
         for mistake in layer.mistakes {
             assert!(
@@ -226,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_located_but_not_quoted() {
+    fn a_syntax_error_is_located_but_not_quoted() {
         for (text, place) in [
             ("data_dir = secret", "line 1, column 12"),
             ("data_dir = 98765432109876543210", "line 1, column 12"),
@@ -234,10 +211,12 @@ mod tests {
             ("[log]\nlevel = 1\nlevel = \"secret\"", "line 3, column 1"),
             ("[log]\nlevel = \"secret", "line 2, column 16"),
         ] {
-            let rule = "texts stand in quotes, numbers have at most 18 digits, and a key or table stands only once";
+            let rule = "strings must be in quotes, numbers have at most 18 digits, and a key or table may be given only once";
             assert_eq!(
                 mistakes(text),
-                [format!("`config.toml`: is no TOML at {place}; {rule}")]
+                [format!(
+                    "`config.toml`: is not valid TOML at {place}; {rule}"
+                )]
             );
         }
     }
@@ -248,11 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_say_the_type_allowed() {
+    fn a_wrong_type_is_told_with_the_right_one() {
         for (text, expected) in [
             (
                 "data_dir = 5",
-                "`data_dir` (config.toml): must be a text in quotes",
+                "`data_dir` (config.toml): must be a quoted string",
             ),
             (
                 "server.body_limit = \"9\"",
@@ -264,23 +243,23 @@ mod tests {
             ),
             (
                 "api.keys = \"x\"",
-                "`api.keys` (config.toml): must be a list of texts in quotes",
+                "`api.keys` (config.toml): must be a list of quoted strings",
             ),
             (
                 "store.url_file = 1",
-                "`store.url_file` (config.toml): must be a text in quotes",
+                "`store.url_file` (config.toml): must be a quoted string",
             ),
             (
                 "server = 5",
-                "`server` (config.toml): must be a table, as in `[server]`",
+                "`server` (config.toml): must be a table, `[server]`",
             ),
             (
                 "accounts.main = \"secret\"",
-                "`accounts.main` (config.toml): must be a table, as in `[accounts.main]`",
+                "`accounts.main` (config.toml): must be a table, `[accounts.main]`",
             ),
             (
                 "[[accounts.main]]",
-                "`accounts.main` (config.toml): must be a table, as in `[accounts.main]`",
+                "`accounts.main` (config.toml): must be a table, `[accounts.main]`",
             ),
         ] {
             assert_eq!(mistakes(text), [expected]);
@@ -290,18 +269,18 @@ mod tests {
     #[test]
     fn unknown_keys_are_named_in_full() {
         for (text, start) in [
-            ("colour = 1", "`colour` (config.toml): is unknown; allowed"),
+            ("colour = 1", "`colour` (config.toml): is unknown; known:"),
             (
                 "[log]\ncolour = 1",
-                "`log.colour` (config.toml): is unknown; allowed in `log`",
+                "`log.colour` (config.toml): is unknown; known in `log`:",
             ),
             (
                 "[accounts.main]\ntokn = 1",
-                "`accounts.main.tokn` (config.toml): is unknown (did you mean `accounts.main.token`?); allowed",
+                "`accounts.main.tokn` (config.toml): is unknown (did you mean `accounts.main.token`?); known in",
             ),
             (
                 "\"a b\\n\" = 1",
-                "`\"a b\\n\"` (config.toml): is unknown; allowed",
+                "`\"a b\\n\"` (config.toml): is unknown; known:",
             ),
             (
                 "[servr]\nlisten = 1",
@@ -309,11 +288,11 @@ mod tests {
             ),
             (
                 "[accounts.Main]\n",
-                "`accounts.Main` (config.toml): names no account; an account name is 1 to 64 of",
+                "`accounts.Main` (config.toml): is not an account name; an account name is 1 to 64 of",
             ),
             (
                 "[accounts.\"a.b\"]\n",
-                "`accounts.\"a.b\"` (config.toml): names no account;",
+                "`accounts.\"a.b\"` (config.toml): is not an account name;",
             ),
         ] {
             let mistakes = mistakes(text);

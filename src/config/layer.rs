@@ -1,93 +1,68 @@
-//! What one source sets: the defaults, the file or the environment. A later layer wins over an earlier one.
+//! What one source sets: the file, or the environment over it.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::key::{Address, Form, Owner};
+use super::keys::{Address, Form, Key, Owner};
 use super::mistake::{Mistake, Origin};
-use super::value::Value;
-use crate::domain::{AccountName, ClientName};
 
 /// Settings, and what is wrong with the source itself.
 #[derive(Default)]
 pub(super) struct Layer {
     pub(super) settings: BTreeMap<Address, Setting>,
-    /// Every account and client that is named, also those of which nothing is set.
+    /// Every account and client that is named, even if nothing is set for it.
     pub(super) owners: BTreeSet<Owner>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
-/// One value and where it comes from.
+/// One value and where it comes from. It has no `Debug`: any text may be a secret under the wrong
+/// key.
 pub(super) struct Setting {
     pub(super) form: Form,
     pub(super) origin: Origin,
-    /// None when the key does not allow it; the layer has the mistake.
-    pub(super) value: Option<Value>,
+    /// The entries of a list; exactly one text for every other kind. None if the key does not allow
+    /// the value: then the layer has the mistake.
+    pub(super) texts: Option<Vec<String>>,
 }
 
 impl Layer {
-    /// Takes a setting, or what is wrong with it. Only one in this layer can set a key, in whatever form.
+    /// Adds a setting, or what is wrong with it. One layer can set a key only once, in one form.
     pub(super) fn insert(
         &mut self,
-        address: Address,
+        address: &Address,
         form: Form,
         origin: Origin,
-        value: Result<Value, String>,
+        texts: Result<Vec<String>, String>,
     ) {
         self.owners.extend(address.owner.clone());
-        let value = match value {
-            Ok(value) => Some(value),
-            Err(problem) => {
-                let (address, origin) = (address.clone(), origin.clone());
-                let mistake = Mistake::in_setting(address, form, origin, problem);
-                self.mistakes.push(mistake);
-                None
-            }
+        let mut mistake = |problem| {
+            let mistake = Mistake::in_setting(address.clone(), form, origin.clone(), problem);
+            self.mistakes.push(mistake);
         };
-        match self.settings.entry(address) {
+        let texts = texts.map_err(&mut mistake).ok();
+        match self.settings.entry(address.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(Setting {
                     form,
                     origin,
-                    value,
+                    texts,
                 });
             }
-            Entry::Occupied(entry) => {
-                let address = entry.key().clone();
-                let problem = entry.get().is_also(address.key, form);
-                self.mistakes
-                    .push(Mistake::in_setting(address, form, origin, problem));
-            }
+            Entry::Occupied(entry) => mistake(entry.get().duplicate(address.key, form)),
         }
     }
 
-    /// Lays another layer over this one: where it sets a key, in whatever form, it wins.
+    /// Lays another layer over this one: a key that it sets, in either form, wins.
     pub(super) fn cover_with(&mut self, upper: Self) {
         self.settings.extend(upper.settings);
         self.owners.extend(upper.owners);
         self.mistakes.extend(upper.mistakes);
     }
-
-    /// Every account that is named.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = &AccountName> {
-        self.owners.iter().filter_map(|owner| match owner {
-            Owner::Account(name) => Some(name),
-            Owner::Client(_) => None,
-        })
-    }
-
-    /// Every client that is named.
-    pub(super) fn clients(&self) -> impl Iterator<Item = &ClientName> {
-        self.owners.iter().filter_map(|owner| match owner {
-            Owner::Client(name) => Some(name),
-            Owner::Account(_) => None,
-        })
-    }
 }
 
 impl Setting {
     /// What is wrong with setting the key again in that form.
-    fn is_also(&self, key: super::key::Key, form: Form) -> String {
+    fn duplicate(&self, key: Key, form: Form) -> String {
         if self.form == form {
             return format!("is set twice, also as `{}`; keep one", self.origin);
         }

@@ -1,25 +1,23 @@
-//! What is wrong with a configuration, in words that never quote a value.
+//! Mistakes in a configuration, in words that never quote a value.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::key::{Address, Form};
+use super::keys::{Address, Form};
 
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The example, which is compiled in.
-    Default,
     /// The configuration file, its path as given.
     File(PathBuf),
-    /// An environment variable, its name as it stands there.
+    /// An environment variable, its name as given.
     Variable(String),
     /// The flag `--config`.
     Flag,
 }
 
-/// One mistake: its `Display` is one line that names the key, where its value came from, what is wrong with it and what
-/// is allowed.
+/// One mistake. Its `Display` is a line with the key, the origin of its value, what is wrong with
+/// it, and what is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     subject: Subject,
@@ -30,12 +28,12 @@ pub struct Mistake {
 /// What a mistake is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Subject {
-    Setting(Address, Form),
-    /// A key that is not known, a file.
+    Setting(Box<Address>, Form),
+    /// An unknown key, or a file.
     Other(String),
 }
 
-/// A configuration that cannot be used, with every mistake in it.
+/// Every mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     mistakes: Vec<Mistake>,
@@ -50,7 +48,7 @@ impl Mistake {
         problem: impl Into<String>,
     ) -> Self {
         Self {
-            subject: Subject::Setting(address, form),
+            subject: Subject::Setting(Box::new(address), form),
             origin: Some(origin),
             problem: problem.into(),
         }
@@ -59,13 +57,13 @@ impl Mistake {
     /// A mistake about a setting that was not given.
     pub(super) fn without(address: Address, problem: impl Into<String>) -> Self {
         Self {
-            subject: Subject::Setting(address, Form::Value),
+            subject: Subject::Setting(Box::new(address), Form::Value),
             origin: None,
             problem: problem.into(),
         }
     }
 
-    /// A mistake about anything that is no setting.
+    /// A mistake about anything but a setting.
     pub(super) fn other(
         subject: impl Into<String>,
         origin: Option<Origin>,
@@ -78,12 +76,9 @@ impl Mistake {
         }
     }
 
-    pub(super) fn is_about(&self, address: &Address) -> bool {
-        matches!(&self.subject, Subject::Setting(subject, _) if subject == address)
-    }
-
-    pub(super) fn comes_from(&self, origin: &Origin) -> bool {
-        self.origin.as_ref() == Some(origin)
+    pub(super) fn is_about(&self, address: &Address, origin: &Origin) -> bool {
+        matches!(&self.subject, Subject::Setting(subject, _) if **subject == *address)
+            && self.origin.as_ref() == Some(origin)
     }
 }
 
@@ -92,7 +87,7 @@ impl ConfigError {
         Self { mistakes }
     }
 
-    /// What is wrong; never empty.
+    /// Never empty.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
@@ -101,7 +96,6 @@ impl ConfigError {
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => formatter.write_str("default"),
             Self::File(path) => path.display().fmt(formatter),
             Self::Variable(name) => formatter.write_str(name),
             Self::Flag => formatter.write_str("--config"),
@@ -140,11 +134,15 @@ impl std::error::Error for ConfigError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::key::Key;
+    use crate::config::keys::{ACCOUNTS, Owner, TOKEN};
 
     #[test]
     fn each_mistake_is_a_line_under_the_head() {
-        let address = Address::of(&"main".parse().expect("it is a name"), Key::Token);
+        let owner = Owner::read(ACCOUNTS, "main").ok();
+        let address = Address {
+            owner,
+            key: TOKEN.key,
+        };
         let mut mistakes = vec![Mistake::in_setting(
             address.clone(),
             Form::File,

@@ -1,26 +1,26 @@
-//! The configuration: the example's defaults, a TOML file over them, the environment over both, then one check of the whole.
+//! The configuration: a TOML file, the environment over it, then one check of the whole.
 //!
-//! It is read here and not by the `config` crate because every mistake is reported at once, each value knows where it
-//! came from, and unknown keys are refused with a hint.
+//! It is read here and not by a library because every mistake is reported at once, with its origin,
+//! and unknown keys are refused with a hint.
 //!
-//! No message, log or `Debug` of this module shows a secret's value, nor any value that was refused: people paste secrets
-//! under the wrong key.
+//! No message, log or `Debug` of this module shows a secret, nor any value that was refused: people
+//! paste secrets under the wrong key.
 
 mod account;
 mod check;
-mod checker;
+mod checks;
 mod client;
 mod environment;
 mod file;
-mod key;
+mod keys;
 mod layer;
 mod mistake;
 mod public_url;
+mod reader;
 mod settings;
 mod show;
 mod store_url;
 mod unknown;
-mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,94 +34,82 @@ pub use store_url::StoreUrl;
 use crate::domain::{AccountName, ApiClient, ApiKeyHash, Network, Zone};
 use crate::wechat::Account;
 
-/// The documented example, which is also where the defaults come from; `qunfa config init` writes it.
+/// The documented example, which `qunfa config init` writes.
 pub const EXAMPLE: &str = include_str!("../../config.example.toml");
 
-/// A configuration without a mistake.
+/// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The directory for what is qunfa's own. It need not be there yet.
+    /// It may not exist yet.
     pub data_dir: PathBuf,
-    /// The listener and its limits.
     pub server: Server,
-    /// The database.
     pub store: StoreConfig,
-    /// The API, and who may read it.
     pub api: Api,
-    /// Where Prometheus finds the metrics.
     pub metrics: Metrics,
-    /// What is logged, and how.
     pub log: Log,
-    /// The accounts by name; none when none is configured.
+    /// Sorted by name.
     pub accounts: Vec<Account>,
     /// What works but should be known, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// The listener and its limits.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where to listen for WeChat's side, and for the API unless that has a listener of its own; port 0 takes any free one.
+    /// For WeChat, and for the API unless that has an address of its own. Port 0 takes any free
+    /// one.
     pub listen: SocketAddr,
     /// The address under which WeChat reaches this server, for printing callback URLs.
     pub public_url: Option<PublicUrl>,
-    /// The largest body that is taken, in bytes.
+    /// In bytes.
     pub body_limit: usize,
-    /// How far a timestamp may be from our clock in plain mode, in seconds.
+    /// The largest difference between a push's timestamp and this machine's clock in plain mode, in
+    /// seconds.
     pub timestamp_tolerance: u64,
-    /// Open connections at a time.
     pub max_connections: usize,
-    /// Proxies that are believed when they say for whom they ask.
+    /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
 }
 
-/// The database.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// Whether `serve` applies migrations at its start.
+    /// True if `serve` applies migrations when it starts.
     pub migrate: bool,
-    /// Where the database is.
     pub url: StoreUrl,
-    /// How long it may take to keep a delivery.
+    /// How long storing a delivery may take.
     pub budget: Duration,
-    /// For how many days raw deliveries are kept; none: for ever.
+    /// For how many days raw deliveries are kept; `None` means for ever.
     pub keep_raw_days: Option<u32>,
 }
 
-/// The API, and who may read it: anybody, when there is no key at all.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Where it is served apart from the callback; none: where the callback is.
+    /// `None` means at the same address as the callback.
     pub listen: Option<SocketAddr>,
     /// Keys with full access.
     pub keys: Vec<ApiKeyHash>,
-    /// Clients by name.
+    /// Sorted by name.
     pub clients: Vec<ApiClient>,
     /// The time zone of timelines.
     pub timezone: Zone,
-    /// Whose pages may read it in a browser.
+    /// The origins whose pages may read the API in a browser.
     pub cors_origins: Vec<String>,
 }
 
-/// Where Prometheus finds the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metrics {
-    /// The address; none: nowhere.
+    /// Where `/metrics` is served; `None` means nowhere.
     pub listen: Option<SocketAddr>,
-    /// Nobody has configured the address, so the server also starts when it cannot have it.
+    /// True if the address is not configured: the server then starts even if it is taken.
     pub is_default: bool,
 }
 
-/// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// The shape of a line.
     pub format: LogFormat,
-    /// The least level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
+    /// The least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
 }
 
-/// The shape of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -131,20 +119,17 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Where the API is served.
     pub fn api_address(&self) -> SocketAddr {
         self.api.listen.unwrap_or(self.server.listen)
     }
-}
 
-impl Config {
     pub fn account(&self, name: &AccountName) -> Option<&Account> {
         self.accounts.iter().find(|account| account.name == *name)
     }
 }
 
 impl Api {
-    /// Whether anybody may read it who can reach it.
+    /// True if everybody who reaches the API may read it.
     pub fn is_open(&self) -> bool {
         self.keys.is_empty() && self.clients.is_empty()
     }
@@ -157,7 +142,7 @@ mod tests {
     use super::settings::tests::settings;
     use super::*;
 
-    /// Everything that can be printed of a configuration, good or bad.
+    /// Everything that can be printed of a configuration, right or wrong.
     fn everything(text: &str, variables: &[(&str, &str)]) -> String {
         let mut output = String::new();
         let mut print = |error: &ConfigError| {
@@ -189,7 +174,7 @@ mod tests {
         let number = everything("accounts.main.token = 98765432109876543210", &[]);
         assert!(!number.contains("98765"), "{number}");
         // `data_dir` and `keep_events` take any text.
-        let open = [key::Key::DataDir, key::Key::KeepEvents];
+        let open = [keys::DATA_DIR.key, keys::KEEP_EVENTS.key];
         for secret in SECRETS {
             for wrong in [
                 "=",
@@ -211,17 +196,17 @@ mod tests {
                 format!("{{ a = \"{secret}\" }}"),
                 format!("[{{ a = \"{secret}\" }}]"),
             ] {
-                let places = key::Key::ALL.into_iter().flat_map(|key| {
-                    let section = match key.section() {
-                        key::ACCOUNTS => "accounts.main",
-                        key::CLIENTS => "api.clients.grafana",
+                let places = keys::KEYS.iter().flat_map(|key| {
+                    let section = match key.section {
+                        keys::ACCOUNTS => "accounts.main",
+                        keys::CLIENTS => "api.clients.grafana",
                         section => section,
                     };
-                    let names = [key.name().to_owned(), format!("{}_file", key.name())];
+                    let names = [key.name.to_owned(), format!("{}_file", key.name)];
                     names.map(|name| (key, section, name))
                 });
                 for (key, section, name) in places {
-                    if open.contains(&key) && name == key.name() {
+                    if open.contains(key) && name == key.name {
                         continue;
                     }
                     let path = [section, &name].join(".");
@@ -256,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_without_a_key_is_for_this_machine_alone() {
+    fn without_a_key_the_api_is_only_for_this_machine() {
         let key = ApiKeyHash::of("key").to_string();
         for (listen, key, allowed) in [
             ("127.0.0.1:80", "", true),

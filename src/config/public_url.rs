@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// A checked public address: `http` or `https`, a host, perhaps a port and a path; no slash at its end.
+/// A checked public address: `http` or `https`, a host, perhaps a port and a path; no slash at its
+/// end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(Url);
 
 impl PublicUrl {
-    /// The address as text, to which a path that starts with `/` can be joined.
+    /// Without a slash at its end, so that a path can be appended.
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }
@@ -20,7 +21,7 @@ impl PublicUrl {
         self.0.host_str()
     }
 
-    /// The port, if it is none of those that WeChat calls.
+    /// The port, unless it is one of the two that WeChat calls.
     pub(super) fn unusual_port(&self) -> Option<u16> {
         self.0
             .port_or_known_default()
@@ -35,12 +36,13 @@ impl FromStr for PublicUrl {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Err("must start with `http://` or `https://`");
         }
-        let url = Url::parse(text).map_err(|_| "is no URL, as in `https://wx.example.com`")?;
+        let url = Url::parse(text)
+            .map_err(|_| "is not a valid URL, for example `https://wx.example.com`")?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err("must end with its host or path, without `?` and `#`");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("must have no user name or password");
+            return Err("must not contain a user name or password");
         }
         Ok(Self(url))
     }

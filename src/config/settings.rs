@@ -1,34 +1,34 @@
-//! The layers, one over the other: what is set and where it came from, not yet checked.
+//! What is set and where it came from, not yet checked.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::checker::{Checker, Noted};
 use super::environment::Environment;
-use super::file::{self, File};
-
+use super::file::File;
+use super::keys::Form;
 use super::layer::Layer;
-use super::value::Value;
+use super::reader::Reader;
 use super::{Config, ConfigError, Mistake};
 
-/// The file that is read, if it is there, when neither the flag nor the environment names one.
+/// The file that is read if it exists and neither the flag nor the environment names another.
 const STANDARD_FILE: &str = "config.toml";
 
-/// What is set, and where it came from; `Display` lists it, secrets hidden.
+/// What is set, and where it came from. `Display` lists it, with secrets hidden.
 pub struct Settings {
     path: Option<PathBuf>,
     pub(super) layer: Layer,
 }
 
 impl Settings {
-    /// Reads the defaults, the configuration file and the environment.
+    /// Reads the configuration file and the environment.
     ///
-    /// The file is `config` (the flag `--config`), or else `QUNFA_CONFIG` unless that is empty, or else `config.toml` in
-    /// the working directory if it is there.
+    /// The file is `config` (the flag `--config`), else `QUNFA_CONFIG` unless that is empty, else
+    /// `config.toml` in the working directory if it exists.
     ///
     /// # Errors
-    /// When the file cannot be read or is no TOML. Whatever else is wrong is for [`check`](Self::check) to say.
+    /// If the file cannot be read or is not valid TOML. [`check`](Self::check) reports all other
+    /// mistakes.
     pub fn load(
         config: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -38,30 +38,26 @@ impl Settings {
         Self::layered(file, environment)
     }
 
-    /// Lays the defaults, the file and the environment over each other.
+    /// Lays the environment over the file.
     pub(super) fn layered(
         file: Result<Option<File>, Mistake>,
         environment: Environment,
     ) -> Result<Self, ConfigError> {
         let environment = environment.into_layer();
-        let file = file.and_then(|file| {
-            let file = file.map(|file| file.layer().map(|layer| (file.path, layer)));
-            file.transpose()
+        let read = file.and_then(|file| match file {
+            Some(file) => Ok((file.layer()?, Some(file.path))),
+            None => Ok((Layer::default(), None)),
         });
-        let mut layer = file::defaults();
-        let path = match file {
-            Ok(Some((path, file))) => {
-                layer.cover_with(file);
-                Some(path)
+        match read {
+            Ok((mut layer, path)) => {
+                layer.cover_with(environment);
+                Ok(Self { path, layer })
             }
-            Ok(None) => None,
             Err(mistake) => {
                 let mistakes = std::iter::once(mistake).chain(environment.mistakes);
-                return Err(ConfigError::new(mistakes.collect()));
+                Err(ConfigError::new(mistakes.collect()))
             }
-        };
-        layer.cover_with(environment);
-        Ok(Self { path, layer })
+        }
     }
 
     /// The configuration file in use.
@@ -69,46 +65,37 @@ impl Settings {
         self.path.as_deref()
     }
 
-    /// The files that secrets are in.
+    /// The files that secrets are read from.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
-        let values = self.layer.settings.values();
-        values.filter_map(|setting| match &setting.value {
-            Some(Value::SecretFile(path)) => Some(path.as_path()),
-            _ => None,
-        })
+        let settings = self.layer.settings.values();
+        let files = settings.filter(|setting| setting.form == Form::File);
+        files.filter_map(|setting| setting.texts.as_ref()?.first().map(Path::new))
     }
 
-    /// Checks the whole; reads the files that secrets are in.
+    /// Checks every value. Reads the files of secrets.
     ///
     /// # Errors
-    /// With every mistake there is.
+    /// All mistakes at once.
     pub fn check(&self) -> Result<Config, ConfigError> {
-        let mut checker = Checker::new(&self.layer);
-        let config = checker.config();
-        outcome(config, checker)
+        let mut reader = Reader::new(&self.layer);
+        let config = reader.config();
+        reader.finish(config)
     }
 
-    /// The same for serving, which also takes that the API is not open to others.
+    /// Checks every value, and that the API is not open to others.
     ///
     /// # Errors
-    /// With every mistake there is.
+    /// All mistakes at once.
     pub fn check_to_serve(&self) -> Result<Config, ConfigError> {
-        let mut checker = Checker::new(&self.layer);
-        let config = checker.config();
-        checker.exposure();
-        outcome(config, checker)
-    }
-}
-
-fn outcome(config: Result<Config, Noted>, checker: Checker<'_>) -> Result<Config, ConfigError> {
-    match config {
-        Ok(config) if checker.mistakes.is_empty() => Ok(config),
-        _ => Err(ConfigError::new(checker.mistakes)),
+        let mut reader = Reader::new(&self.layer);
+        let config = reader.config();
+        reader.refuse_open_api(&config);
+        reader.finish(config)
     }
 }
 
 impl fmt::Debug for Settings {
-    /// Without any value: they are not checked, so a secret may stand anywhere.
+    /// Without any value: they are not checked, so any of them may be a secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Settings")
@@ -186,13 +173,13 @@ pub(super) mod tests {
                 &[("QUNFA_COLOUR", "1"), ("QUNFA_SERVER__LISTEN", "x")]
             ),
             [
-                "`colour` (config.toml): is unknown; allowed are `data_dir`, `server`, `store`, `api`, `metrics`, `log`, `accounts`",
+                "`colour` (config.toml): is unknown; known: `data_dir`, `server`, `store`, `api`, `metrics`, `log`, `accounts`",
                 "`server.body_limit` (config.toml): must be a whole number from 1 to 16777216",
-                "`QUNFA_COLOUR`: is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `METRICS__…`, `LOG__…`, `ACCOUNTS__…`",
-                "`server.listen` (QUNFA_SERVER__LISTEN): is no IP address with a port; allowed are such as `127.0.0.1:8080` and `[::1]:8080`",
-                "`log.level` (config.toml): is not allowed; allowed are `error`, `warn`, `info`, `debug`, `trace`",
-                "`accounts.main.mode`: is missing; allowed are `plain`, `compatible`, `safe`",
-                "`accounts.main.token`: is missing; allowed are 3 to 32 letters and digits",
+                "`QUNFA_COLOUR`: is unknown; known: `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `METRICS__…`, `LOG__…`, `ACCOUNTS__…`",
+                "`server.listen` (QUNFA_SERVER__LISTEN): is not an IP address and port, for example `127.0.0.1:8080` or `[::1]:8080`",
+                "`log.level` (config.toml): must be `error`, `warn`, `info`, `debug` or `trace`",
+                "`accounts.main.mode`: is missing; it must be `plain`, `compatible` or `safe`",
+                "`accounts.main.token`: is missing; a token is 3 to 32 letters and digits",
             ]
         );
         assert_eq!(mistakes("colour =", &[("QUNFA_COLOUR", "1")]).len(), 2);

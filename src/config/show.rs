@@ -1,52 +1,47 @@
-//! What is set and where it came from, for `qunfa config show`: a line for each value, secrets hidden.
+//! The settings in use and where each came from, for `qunfa config show`: secrets are hidden.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Settings;
-use super::checker::Checker;
-use super::key::{Address, Form, Key};
+use super::keys::{Form, KEYS, Key, Kind, Owner, STORE_URL};
 use super::layer::Setting;
 use super::mistake::Origin;
-use super::value::Value;
+use super::reader::Reader;
 use crate::domain::ApiKeyHash;
 
-/// What stands for a value that cannot be used: it may be a secret in the wrong place.
-const INVALID: &str = "(invalid)";
-
 impl fmt::Display for Settings {
-    /// A line for each value, as `server.listen = "127.0.0.1:8080"  # default`: secrets are hidden, and `(invalid)` stands
-    /// for what cannot be used. Reads the files that secrets are in.
+    /// A line for each value, such as `server.listen = "127.0.0.1:8080"  # default`. Secrets are
+    /// hidden, and a value that cannot be used is `(invalid)`: it may be a secret under the wrong
+    /// key. Reads the files of secrets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut checker = Checker::new(&self.layer);
-        let data_dir = checker.data_dir();
-        let store_url = checker.store_url(data_dir.as_deref().ok());
-        // Only for its mistakes.
-        let _ = checker.config();
-        let is_invalid = |address: &Address, setting: &Setting| {
-            checker
-                .mistakes
-                .iter()
-                .any(|mistake| mistake.is_about(address) && mistake.comes_from(&setting.origin))
-        };
-
-        let mut lines = BTreeMap::new();
-        if let Ok(url) = &store_url {
-            let line = (quoted(&url.to_string()), Origin::Default.to_string());
-            lines.insert(Address::general(Key::StoreUrl), line);
-        }
-        for (address, setting) in &self.layer.settings {
-            let value = match &setting.value {
-                Some(value) if !is_invalid(address, setting) => match (address.key, &store_url) {
-                    (Key::StoreUrl, Ok(url)) => quoted(&url.to_string()),
-                    (key, _) => shown(key, value),
-                },
-                _ => INVALID.to_owned(),
-            };
-            lines.insert(address.clone(), (value, origin(address.key, setting)));
-        }
-        for (address, (value, origin)) in lines {
-            writeln!(formatter, "{address} = {value}  # {origin}")?;
+        let mut reader = Reader::new(&self.layer);
+        let store_url = reader.config().store.url.to_string();
+        let owners = self.layer.owners.iter().cloned().map(Some);
+        for owner in std::iter::once(None).chain(owners) {
+            let section = owner.as_ref().map(Owner::section);
+            reader.owner = owner;
+            for key in KEYS {
+                if section.is_some_and(|section| section != key.section) {
+                    continue;
+                }
+                let setting = reader.setting(*key);
+                let value = match setting {
+                    Some(_) if reader.is_wrong(*key) => "(invalid)".to_owned(),
+                    _ if *key == STORE_URL.key => quoted(&store_url),
+                    Some(Setting { texts, .. }) => {
+                        shown(*key, texts.as_deref().unwrap_or_default())
+                    }
+                    None => match key
+                        .default
+                        .and_then(|text| key.kind.texts_of_variable(text.to_owned()))
+                    {
+                        Some(texts) => shown(*key, &texts),
+                        None => continue,
+                    },
+                };
+                let origin = setting.map_or("default".to_owned(), |setting| origin(*key, setting));
+                writeln!(formatter, "{} = {value}  # {origin}", reader.address(*key))?;
+            }
         }
         Ok(())
     }
@@ -61,27 +56,17 @@ fn origin(key: Key, setting: &Setting) -> String {
     }
 }
 
-/// A value that is known to be good.
-fn shown(key: Key, value: &Value) -> String {
-    match value {
-        Value::Text(text) => match text.parse::<ApiKeyHash>() {
-            Ok(hash) => quoted(&hash.shortened()),
-            Err(_) => quoted(text),
-        },
-        Value::Secret(_) | Value::SecretFile(_) => quoted("********"),
-        Value::Integer(number) => number.to_string(),
-        Value::Boolean(value) => value.to_string(),
-        Value::List(entries) => {
-            let entries: Vec<_> = entries
-                .iter()
-                .map(|entry| match (key, entry.parse::<ApiKeyHash>()) {
-                    (Key::ApiKeys, Ok(hash)) => quoted(&hash.shortened()),
-                    (Key::ApiKeys, Err(_)) => INVALID.to_owned(),
-                    _ => quoted(entry),
-                })
-                .collect();
-            format!("[{}]", entries.join(", "))
-        }
+/// A value that is known to be good, as TOML writes it.
+fn shown(key: Key, texts: &[String]) -> String {
+    let strings = texts.iter().map(|text| match text.parse::<ApiKeyHash>() {
+        Ok(hash) => quoted(&hash.shortened()),
+        Err(_) => quoted(text),
+    });
+    match key.kind {
+        Kind::Secret => quoted("********"),
+        Kind::Integer(..) | Kind::Boolean => texts.concat(),
+        Kind::Text => strings.collect(),
+        Kind::List => format!("[{}]", strings.collect::<Vec<_>>().join(", ")),
     }
 }
 

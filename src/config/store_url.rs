@@ -17,7 +17,7 @@ pub enum StoreUrl {
     Postgres(SecretString),
 }
 
-/// The parameters that say nothing private. Those of the driver that are not named here may: `password`, `options`.
+/// The parameters that hold nothing private. Others of the driver may: `password`, `options`.
 const SHOWN_PARAMETERS: [&str; 7] = [
     "sslmode",
     "sslrootcert",
@@ -44,34 +44,35 @@ impl FromStr for StoreUrl {
 
 fn sqlite(path: &str) -> Result<StoreUrl, &'static str> {
     if path.contains(":memory:") || path.starts_with("file:") {
-        return Err("must be a file by its path: a database in memory forgets");
+        return Err("must be a file: a database in memory is lost when the program ends");
     }
     if path.contains('?') {
-        return Err("takes no parameters after a SQLite path");
+        return Err("must not have parameters after a SQLite path");
     }
     if path.is_empty() || path.contains(char::is_control) {
-        return Err("has no path, or a line end in it; allowed is `sqlite://PATH`");
+        return Err("must be `sqlite://PATH`, with a path without control characters");
     }
     Ok(StoreUrl::Sqlite(path.into()))
 }
 
 fn postgres(text: &str) -> Result<StoreUrl, &'static str> {
     let url = Url::parse(text)
-        .map_err(|_| "is no URL, as in `postgres://user:password@host/database`")?;
-    // A bare `/`, `?` or `#` ends the part with the password, the rest of which would count as public.
-    let is_torn = url.fragment().is_some()
+        .map_err(|_| "is not a valid URL, for example `postgres://user:password@host/database`")?;
+    // A bare `/`, `?` or `#` ends the part with the password, the rest of which would count as
+    // public.
+    let is_ambiguous = url.fragment().is_some()
         || url.path().contains('@')
         || url.query_pairs().any(|(name, _)| name.contains('@'));
-    if is_torn {
+    if is_ambiguous {
         return Err(
-            "is torn apart; write `/`, `?`, `#` and `@` in user and password as %2F, %3F, %23 and %40",
+            "is ambiguous; write `/`, `?`, `#` and `@` in the user name and password as %2F, %3F, %23 and %40",
         );
     }
     Ok(StoreUrl::Postgres(text.into()))
 }
 
 impl fmt::Display for StoreUrl {
-    /// As it was written, with `***` for the password and for parameters that may be private.
+    /// As given, with `***` for the password and for parameters that may be private.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(formatter, "sqlite://{}", path.display()),
@@ -83,12 +84,13 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// The values of `sslmode` with which the driver may send everything in the clear although it was not told to.
+/// The values of `sslmode` with which the driver may fall back to an unencrypted connection.
 const UNPROTECTED: [&str; 2] = ["allow", "prefer"];
 
 impl StoreUrl {
-    /// Whether PostgreSQL is asked over a network, and neither the URL nor the environment says how that is protected. The
-    /// driver then encrypts if the server, or whoever answers in its place, offers it.
+    /// True if PostgreSQL is reached over a network and neither the URL nor the environment
+    /// enforces encryption. The driver then encrypts only if the server, or whoever answers in its
+    /// place, offers it.
     pub(super) fn is_unprotected(&self) -> bool {
         let Self::Postgres(text) = self else {
             return false;
@@ -116,7 +118,7 @@ impl StoreUrl {
     }
 }
 
-/// Whether a host is this machine: by name, by address, or the directory of a Unix socket.
+/// True if the host is this machine: by name, by address, or as the directory of a Unix socket.
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_durable_database_is_refused() {
+    fn only_durable_databases_are_accepted() {
         for (text, problem) in [
             ("sqlite::memory:", "memory"),
             ("sqlite://:memory:", "memory"),
@@ -209,10 +211,10 @@ mod tests {
             ("data/qunfa.db", "must start with"),
             ("mysql://host/db", "must start with"),
             ("postgres:host/db", "must start with"),
-            ("postgres://host:port/db", "no URL"),
-            ("postgres://user:12#34@host/db", "torn"),
-            ("postgres://user:12?34@host/db", "torn"),
-            ("postgres://user:12/34@host/db", "torn"),
+            ("postgres://host:port/db", "not a valid URL"),
+            ("postgres://user:12#34@host/db", "ambiguous"),
+            ("postgres://user:12?34@host/db", "ambiguous"),
+            ("postgres://user:12/34@host/db", "ambiguous"),
         ] {
             let refused = text.parse::<StoreUrl>().expect_err(text);
             assert!(refused.contains(problem), "{text}: {refused}");

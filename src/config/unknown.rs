@@ -1,6 +1,9 @@
-//! What to say about a key that is not known: the one that was probably meant, and those that are allowed in its place.
+//! The message for an unknown key: the key that was probably meant, and those that are known in its
+//! place.
 
-use super::key::{ACCOUNTS, CLIENTS, Key, ROOT, SECTIONS};
+use strsim::levenshtein;
+
+use super::keys::{ACCOUNTS, CLIENTS, Key, ROOT, SECTIONS};
 
 /// How a source writes keys.
 #[derive(Clone, Copy)]
@@ -11,7 +14,7 @@ pub(super) enum Notation {
     Environment,
 }
 
-/// The problem with `name` in that section, or in that part of it.
+/// The problem with `name` in that section, or with that owner in it.
 pub(super) fn problem(
     section: &str,
     owner: Option<&str>,
@@ -29,15 +32,15 @@ pub(super) fn problem(
         (container, Notation::Environment) => format!(" after `{}__`", notation.path(container)),
     };
     let keys = key_names(section).map(|name| format!("`{}`", notation.name(&name)));
-    let sections = sections(section).map(|name| match notation {
-        Notation::Toml => format!("`{name}`"),
-        Notation::Environment => format!("`{}__…`", notation.name(name)),
+    let subsections = SECTIONS.into_iter().filter_map(|path| {
+        let (container, name) = path.rsplit_once('.').unwrap_or((ROOT, path));
+        (container == section).then(|| match notation {
+            Notation::Toml => format!("`{name}`"),
+            Notation::Environment => format!("`{}__…`", notation.name(name)),
+        })
     });
-    let allowed: Vec<_> = keys.chain(sections).collect();
-    format!(
-        "is unknown{suggestion}; allowed{place} are {}",
-        allowed.join(", ")
-    )
+    let known: Vec<_> = keys.chain(subsections).collect();
+    format!("is unknown{suggestion}; known{place}: {}", known.join(", "))
 }
 
 impl Notation {
@@ -56,7 +59,7 @@ impl Notation {
     }
 }
 
-/// The path of the table that the key stands in.
+/// The path of the table that the key is in.
 fn container(section: &str, owner: Option<&str>) -> String {
     match owner {
         Some(owner) => format!("{section}.{owner}"),
@@ -71,20 +74,13 @@ fn join(container: &str, name: &str) -> String {
     }
 }
 
-/// The names of keys that may stand in the section.
+/// The names of the keys in the section.
 fn key_names(section: &str) -> impl Iterator<Item = String> {
     Key::of_section(section).map(|(key, form)| key.spelling(form))
 }
 
-/// The sections that may stand in the section.
-fn sections(section: &str) -> impl Iterator<Item = &'static str> {
-    SECTIONS.into_iter().filter_map(move |path| {
-        let (container, name) = path.rsplit_once('.').unwrap_or((ROOT, path));
-        (container == section).then_some(name)
-    })
-}
-
-/// The path that comes nearest by its letters, wherever it stands, or else the same name in another section.
+/// The path with the fewest different letters, in any section, or else the same name in another
+/// section.
 fn suggestion(container: &str, section: &str, name: &str, notation: Notation) -> Option<String> {
     let typed = join(container, name);
     let here = key_names(section).map(|name| join(container, &name));
@@ -103,57 +99,24 @@ fn suggestion(container: &str, section: &str, name: &str, notation: Notation) ->
     let candidates: Vec<String> = here.chain(tables).chain(elsewhere).collect();
     let nearest = candidates
         .iter()
-        .map(|path| (distance(&typed, path), path))
+        .map(|path| (levenshtein(&folded(&typed), &folded(path)), path))
         .filter(|(distance, _)| *distance <= 2 && *distance < name.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, path)| path);
     let same_name = format!(".{name}");
-    // A section's own name is no slip for the key of another.
+    // A section's name is not a typo of a key in another section.
     let is_same = |path: &&String| path.ends_with(&same_name) && !SECTIONS.contains(&name);
     nearest.or_else(|| candidates.iter().find(is_same)).cloned()
 }
 
-/// The Levenshtein distance, where case does not count nor whether words are joined by `-`, `_` or `.`.
-fn distance(left: &str, right: &str) -> usize {
-    let [left, right] = [left, right].map(|text| {
-        text.chars()
-            .map(|character| match character {
-                '-' | '.' => '_',
-                other => other.to_ascii_lowercase(),
-            })
-            .collect::<Vec<_>>()
-    });
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, from) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, to) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
+/// Neither case nor the character between words counts as a difference.
+fn folded(path: &str) -> String {
+    path.to_ascii_lowercase().replace(['-', '.'], "_")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_distance_counts_changed_letters() {
-        for (left, right, expected) in [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("token", "tokn", 1),
-            ("token", "tkoen", 2),
-            ("data-dir", "DATA_DIR", 0),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(left, right), expected, "{left} {right}");
-            assert_eq!(distance(right, left), expected, "{right} {left}");
-        }
-    }
 
     #[test]
     fn the_nearest_key_is_suggested() {
@@ -167,6 +130,7 @@ mod tests {
             ),
             (ACCOUNTS, Some("main"), "listen", Some("server.listen")),
             ("server", None, "body-limit", Some("server.body_limit")),
+            ("server", None, "BODY_LIMITS", Some("server.body_limit")),
             (ROOT, None, "server_listen", Some("server.listen")),
             (ROOT, None, "listen", Some("server.listen")),
             (ROOT, None, "token", Some("accounts.NAME.token")),
@@ -188,19 +152,19 @@ mod tests {
     fn keys_are_named_as_the_source_writes_them() {
         assert_eq!(
             problem("log", None, "levle", Notation::Toml),
-            "is unknown (did you mean `log.level`?); allowed in `log` are `format`, `level`"
+            "is unknown (did you mean `log.level`?); known in `log`: `format`, `level`"
         );
         assert_eq!(
             problem("log", None, "levle", Notation::Environment),
-            "is unknown (did you mean `QUNFA_LOG__LEVEL`?); allowed after `QUNFA_LOG__` are `FORMAT`, `LEVEL`"
+            "is unknown (did you mean `QUNFA_LOG__LEVEL`?); known after `QUNFA_LOG__`: `FORMAT`, `LEVEL`"
         );
         assert_eq!(
             problem(ROOT, None, "colour", Notation::Toml),
-            "is unknown; allowed are `data_dir`, `server`, `store`, `api`, `metrics`, `log`, `accounts`"
+            "is unknown; known: `data_dir`, `server`, `store`, `api`, `metrics`, `log`, `accounts`"
         );
         assert_eq!(
             problem(ROOT, None, "server", Notation::Environment),
-            "is unknown; allowed are `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `METRICS__…`, `LOG__…`, `ACCOUNTS__…`"
+            "is unknown; known: `DATA_DIR`, `SERVER__…`, `STORE__…`, `API__…`, `METRICS__…`, `LOG__…`, `ACCOUNTS__…`"
         );
     }
 }

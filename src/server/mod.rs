@@ -1,8 +1,8 @@
-//! The accept loop: HTTP/1 only, deadlines for every request's head and for the reading of answers, a limit on
-//! connections, and a stop that finishes what has begun or is on its way.
+//! The accept loop: HTTP/1 only, timeouts for request heads and for clients that read responses
+//! slowly, a limit on connections, and a graceful shutdown.
 //!
-//! `axum::serve` sets no deadline for the head, so a silent client would hold its connection for ever. Deadlines for
-//! bodies are the handlers' business, as they alone read them.
+//! `axum::serve` has no timeout for the head, so a silent client would hold its connection for
+//! ever. Only handlers read bodies, so they set the timeouts for them.
 
 mod seats;
 mod socket;
@@ -37,42 +37,38 @@ pub use socket::Departure;
 
 use seats::{Occupant, Seat, Seats};
 use socket::Socket;
-use stream::{Patience, Stream};
+use stream::{Stream, Timeouts};
 
-/// Clients that have connected and wait to be accepted, at most; the system may allow fewer. When there is no room, a
-/// client tries again after a second or more. The usual 128 are soon taken, by a flood or by a burst of pushes.
+/// The most clients that wait to be accepted; the system may allow fewer. Without room, a client
+/// retries after a second or more. A flood or a burst of pushes soon fills the usual 128.
 const BACKLOG: u32 = 4096;
-/// How long a client may say nothing after connecting, and then, or after an answer, take to the end of a request's
-/// head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// The largest head; also the largest piece of a body that is read at once. It is what hyper takes for reading on every
-/// connection, so no head costs more memory than another.
+/// How long a client may be silent after connecting; then, and after each response, how long the
+/// head of a request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest head, and the size of the read buffer that hyper allocates for each connection.
 const HEAD_LIMIT: usize = 8 * 1024;
-/// How long a client may take to read an answer. A page of the API can be many megabytes.
-const PATIENCE: Patience = Patience {
+/// A page of the API can be many megabytes.
+const TIMEOUTS: Timeouts = Timeouts {
     stall: Duration::from_secs(5),
-    lag: Duration::from_mins(1),
+    total: Duration::from_mins(1),
 };
-/// How much of an answer the system holds that it has not sent. Left to itself it takes megabytes, and more only once a
-/// third of those is gone: a client that reads slowly would seem not to read at all.
+/// How much unsent data the system may hold. By default it takes megabytes, and takes more only
+/// once a third is gone: a slow client would seem not to read at all.
 const UNSENT: u32 = 16 * 1024;
-/// How long a connection that has to go may still take to send out an answer.
-const PARTING: Duration = Duration::from_millis(50);
-/// How long after the stop an answer that is made may take to go out, and a request that is on its way to come in.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
-/// How long requests under way may take after the stop.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How often a full server looks for a connection that may be sent away, when no connection changes.
-const LOOK: Duration = Duration::from_millis(50);
-/// The pause after the system has refused a connection, for want of file descriptors as a rule.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The least time between two warnings of that, which outsiders can cause.
-const WARNING_PAUSE: Duration = Duration::from_mins(1);
+/// How long a connection that is closed may take to send what it has.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long after the shutdown begins a request may still arrive, and a finished response may take
+/// to be sent.
+const SHUTDOWN_DELAY: Duration = Duration::from_secs(1);
+/// How long requests may take after the shutdown begins.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a full server looks for a connection to close, if no connection changes.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
+/// The delay after the system has refused a connection, usually for lack of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// The least time between two warnings about that, which outsiders can cause.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Listens on an address.
-///
-/// # Errors
-/// When it is not ours, or taken.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -84,14 +80,15 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `shutdown`, then takes no new connections, finishes requests that have begun, and closes connections that
-/// bring none within a second. Each request carries the client's address as [`ConnectInfo`], and its [`Departure`].
+/// Serves until `shutdown`, then accepts no new connections, finishes requests that have begun, and
+/// closes connections on which none begins within a second. Each request has the client's address
+/// as [`ConnectInfo`], and a [`Departure`].
 ///
-/// A client may close its sending side after its request, and still gets its answer.
+/// A client may close its sending side after its request, and still gets its response.
 ///
-/// At `max_connections`, the connection that has waited longest for a request, or for the rest of one, gives way. One whose
-/// answer is going out does not wait; it gives way only when no other does and the client has stopped reading. `open`
-/// shows how many connections there are.
+/// At `max_connections`, the connection idle longest is closed: without a request, or waiting for
+/// the rest of one. One that sends a response is closed only if none is idle and its client has
+/// stopped reading. `open` counts connections.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -118,7 +115,7 @@ pub async fn serve(
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = seats.changed.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(EVICTION_INTERVAL) => {}
             }
         }
         let seat = Seat::take(&seats);
@@ -127,28 +124,28 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(DRAIN, connections.wait())
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait())
         .await
         .is_err()
     {
         warn!(
-            "requests were still under way {} s after the stop",
-            DRAIN.as_secs()
+            "requests were still running {} s after the shutdown began",
+            DRAIN_TIMEOUT.as_secs()
         );
     }
 }
 
 async fn refused_by_system(error: &io::Error, seats: &Seats, warned: &mut Option<Instant>) {
-    // A client that left while it waited is no news.
+    // The client left while it waited.
     if error.kind() == io::ErrorKind::ConnectionAborted {
         return;
     }
-    if warned.is_none_or(|warned| warned.elapsed() >= WARNING_PAUSE) {
+    if warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
         *warned = Some(Instant::now());
         warn!(%error, "the system refused a connection; raise the limit on open files");
     }
     seats.evict();
-    tokio::time::sleep(ACCEPT_PAUSE).await;
+    tokio::time::sleep(ACCEPT_BACKOFF).await;
 }
 
 async fn connection(
@@ -162,27 +159,27 @@ async fn connection(
         .set_nodelay(true)
         .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT));
     if let Err(error) = prepared {
-        debug!(%error, "the client left at once");
+        debug!(%error, "the client closed the connection at once");
         return;
     }
-    // Who says nothing yet needs none of the memory that hyper takes at once.
-    let speaks = tokio::select! {
+    // A silent client costs none of the memory that hyper allocates for a connection.
+    let has_data = tokio::select! {
         biased;
-        speaks = tokio::time::timeout(HEAD_DEADLINE, stream.readable()) => matches!(speaks, Ok(Ok(()))),
+        has_data = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => matches!(has_data, Ok(Ok(()))),
         () = seat.occupant.evicted.cancelled() => false,
         () = shutdown.cancelled() => false,
     };
-    if !speaks {
+    if !has_data {
         return;
     }
     let socket = Socket::new(stream);
     let departure = socket.departure();
     let service = service_fn(|request| answer(request, peer, departure.clone(), &router, &seat));
-    let stream = Stream::new(socket, PATIENCE, Some(Arc::clone(&seat.occupant)));
+    let stream = Stream::new(socket, TIMEOUTS, Some(Arc::clone(&seat.occupant)));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
+            .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_LIMIT)
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service)
@@ -191,23 +188,24 @@ async fn connection(
         outcome = connection.as_mut() => outcome,
         () = seat.occupant.evicted.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(PARTING, connection).await;
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection).await;
             return;
         }
         () = shutdown.cancelled() => {
-            // Told at once, hyper would close a connection that has brought nothing yet, although a request is on its way.
+            // hyper would close a connection without a request at once, although one may be on its
+            // way.
             let begun = poll_fn(|context| match connection.as_mut().poll(context) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
                 Poll::Pending if seat.occupant.in_request.load(Relaxed) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
-            let begun = tokio::time::timeout(LAST_CHANCE, begun).await;
+            let begun = tokio::time::timeout(SHUTDOWN_DELAY, begun).await;
             if let Ok(Some(outcome)) = begun {
                 outcome
             } else {
                 connection.as_mut().graceful_shutdown();
                 if begun.is_err() {
-                    let _ = tokio::time::timeout(PARTING, connection).await;
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection).await;
                     return;
                 }
                 connection.await
@@ -215,7 +213,7 @@ async fn connection(
         }
     };
     if let Err(error) = outcome {
-        debug!(%error, "a connection ended early");
+        debug!(%error, "a connection failed");
     }
 }
 
@@ -225,34 +223,35 @@ async fn answer(
     departure: Departure,
     router: &Router,
     seat: &Seat,
-) -> Result<hyper::Response<GoingOut>, Infallible> {
+) -> Result<hyper::Response<ResponseBody>, Infallible> {
     seat.request_begins();
     if request.body().is_end_stream() {
-        seat.occupant.request_is_whole();
+        seat.occupant.request_is_complete();
     }
     let occupant = Arc::clone(&seat.occupant);
-    let mut request: Request = request.map(|body| Body::new(Arriving { body, occupant }));
+    let mut request: Request = request.map(|body| Body::new(RequestBody { body, occupant }));
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(departure);
     let Ok(response) = router.clone().oneshot(request).await;
-    seat.answer_begins();
+    seat.response_begins();
     let occupant = Arc::clone(&seat.occupant);
-    Ok(response.map(|body| GoingOut { body, occupant }))
+    Ok(response.map(|body| ResponseBody { body, occupant }))
 }
 
-/// A request's body. Once all of it is here, the connection no longer waits: an answer is being made.
-struct Arriving {
+/// A request's body. Once it is complete, the connection is no longer idle: a response is being
+/// made.
+struct RequestBody {
     body: Incoming,
     occupant: Arc<Occupant>,
 }
 
-/// An answer's body. hyper drops it when it has taken all of it, or wants none.
-struct GoingOut {
+/// A response's body. hyper drops it when it has taken all of it, or needs none of it.
+struct ResponseBody {
     body: Body,
     occupant: Arc<Occupant>,
 }
 
-impl HttpBody for Arriving {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -262,7 +261,7 @@ impl HttpBody for Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.occupant.request_is_whole();
+            self.occupant.request_is_complete();
         }
         polled
     }
@@ -276,7 +275,7 @@ impl HttpBody for Arriving {
     }
 }
 
-impl HttpBody for GoingOut {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -296,9 +295,9 @@ impl HttpBody for GoingOut {
     }
 }
 
-impl Drop for GoingOut {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.occupant.answer_is_complete();
+        self.occupant.response_is_complete();
     }
 }
 
@@ -310,7 +309,7 @@ mod tests {
     use tokio::sync::Notify;
 
     #[tokio::test]
-    async fn a_connection_gives_way_as_soon_as_it_waits_again() {
+    async fn a_connection_is_closed_as_soon_as_it_is_idle_again() {
         const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let handler = {
@@ -333,13 +332,13 @@ mod tests {
         entered.notified().await;
         let mut second = TcpStream::connect(address).await.unwrap();
         second.write_all(REQUEST).await.unwrap();
-        // The second is at the door, and the first cannot give way while its answer is being made.
+        // The second waits, and the first is not closed while its response is being made.
         let early = tokio::time::timeout(Duration::from_millis(100), entered.notified()).await;
-        assert!(early.is_err(), "there is one seat alone");
+        assert!(early.is_err(), "there is only one seat");
         assert_eq!(open.get(), 1);
 
         leave.notify_one();
-        let served = tokio::time::timeout(HEAD_DEADLINE / 2, entered.notified()).await;
+        let served = tokio::time::timeout(HEAD_TIMEOUT / 2, entered.notified()).await;
         assert!(served.is_ok(), "the first still holds its seat");
         leave.notify_one();
         let mut answer = [0; 12];

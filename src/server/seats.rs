@@ -1,4 +1,4 @@
-//! Open connections, and which of them gives way at the limit.
+//! Open connections, and which of them is closed at the limit.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,58 +9,58 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// A reason why a connection may have to give way. The first that somebody has decides.
+/// Why a connection may be closed, in the order in which connections are closed.
 #[derive(Clone, Copy)]
 enum Line {
     /// It waits for a request, or for the rest of one.
-    Waiting,
-    /// The client takes nothing of an answer that is going out.
+    Idle,
+    /// Its client does not read the response.
     Stalled,
-    /// An answer is going out.
-    Answering,
+    /// A response is being sent.
+    Responding,
 }
 
 impl Line {
-    const ALL: [Self; 3] = [Self::Waiting, Self::Stalled, Self::Answering];
+    const ALL: [Self; 3] = [Self::Idle, Self::Stalled, Self::Responding];
 
-    /// How long a connection is left alone for that reason. A push waits as long for a place when no connection only
-    /// waits for a request; WeChat gives up after 5 s, but comes again.
+    /// How long a connection is left alone. A new push waits as long if no connection is idle;
+    /// WeChat gives up after 5 s, but retries.
     const fn grace(self) -> Duration {
         match self {
-            Self::Waiting => Duration::ZERO,
+            Self::Idle => Duration::ZERO,
             Self::Stalled => Duration::from_millis(500),
-            Self::Answering => Duration::from_secs(10),
+            Self::Responding => Duration::from_secs(10),
         }
     }
 }
 
-/// Open connections. At the limit, the one that has waited longest gives way; when none waits, one whose client does not
-/// read its answer; and only then one whose answer takes very long.
+/// Open connections. At the limit, the one idle longest is closed; if none is idle, one whose
+/// client does not read its response; only then one whose response takes very long.
 pub(super) struct Seats {
     state: Mutex<SeatsState>,
-    /// Open connections, including those that have to go.
+    /// Includes the connections that are being closed.
     open: IntGauge,
-    /// A connection has gone, or one waits that may be sent away.
+    /// A connection was closed, or may be.
     pub(super) changed: Notify,
 }
 
 #[derive(Default)]
 struct SeatsState {
     taken: usize,
-    /// By place; the first has been there longest.
+    /// By place; the first has waited longest.
     lines: [BTreeMap<u64, (Instant, Arc<Occupant>)>; 3],
     next_place: u64,
 }
 
-/// What a connection shares with its stream, the bodies on it, and whoever sends it away.
+/// What a connection shares with its stream, its bodies, and [`Seats::evict`].
 pub(super) struct Occupant {
     seats: Arc<Seats>,
-    /// The place in each line that it is in. Only touched under the lock of [`Seats`].
+    /// Its place in each line. Used only under the lock of [`Seats`].
     places: Mutex<[Option<u64>; 3]>,
-    /// A request has begun and its answer is not made yet.
+    /// A request has begun, and there is no response yet.
     pub(super) in_request: AtomicBool,
-    /// All of an answer has been handed to hyper, and not all of it has been written.
-    is_answer_complete: AtomicBool,
+    /// hyper has all of a response, but has not written all of it.
+    is_response_complete: AtomicBool,
     pub(super) evicted: CancellationToken,
 }
 
@@ -74,7 +74,7 @@ impl Seats {
     }
 
     fn state(&self) -> MutexGuard<'_, SeatsState> {
-        // Nothing that holds the lock can panic half-way.
+        // No code that holds the lock panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +82,7 @@ impl Seats {
         self.state().taken
     }
 
-    /// Sends one connection away; false when none may be.
+    /// Closes one connection; false if none may be closed.
     pub(super) fn evict(&self) -> bool {
         let mut state = self.state();
         let now = Instant::now();
@@ -96,7 +96,7 @@ impl Seats {
         for line in Line::ALL {
             state.leave(&occupant, line);
         }
-        // Its seat counts as free at once; `Seat::drop` knows by the token.
+        // Its seat is free at once; `Seat::drop` sees the token.
         state.taken -= 1;
         occupant.evicted.cancel();
         true
@@ -137,35 +137,33 @@ impl Occupant {
         self.seats.changed.notify_one();
     }
 
-    /// All of a request is here: an answer is being made.
-    pub(super) fn request_is_whole(&self) {
-        self.seats.state().leave(self, Line::Waiting);
+    pub(super) fn request_is_complete(&self) {
+        self.seats.state().leave(self, Line::Idle);
     }
 
-    /// All of an answer has been handed to hyper.
-    pub(super) fn answer_is_complete(&self) {
-        self.is_answer_complete.store(true, Relaxed);
+    pub(super) fn response_is_complete(&self) {
+        self.is_response_complete.store(true, Relaxed);
     }
 
-    /// hyper has written all that it has.
+    /// hyper has written everything that it has.
     pub(super) fn flushed(self: &Arc<Self>) {
-        if self.is_answer_complete.swap(false, Relaxed) {
-            self.enter(Line::Waiting, &[Line::Answering, Line::Stalled]);
+        if self.is_response_complete.swap(false, Relaxed) {
+            self.enter(Line::Idle, &[Line::Responding, Line::Stalled]);
         }
     }
 
-    /// The client takes nothing of what is there for it.
+    /// The client does not read.
     pub(super) fn stalls(self: &Arc<Self>) {
         self.enter(Line::Stalled, &[]);
     }
 
     /// The client reads again.
-    pub(super) fn reads_on(&self) {
+    pub(super) fn resumes(&self) {
         self.seats.state().leave(self, Line::Stalled);
     }
 }
 
-/// One connection's place among [`Seats`], given back when dropped.
+/// One connection's place in [`Seats`], given back on drop.
 pub(super) struct Seat {
     pub(super) occupant: Arc<Occupant>,
 }
@@ -178,22 +176,22 @@ impl Seat {
             seats: Arc::clone(seats),
             places: Mutex::default(),
             in_request: AtomicBool::new(false),
-            is_answer_complete: AtomicBool::new(false),
+            is_response_complete: AtomicBool::new(false),
             evicted: CancellationToken::new(),
         });
-        occupant.enter(Line::Waiting, &[]);
+        occupant.enter(Line::Idle, &[]);
         Self { occupant }
     }
 
     pub(super) fn request_begins(&self) {
         self.occupant.in_request.store(true, Relaxed);
-        self.occupant.enter(Line::Waiting, &[]);
+        self.occupant.enter(Line::Idle, &[]);
     }
 
-    /// The answer begins to go out, even if the rest of the request has not come.
-    pub(super) fn answer_begins(&self) {
+    /// Even if the rest of the request has not arrived.
+    pub(super) fn response_begins(&self) {
         self.occupant.in_request.store(false, Relaxed);
-        self.occupant.enter(Line::Answering, &[Line::Waiting]);
+        self.occupant.enter(Line::Responding, &[Line::Idle]);
     }
 }
 

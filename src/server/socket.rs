@@ -1,4 +1,4 @@
-//! A client's TCP connection, shared between hyper and whoever wants to know that the client has left.
+//! A client's TCP connection, shared with handlers that need to know whether the client has left.
 
 use std::future::pending;
 use std::io::{self, IoSlice};
@@ -11,13 +11,12 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The connection, to read from and write to.
 pub(super) struct Socket(Arc<TcpStream>);
 
-/// Tells when the client will send nothing more. Each request carries one.
+/// Tells when the client will send nothing more.
 ///
-/// A client that has left and one that has only closed its sending side look alike, so whoever uses this must allow for
-/// the latter, which still waits for its answer.
+/// A client that has left looks the same as one that has only closed its sending side and still
+/// waits for its response.
 #[derive(Clone)]
 pub struct Departure(Arc<TcpStream>);
 
@@ -32,8 +31,8 @@ impl Socket {
 }
 
 impl Departure {
-    /// Waits until the client has closed its sending side, or all of the connection. It never ends once the client has
-    /// sent another request before this one was answered.
+    /// Waits until the client has closed its sending side, or the whole connection. Never returns
+    /// if the client has sent another request meanwhile.
     pub async fn wait(&self) {
         if let Ok(1..) = self.0.peek(&mut [0]).await {
             pending::<()>().await;
@@ -49,7 +48,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(context))?;
-            // Memory that nothing is read into stays untouched.
+            // Leaves memory that nothing is read into untouched.
             match self.0.try_read_buf(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read.map(drop)),
@@ -95,7 +94,7 @@ impl AsyncWrite for Socket {
         true
     }
 
-    /// Nothing is held back here.
+    /// Nothing is buffered here.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! A client's connection with deadlines for its reading: hyper has none for what it writes.
+//! A client's connection with timeouts for writes, which hyper does not have.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,37 +13,37 @@ use super::seats::Occupant;
 
 /// How long a client may take to read.
 #[derive(Clone, Copy)]
-pub(super) struct Patience {
-    /// Without taking a byte of what is there for it.
+pub(super) struct Timeouts {
+    /// Without reading a byte of what is there.
     pub(super) stall: Duration,
-    /// For all that is there: an answer, or a piece of one that is streamed.
-    pub(super) lag: Duration,
+    /// Until it has read everything: a response, or the streamed part of one.
+    pub(super) total: Duration,
 }
 
-/// Fails when the client takes too long to read.
+/// Writes fail if the client takes too long to read.
 pub(super) struct Stream<T> {
     inner: T,
-    patience: Patience,
-    /// Since when there has been something that the client did not take; none once all is taken.
+    timeouts: Timeouts,
+    /// When the client fell behind; `None` if it has read everything.
     behind_since: Option<Instant>,
-    /// Runs while it takes nothing.
+    /// Runs while it reads nothing.
     stall: Option<Pin<Box<Sleep>>>,
-    /// Is told when the client stalls, and when all is written.
+    /// Learns when the client stalls, and when everything is written.
     occupant: Option<Arc<Occupant>>,
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(inner: T, patience: Patience, occupant: Option<Arc<Occupant>>) -> Self {
+    pub(super) fn new(inner: T, timeouts: Timeouts, occupant: Option<Arc<Occupant>>) -> Self {
         Self {
             inner,
-            patience,
+            timeouts,
             behind_since: None,
             stall: None,
             occupant,
         }
     }
 
-    /// What becomes of a write: one that must wait fails at the deadline.
+    /// The outcome of a write: one that must wait fails at the deadline.
     fn within_deadline(
         &mut self,
         context: &mut Context<'_>,
@@ -53,7 +53,7 @@ impl<T> Stream<T> {
             if self.stall.take().is_some()
                 && let Some(occupant) = &self.occupant
             {
-                occupant.reads_on();
+                occupant.resumes();
             }
             return written;
         }
@@ -65,7 +65,7 @@ impl<T> Stream<T> {
         let stall = self.stall.get_or_insert_with(|| {
             let now = Instant::now();
             let since = *self.behind_since.get_or_insert(now);
-            let deadline = (now + self.patience.stall).min(since + self.patience.lag);
+            let deadline = (now + self.timeouts.stall).min(since + self.timeouts.total);
             Box::pin(tokio::time::sleep_until(deadline))
         });
         ready!(stall.as_mut().poll(context));
@@ -107,7 +107,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
         self.inner.is_write_vectored()
     }
 
-    /// hyper flushes once it has written all that it has.
+    /// hyper flushes once it has written everything that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.behind_since = None;
         ready!(Pin::new(&mut self.inner).poll_flush(context))?;
@@ -130,13 +130,13 @@ mod tests {
     const PIECE: [u8; 1_000] = [0; 1_000];
     const LONG: Duration = Duration::from_mins(1);
 
-    /// A connection that holds 100 bytes between its ends.
-    fn connection(stall: Duration, lag: Duration) -> (Stream<DuplexStream>, DuplexStream) {
+    /// A connection with a buffer of 100 bytes.
+    fn connection(stall: Duration, total: Duration) -> (Stream<DuplexStream>, DuplexStream) {
         let (server, client) = tokio::io::duplex(100);
-        (Stream::new(server, Patience { stall, lag }, None), client)
+        (Stream::new(server, Timeouts { stall, total }, None), client)
     }
 
-    /// After how long it is given up.
+    /// How long until the stream fails.
     async fn given_up(mut stream: Stream<DuplexStream>) -> Duration {
         let started = Instant::now();
         let error = stream.write_all(&PIECE).await.expect_err("it is given up");
@@ -145,31 +145,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_is_given_up() {
+    async fn a_client_that_reads_nothing_times_out() {
         let stall = Duration::from_millis(100);
         let (stream, _client) = connection(stall, LONG);
         assert!((stall..LONG).contains(&given_up(stream).await));
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_a_little_at_a_time_is_given_up_in_the_end() {
-        let lag = Duration::from_millis(300);
-        let (stream, mut client) = connection(LONG, lag);
+    async fn a_client_that_reads_a_little_at_a_time_times_out_in_the_end() {
+        let total = Duration::from_millis(300);
+        let (stream, mut client) = connection(LONG, total);
         tokio::spawn(async move {
             while client.read_u8().await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        assert!((lag..LONG).contains(&given_up(stream).await));
+        assert!((total..LONG).contains(&given_up(stream).await));
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_every_piece_is_not_given_up() {
-        let lag = Duration::from_secs(1);
-        let (mut stream, mut client) = connection(LONG, lag);
+    async fn a_client_that_reads_every_piece_does_not_time_out() {
+        let total = Duration::from_secs(1);
+        let (mut stream, mut client) = connection(LONG, total);
         tokio::spawn(async move { while client.read_u8().await.is_ok() {} });
         let started = Instant::now();
-        while started.elapsed() < lag * 3 / 2 {
+        while started.elapsed() < total * 3 / 2 {
             stream.write_all(&PIECE).await.expect("it is taken");
             stream.flush().await.expect("it is taken");
         }

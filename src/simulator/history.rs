@@ -1,54 +1,49 @@
-//! Made-up results of the past, for trying out dashboards and for measuring at size: the same for the same seed. No I/O here.
+//! Made-up past results, for trying out dashboards and for benchmarks: the same for the same seed.
+//! No I/O here.
 
 use std::fmt::Write;
 
 use crate::domain::{AccountName, CATALOGUE, MsgId, SAMPLE_NAME, Time};
 
-/// By how many seconds an event may be earlier than its number says.
+/// How many seconds earlier than its number an event may be.
 const JITTER: u64 = 900;
-/// How many seconds at most an event is under way.
-const DELAY: u64 = 15;
+/// The longest time between `CreateTime` and the push, in seconds.
+const MAX_DELAY: u64 = 15;
 const FIRST_MSG_ID: u64 = 1_000_000_000;
 
 /// Results of mass sends, numbered in the order of time.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// How many there are.
     pub jobs: u64,
-    /// Over how many accounts, `seed-1` and so on; a tenth of them have a third of the jobs.
+    /// `seed-1` and so on; a tenth of them have a third of the jobs.
     pub accounts: u64,
-    /// Over how many seconds, evenly.
+    /// Over which they are spread evenly.
     pub seconds: u64,
-    /// When it ends.
     pub end: Time,
-    /// Another one makes another history.
     pub seed: u64,
 }
 
-/// A result of the past.
+/// A past result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastEvent {
-    /// Who sent.
     pub account: AccountName,
-    /// `MsgID`, unique in the history.
+    /// Unique in the history.
     pub msg_id: MsgId,
     /// `CreateTime`.
     pub finished_at: Time,
-    /// When it came.
     pub received_at: Time,
-    /// What came.
     pub body: String,
 }
 
 impl History {
-    /// The event of that number, from 0.
+    /// The event with this number, from 0.
     pub fn event(&self, number: u64) -> PastEvent {
         let mut random = Random::new(self.seed, number);
         let uniform = random.below(1 << 20);
         let account = (((uniform * uniform) >> 20) * self.accounts) >> 20;
         let msg_id = FIRST_MSG_ID + number;
         let finished_at = self.finished_at(number, &mut random);
-        let received_at = finished_at + 1000 + random.below(DELAY * 1000 - 1000);
+        let received_at = finished_at + 1000 + random.below(MAX_DELAY * 1000 - 1000);
         let body = body(msg_id, finished_at / 1000, &mut random);
         let time = |milliseconds| {
             i64::try_from(milliseconds)
@@ -67,23 +62,24 @@ impl History {
         }
     }
 
-    /// In whole seconds, as milliseconds since 1970.
+    /// Milliseconds since 1970, in whole seconds.
     fn finished_at(&self, number: u64, random: &mut Random) -> u64 {
         let end = u64::try_from(self.end.seconds()).unwrap_or_default();
         let after =
             u128::from(self.jobs - number) * u128::from(self.seconds) / u128::from(self.jobs);
-        let before_end = u64::try_from(after).unwrap_or_default() + DELAY + random.below(JITTER);
+        let before_end =
+            u64::try_from(after).unwrap_or_default() + MAX_DELAY + random.below(JITTER);
         end.saturating_sub(before_end) * 1000
     }
 }
 
-/// Nearly all are sent; some have articles, whose originality is checked.
+/// Nearly all are sent; some have articles and a copyright check.
 fn body(msg_id: u64, create_time: u64, random: &mut Random) -> String {
     let status = match random.below(1000) {
         0..940 => "send success".to_owned(),
         940..960 => "send fail".to_owned(),
         960..999 => {
-            // The first of the catalogue far more often than the last.
+            // The first codes of the catalogue are far more frequent than the last.
             let many = u64::try_from(CATALOGUE.len()).unwrap_or(u64::MAX);
             let place = random.below(many).min(random.below(many));
             let place = usize::try_from(place).unwrap_or_default();
@@ -91,7 +87,7 @@ fn body(msg_id: u64, create_time: u64, random: &mut Random) -> String {
         }
         _ => "send timeout".to_owned(),
     };
-    // As many small accounts as large ones, by powers of two.
+    // Sizes are spread evenly over powers of two.
     let scale = random.below(14);
     let total = random.below(100 << scale) + 10;
     let [filter, sent, error] = if status.starts_with("err") {
@@ -130,7 +126,7 @@ fn body(msg_id: u64, create_time: u64, random: &mut Random) -> String {
     body
 }
 
-/// `SplitMix64`: small, and each event has a sequence of its own.
+/// `SplitMix64`, with a sequence for each event.
 struct Random(u64);
 
 impl Random {
@@ -147,7 +143,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0, below `bound`.
+    /// From 0 to `bound` - 1.
     fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or_default()
@@ -180,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_understood_and_all_kinds_are_among_them() {
+    fn every_event_is_parsed_and_all_kinds_occur() {
         let history = history(1);
         let (mut outcomes, mut states, mut accounts) =
             (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
@@ -190,7 +186,7 @@ mod tests {
                 result, note: None, ..
             } = read
             else {
-                panic!("{} is read with faults", event.body);
+                panic!("{} is parsed with faults", event.body);
             };
             assert_eq!(
                 (result.msg_id, result.finished_at),

@@ -1,7 +1,8 @@
-//! WeChat's side, for trials and tests: signs and encrypts events and pushes them over HTTP, as WeChat does.
+//! Simulates WeChat, for trials and tests: signs and encrypts events and pushes them over HTTP, as
+//! WeChat does.
 //!
-//! It shares [`wechat`](crate::wechat) with the receiver, so alone it proves only that two halves agree; the tests hold
-//! both against vectors that WeChat published.
+//! It shares [`wechat`](crate::wechat) with the receiver, so it only proves that the two agree;
+//! tests compare both with vectors that WeChat published.
 
 mod history;
 mod load;
@@ -23,21 +24,18 @@ pub use sample::{NoElement, Sample, with_create_time, with_msg_id};
 pub use sealing::{Sender, SignedPush};
 
 /// WeChat gives up after 5 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the receiver answered to one push.
+/// A receiver's answer to one push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The HTTP status.
     pub status: u16,
-    /// The body, as text.
     pub body: String,
-    /// How long it took.
     pub took: Duration,
 }
 
 impl Answer {
-    /// Whether WeChat takes it as an acknowledgement: 200 with `success` or nothing.
+    /// True if WeChat accepts it as an acknowledgement: 200 with `success` or nothing.
     pub fn is_legal(&self) -> bool {
         is_legal(self.status, self.body.as_bytes())
     }
@@ -47,19 +45,16 @@ fn is_legal(status: u16, body: &[u8]) -> bool {
     status == 200 && matches!(body, b"success" | b"")
 }
 
-/// A push could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random(#[from] getrandom::Error),
-    /// Nobody answered.
     #[error("no answer")]
     Http(#[source] reqwest::Error),
 }
 
 impl From<reqwest::Error> for PushError {
-    /// The URL stays out: its query holds the signature.
+    /// Leaves out the URL, whose query has the signature.
     fn from(error: reqwest::Error) -> Self {
         Self::Http(error.without_url())
     }
@@ -74,15 +69,15 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Pushes to `url` with the sender's token and mode. It follows no redirect and uses no proxy, as WeChat.
+    /// Like WeChat, it follows no redirects and uses no proxy.
     ///
     /// # Errors
-    /// [`PushError::Http`] when the HTTP client cannot be set up.
+    /// [`PushError::Http`] if the HTTP client cannot be set up.
     pub fn new(url: Url, sender: Sender) -> Result<Self, PushError> {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .build()?;
         Ok(Self {
             client,
@@ -91,27 +86,22 @@ impl Simulator {
         })
     }
 
-    /// Pushes a message once, with a new timestamp, nonce and signature: pushing the same message again is what WeChat
-    /// does when it retries.
-    ///
-    /// # Errors
-    /// [`PushError`] when there was no answer.
+    /// Pushes a message with a new timestamp, nonce and signature. Pushing the same message again
+    /// is like a retry of WeChat.
     pub async fn push(&self, message: &[u8]) -> Result<Answer, PushError> {
         self.send(self.sign(message)?).await
     }
 
-    /// Signs a message, with a new timestamp and nonce.
+    /// Signs a message with a new timestamp and nonce.
     ///
     /// # Errors
-    /// [`PushError::Random`].
+    /// [`PushError::Random`]
     pub fn sign(&self, message: &[u8]) -> Result<SignedPush, PushError> {
         Ok(self.sender.sign(message, Time::now())?)
     }
 
-    /// Pushes what was signed.
-    ///
     /// # Errors
-    /// [`PushError::Http`] when there was no answer.
+    /// [`PushError::Http`] if there is no answer.
     pub async fn send(&self, push: SignedPush) -> Result<Answer, PushError> {
         let SignedPush { query, body } = push;
         let mut url = self.url.clone();
@@ -132,7 +122,7 @@ impl Simulator {
     }
 }
 
-/// Whether the URL stays on this machine.
+/// True if the URL is on this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -161,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_success_and_silence_are_legal() {
+    fn only_success_and_an_empty_body_are_legal() {
         let answer = |status, body: &str| Answer {
             status,
             body: body.to_owned(),

@@ -1,10 +1,11 @@
-//! Events to push: made-up ones in the forms that WeChat is known to send.
+//! Made-up events in the forms that WeChat is known to send.
 
 use std::str::FromStr;
 
 use crate::domain::MsgId;
 
-/// A built-in event. Each has a fixed `MsgID`, its own, and a fixed `CreateTime`, for tests; `simulate push` replaces both.
+/// A built-in event, with a unique fixed `MsgID` and a fixed `CreateTime`, which `simulate push`
+/// replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sample {
     /// Sent; no articles, job 1000000041.
@@ -22,7 +23,6 @@ pub enum Sample {
 }
 
 impl Sample {
-    /// Every sample.
     pub const ALL: [Self; 6] = [
         Self::Success,
         Self::Articles,
@@ -32,7 +32,6 @@ impl Sample {
         Self::UnknownCode,
     ];
 
-    /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -44,7 +43,6 @@ impl Sample {
         }
     }
 
-    /// The event as XML, with the fixed values.
     pub const fn xml(self) -> &'static str {
         match self {
             Self::Success => include_str!("samples/success.xml"),
@@ -56,7 +54,7 @@ impl Sample {
         }
     }
 
-    /// The event as XML, addressed to that account, `gh_…`.
+    /// The event as XML, addressed to this account, `gh_…`.
     pub fn addressed_to(self, original_id: &str) -> String {
         self.xml().replace("gh_0a1b2c3d4e5f", original_id)
     }
@@ -73,23 +71,16 @@ impl FromStr for Sample {
     }
 }
 
-/// The event has no such element that could be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event has no {0} that could be replaced")]
+#[error("the event has no {0} to replace")]
 pub struct NoElement(&'static str);
 
-/// The event with another `MsgID`; every other byte stays.
-///
-/// # Errors
-/// [`NoElement`] when it has none.
+/// The event with a different `MsgID`; every other byte stays.
 pub fn with_msg_id(event: &str, msg_id: MsgId) -> Result<String, NoElement> {
     with_number(event, "MsgID", msg_id.get())
 }
 
-/// The event with another `CreateTime`, in seconds since 1970; every other byte stays.
-///
-/// # Errors
-/// [`NoElement`] when it has none.
+/// The event with a different `CreateTime`, in seconds since 1970; every other byte stays.
 pub fn with_create_time(event: &str, seconds: i64) -> Result<String, NoElement> {
     with_number(event, "CreateTime", seconds)
 }
@@ -134,7 +125,7 @@ mod tests {
                 result, note: None, ..
             } = push.reading
             else {
-                panic!("{sample:?} is read with faults");
+                panic!("{sample:?} is parsed with faults");
             };
             ids.push(result.msg_id);
         }

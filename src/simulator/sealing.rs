@@ -1,28 +1,23 @@
-//! The form in which WeChat sends a message: signed, and by the mode encrypted.
+//! Signs messages, and encrypts them in compatible and safe mode, as WeChat does.
 
 use std::fmt::Write;
 
 use crate::domain::Time;
 use crate::wechat::{self, Mode, Token};
 
-/// Stands for the OpenID that WeChat puts into the query; no signature covers it.
+/// A made-up OpenID for the query; no signature covers it.
 const OPENID: &str = "oAbCdEfGhIjKlMnOpQrStUvWxYz0";
 
-/// Who WeChat is to the receiver: the account's token and mode.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    /// The token that signs.
     pub token: Token,
-    /// The mode, with the key that encrypts.
     pub mode: Mode,
 }
 
 /// One push, ready to be sent.
 #[derive(Clone)]
 pub struct SignedPush {
-    /// The query string.
     pub query: String,
-    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -30,7 +25,7 @@ impl Sender {
     /// Signs a message as of `now`, with a new nonce.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// If the system gives no random bytes.
     pub fn sign(&self, message: &[u8], now: Time) -> Result<SignedPush, getrandom::Error> {
         let to_user_name = wechat::read(message).to_user_name.unwrap_or_default();
         let nonce = getrandom::u32()?.into();
@@ -39,9 +34,9 @@ impl Sender {
         Ok(self.sign_with(message, &to_user_name, now, nonce, random))
     }
 
-    /// The same for a message whose addressee is known, with that nonce and those bytes before the encrypted message. In
-    /// plain mode the signature covers no more than the second and the nonce, so a receiver must take another message
-    /// with both for a forgery.
+    /// Signs a message for a known addressee with this nonce, and with these bytes before the
+    /// encrypted message. The nonce must be new for each second: plain mode signs only the
+    /// timestamp and the nonce, so a receiver takes a second message with both for a forgery.
     pub(super) fn sign_with(
         &self,
         message: &[u8],
@@ -73,7 +68,7 @@ impl Sender {
             msg_signature.to_hex()
         );
         let body = match self.mode {
-            Mode::Compatible(_) => beside(message, &encrypt),
+            Mode::Compatible(_) => with_encrypt(message, &encrypt),
             Mode::Safe(_) | Mode::Plain => None,
         };
         SignedPush {
@@ -85,9 +80,9 @@ impl Sender {
     }
 }
 
-/// The clear message with `Encrypt` beside its elements, as compatible mode sends it; none when the message has no end
-/// to put it before.
-fn beside(message: &[u8], encrypt: &str) -> Option<String> {
+/// The clear message with an added `Encrypt`, as in compatible mode; `None` if the message has no
+/// end tag to put it before.
+fn with_encrypt(message: &[u8], encrypt: &str) -> Option<String> {
     let message = std::str::from_utf8(message).ok()?;
     let (end, element) = if is_json(message) {
         (message.rfind('}')?, format!(",\"Encrypt\":\"{encrypt}\""))
@@ -100,7 +95,7 @@ fn beside(message: &[u8], encrypt: &str) -> Option<String> {
     Some(format!("{}{element}{}", &message[..end], &message[end..]))
 }
 
-/// `ToUserName` and `Encrypt` only, as safe mode sends it.
+/// Only `ToUserName` and `Encrypt`, as in safe mode.
 fn envelope(message: &[u8], to_user_name: &str, encrypt: &str) -> String {
     if std::str::from_utf8(message).is_ok_and(is_json) {
         let envelope = serde_json::json!({"ToUserName": to_user_name, "Encrypt": encrypt});
@@ -121,7 +116,7 @@ mod tests {
     use crate::wechat::{Account, AppId, EncodingAesKey, Encryption, Query};
 
     #[test]
-    fn what_is_signed_opens_in_every_mode_and_format() {
+    fn a_signed_push_opens_in_every_mode_and_format() {
         let encryption = Encryption {
             app_id: AppId::new("wx00112233445566aa").unwrap(),
             key: EncodingAesKey::new("Qm9va21hcmtzQXJlTm90U2VjcmV0c0J1dEtleXM0MTZ").unwrap(),

@@ -1,7 +1,8 @@
-//! Logs: one event per thing that happened, to standard error.
+//! Logs, written to standard error.
 //!
-//! Only our own events are written, at any level: what libraries log of requests and queries is not ours to vouch for.
-//! Nobody waits for a line to be written, so that a reader that hangs cannot stop the server.
+//! Events of libraries are not logged at any level: they might contain secrets of requests and
+//! queries. Nothing waits for a line to be written, so that a reader that hangs cannot stop the
+//! server.
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -19,17 +20,17 @@ use tracing_subscriber::{Layer, fmt};
 
 use super::writer::LogWriter;
 
-/// What [`start`] has started; there is one log for each process.
+/// The log of this process, set by [`start`].
 static LOG: OnceLock<LogWriter> = OnceLock::new();
 
-/// Writes the last lines when it is dropped, for up to a second.
+/// Writes the last lines on drop, for up to a second.
 #[must_use]
 pub struct LastLines(());
 
 /// Starts logging; a second call changes nothing.
 ///
 /// # Errors
-/// When the system does not give a thread.
+/// If no thread can be started.
 pub fn start(json: bool, level: LevelFilter) -> io::Result<LastLines> {
     let is_terminal = io::stderr().is_terminal();
     let writer = LogWriter::default();
@@ -37,7 +38,7 @@ pub fn start(json: bool, level: LevelFilter) -> io::Result<LastLines> {
     if subscriber.try_init().is_ok() {
         writer.start(io::stderr())?;
         let _ = LOG.set(writer);
-        // The usual hook writes to standard error itself, and waits for it.
+        // The default hook writes to standard error itself, and waits for it.
         std::panic::set_hook(Box::new(|panic| {
             let panic = panic.to_string().replace('\n', " ");
             error!(panic, "a panic");
@@ -46,7 +47,7 @@ pub fn start(json: bool, level: LevelFilter) -> io::Result<LastLines> {
     Ok(LastLines(()))
 }
 
-/// The metric for lines that were dropped because nobody read them in time.
+/// The metric for lines that were dropped because they could not be written in time.
 pub(super) struct DroppedLines(IntCounter);
 
 impl DroppedLines {
@@ -94,7 +95,7 @@ where
     } else {
         layer.with_ansi(is_terminal).boxed()
     };
-    // A filter of the whole, not of the layer: that would lose the next event of ours after a library has only asked
+    // Not a filter of the layer: it would lose our next event after a library has only asked
     // whether it may log.
     let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), level);
     tracing_subscriber::registry().with(layer).with(ours)
@@ -129,7 +130,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Without logging anything, as sqlx does for each notice of PostgreSQL.
+    /// Without logging anything, as sqlx does for each PostgreSQL notice.
     fn a_library_asks_whether_it_may_log() {
         let span = tracing::info_span!(target: "sqlx", "foreign");
         let metadata = span.metadata().unwrap();
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_are_written_and_those_of_libraries_are_not() {
+    fn only_our_events_are_written() {
         let log = written(|| {
             tracing::warn!(account = "main", "one");
             tracing::debug!("two");

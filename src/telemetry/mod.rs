@@ -1,4 +1,4 @@
-//! Logs, and what every process tells Prometheus of itself.
+//! Logs, and the metrics that every process has.
 
 mod logs;
 mod process;
@@ -11,9 +11,9 @@ pub use logs::{LastLines, start};
 use logs::DroppedLines;
 use process::Process;
 
-/// A registry for the metrics of one server, with those of its build and its process.
+/// A registry with the metrics of the build, the process and the log.
 pub fn registry() -> Registry {
-    const NEW: &str = "the names are valid, and each stands once in a new registry";
+    const NEW: &str = "the names are valid and unique";
     let registry = Registry::new();
     let options = Opts::new("qunfa_build_info", "The version that runs.");
     let options = options.const_label("version", env!("CARGO_PKG_VERSION"));
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_is_told_of_under_the_usual_names() {
+    fn the_process_has_metrics_with_the_usual_names() {
         let families = registry().gather();
         let value = |name: &str| {
             let family = families.iter().find(|family| family.name() == name);

@@ -1,4 +1,4 @@
-//! What the system says of this process, under the names that Prometheus has for it.
+//! Metrics of this process, under the names that Prometheus clients use.
 
 use std::fs;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use prometheus::{Counter, Gauge, IntGauge};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Asks the system whenever it is collected. Memory and open files are 0 where there is no `/proc`.
+/// Read from the system at each collection. Memory and open files are 0 without `/proc`.
 pub(super) struct Process {
     cpu: Counter,
     resident: IntGauge,
@@ -19,7 +19,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// That of a process that starts now.
+    /// For a process that starts now.
     pub(super) fn new() -> Self {
         const VALID: &str = "the name is valid";
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).expect(VALID);
@@ -49,7 +49,7 @@ impl Process {
         process
     }
 
-    fn ask(&self) {
+    fn update(&self) {
         let spent = std::time::Duration::try_from(clock_gettime(ClockId::ProcessCPUTime));
         let more = spent.unwrap_or_default().as_secs_f64() - self.cpu.get();
         self.cpu.inc_by(more.max(0.0));
@@ -79,7 +79,7 @@ impl Collector for Process {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.ask();
+        self.update();
         let metrics = self.metrics().into_iter();
         metrics.flat_map(Collector::collect).collect()
     }
@@ -93,6 +93,6 @@ fn resident() -> Option<i64> {
 
 fn open_files() -> Option<i64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The listing has one open itself.
+    // The listing itself has one open.
     i64::try_from(listed.saturating_sub(1)).ok()
 }

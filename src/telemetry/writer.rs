@@ -1,6 +1,8 @@
-//! The writer behind the log: lines are queued, and a thread writes them, so that nobody waits for whoever reads them.
+//! The writer behind the log: lines are queued and written by a thread, so that nothing waits for
+//! the reader of the log.
 //!
-//! When the reader is too slow, lines are dropped and counted; once it keeps up again, a line says how many.
+//! If the reader is too slow, lines are dropped and counted; once it keeps up again, a line says
+//! how many.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,37 +11,37 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of lines that may wait, about 5,000 lines. As much again may be with the thread that writes them.
+/// Bytes of queued lines, about 5,000 lines. The thread that writes them may hold as many again.
 const CAPACITY: usize = 1024 * 1024;
-/// How long the last lines may take to be written at the end.
-const LAST_LINES: Duration = Duration::from_secs(1);
-/// The pause before another try where standard error does not block.
-const RETRY: Duration = Duration::from_millis(10);
+/// How long the last lines may take to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The delay before a retry if standard error does not block.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// Takes lines, one with each call of `write`; it never blocks and never fails.
+/// Accepts one line per `write`; never blocks and never fails.
 #[derive(Clone, Default)]
 pub(super) struct LogWriter(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// There are lines, or they are written.
+    /// Lines were queued or written.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     lines: Vec<u8>,
-    /// The thread has lines that are not written yet.
+    /// The thread holds lines that are not written yet.
     is_writing: bool,
     dropped: u64,
 }
 
 impl LogWriter {
-    /// Starts the thread that writes what is logged. It ends with the process.
+    /// Starts the thread that writes the lines. It ends with the process.
     ///
     /// # Errors
-    /// When the system does not give a thread.
+    /// If no thread can be started.
     pub(super) fn start(&self, output: impl Write + Send + 'static) -> io::Result<()> {
         let writer = self.clone();
         let thread = std::thread::Builder::new().name("log".to_owned());
@@ -53,7 +55,7 @@ impl LogWriter {
         loop {
             let dropped = self.next(&mut lines);
             if is_read && dropped > reported {
-                // It goes through the queue as every line does. There is room now.
+                // Queued like every line. There is room now.
                 warn!(
                     lines = dropped - reported,
                     "lines of the log were dropped, because nobody read them in time"
@@ -62,13 +64,13 @@ impl LogWriter {
             }
             let lost = write(&mut output, &lines);
             lines.clear();
-            // Where standard error is closed, a report would only be lost as well, again and again.
+            // If standard error is closed, the report would be lost as well, again and again.
             is_read = lost == 0;
             self.queue().dropped += lost;
         }
     }
 
-    /// Waits for lines and takes all that there are; how many were dropped before.
+    /// Waits for lines, takes all that are queued, and returns how many were dropped so far.
     fn next(&self, lines: &mut Vec<u8>) -> u64 {
         let mut queue = self.queue();
         queue.is_writing = false;
@@ -81,14 +83,14 @@ impl LogWriter {
         queue.dropped
     }
 
-    /// How many lines were dropped since the start.
+    /// The number of lines dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.queue().dropped
     }
 
-    /// Waits until everything is written, but not for long: perhaps nobody reads.
+    /// Waits until everything is written, but not for long: the reader may hang.
     pub(super) fn flush(&self) {
-        let deadline = Instant::now() + LAST_LINES;
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
         let mut queue = self.queue();
         while queue.is_writing || !queue.lines.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -105,18 +107,20 @@ impl LogWriter {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing that holds the lock can panic half-way.
+        // No code that holds the lock panics.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Writes all that it can; how many lines are lost.
+/// Writes what it can, and returns the number of lines that were lost.
 fn write(output: &mut impl Write, mut bytes: &[u8]) -> u64 {
     while !bytes.is_empty() {
         match output.write(bytes) {
             Ok(written @ 1..) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(RETRY_DELAY);
+            }
             Ok(0) | Err(_) => break,
         }
     }
@@ -156,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe whose reader takes a piece whenever it is told to.
+    /// A pipe that the test reads piece by piece.
     struct Pipe {
         took: mpsc::SyncSender<Vec<u8>>,
     }
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_whole_and_in_order() {
+    fn lines_are_written_whole_and_in_order() {
         let (mut writer, reader) = pipe();
         let mut expected = Vec::new();
         for number in 0..1000 {
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reader_lines_are_dropped_and_nobody_waits() {
+    fn without_a_reader_lines_are_dropped_and_nothing_waits() {
         let (mut writer, reader) = pipe();
         let line = [&[b'x'; 999][..], b"\n"].concat();
         let started = Instant::now();
@@ -211,9 +215,9 @@ mod tests {
         let kept = 2 * u64::try_from(CAPACITY / line.len()).unwrap();
         assert!((5000 - kept..5000).contains(&dropped), "{dropped}");
         writer.flush();
-        assert!(started.elapsed() >= LAST_LINES);
+        assert!(started.elapsed() >= FLUSH_TIMEOUT);
         drop(reader);
-        // What nobody can read any more is lost as well, but the thread goes on.
+        // Lines that nobody can read any more are lost as well, but the thread continues.
         while writer.dropped() < 5000 {
             std::thread::yield_now();
         }

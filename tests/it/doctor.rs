@@ -65,7 +65,7 @@ on_both_stores! {
             for subject in ["files", "database", "durability", "server", "push"] {
                 assert!(line(&well, subject).starts_with("ok "), "{well:#?}");
             }
-            assert!(line(&well, "push").contains("came out of the API"), "{well:#?}");
+            assert!(line(&well, "push").contains("read back from the API"), "{well:#?}");
             let clocks = if backend == Backend::Postgres { 2 } else { 1 };
             assert_eq!(lines(&well, "clock").len(), clocks);
             assert_eq!(lines(&well, "spool").len(), clocks - 1);
@@ -130,13 +130,13 @@ async fn a_key_opens_the_way_out_of_the_api() {
     let server = server(Backend::Sqlite, setup).await;
     let without = doctor(&server, &[]).with_code(0);
     assert!(
-        line(&without, "push").contains("came out of the database"),
+        line(&without, "push").contains("read back from the database"),
         "{without:#?}"
     );
     let good = place.write("key", format!("{key}\n"));
     let with = doctor(&server, &["--api-key-file", good.to_str().unwrap()]).with_code(0);
     assert!(
-        line(&with, "push").contains("came out of the API"),
+        line(&with, "push").contains("read back from the API"),
         "{with:#?}"
     );
     assert!(!with.output.contains(key));
@@ -251,7 +251,10 @@ fn mistakes_and_what_is_not_there_fail_and_nothing_is_made() {
     let address = unused_address().to_string();
     let variables = [("QUNFA_SERVER__LISTEN", address.as_str())];
     let new = place.run_with(&variables, &["doctor"]).with_code(1);
-    assert!(line(&new, "database").contains("not there yet"), "{new:#?}");
+    assert!(
+        line(&new, "database").contains("does not exist yet"),
+        "{new:#?}"
+    );
     assert!(line(&new, "server").contains("does not answer"), "{new:#?}");
     assert!(new.talk.contains("2 checks failed"), "{new:#?}");
     assert!(!place.path("data").exists());

@@ -20,10 +20,10 @@ enum May {
 use May::{Everything, Only};
 
 /// The rule, as in the docs of `src/lib.rs`.
-const RULE: [(&str, May); 14] = [
+const RULE: [(&str, May); 15] = [
     ("domain", Only(&[])),
     ("wechat", Only(&["domain"])),
-    ("store", Only(&["domain"])),
+    ("store", Only(&["domain", "files"])),
     ("ingest", Only(&["domain", "store"])),
     ("feed", Only(&["domain", "store"])),
     ("output", Only(&["domain", "store"])),
@@ -37,6 +37,7 @@ const RULE: [(&str, May); 14] = [
     ("config", Only(&["domain", "wechat"])),
     ("server", Only(&[])),
     ("telemetry", Only(&[])),
+    ("files", Only(&[])),
     ("app", Everything),
     ("cli", Everything),
     ("main", Everything),

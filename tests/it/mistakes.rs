@@ -26,9 +26,9 @@ const FILES: &[Case<&str>] = &[
         "data_dir = \"a\"\ndata_dir = \"b\"",
         &["line 2", "only once"],
     ),
-    ("colour = 1", &["`colour`", "allowed are", "`data_dir`"]),
-    ("data_dir = \"\"", &["`data_dir`", "no path"]),
-    ("data_dir = 5", &["`data_dir`", "text in quotes"]),
+    ("colour = 1", &["`colour`", "known: `data_dir`"]),
+    ("data_dir = \"\"", &["`data_dir`", "not a path"]),
+    ("data_dir = 5", &["`data_dir`", "quoted string"]),
     ("server = 5", &["`server`", "[server]"]),
     (
         "server.listn = \"CANARY\"",
@@ -99,7 +99,10 @@ const FILES: &[Case<&str>] = &[
         &["`api.keys`", "sha256:", "`qunfa key create`"],
     ),
     ("api.keys = \"CANARY\"", &["`api.keys`", "list"]),
-    ("log.format = \"xml\"", &["`log.format`", "`text`, `json`"]),
+    (
+        "log.format = \"xml\"",
+        &["`log.format`", "`text` or `json`"],
+    ),
     ("log.level = \"loud\"", &["`log.level`", "`debug`"]),
     ("accounts = 1", &["`accounts`", "[accounts]"]),
     ("[accounts.Main]", &["`accounts.Main`", "a-z, 0-9"]),
@@ -115,7 +118,7 @@ const FILES: &[Case<&str>] = &[
     ),
     (
         "[accounts.main]\nmode = \"open\"\ntoken = \"abc\"",
-        &["`accounts.main.mode`", "`plain`, `compatible`, `safe`"],
+        &["`accounts.main.mode`", "`plain`, `compatible` or `safe`"],
     ),
     (
         "[accounts.main]\nmode = \"safe\"\ntoken = \"abc\"",
@@ -155,7 +158,7 @@ const LINES: &[Case<&str>] = &[
     ),
     (
         "previous_token = 5",
-        &["`accounts.main.previous_token`", "text"],
+        &["`accounts.main.previous_token`", "quoted string"],
     ),
     ("app_id = \"CANARY\"", &["`accounts.main.app_id`", "`wx`"]),
     (
@@ -237,7 +240,7 @@ const VARIABLES: &[Case<&[(&str, &str)]>] = &[
 ];
 
 #[test]
-fn every_mistake_in_a_file_is_told_by_its_key_with_what_is_allowed_and_no_secret() {
+fn every_mistake_in_a_file_is_told_with_its_key_and_what_is_right_but_no_secret() {
     let place = Workplace::new();
     let lines = LINES.iter().map(|(line, said)| (account(line), *said));
     let files = FILES.iter().map(|(text, said)| ((*text).to_owned(), *said));
@@ -271,7 +274,7 @@ fn every_mistake_in_a_file_is_told_by_its_key_with_what_is_allowed_and_no_secret
 }
 
 #[test]
-fn every_mistake_in_the_environment_is_told_by_its_variable_and_no_secret() {
+fn every_mistake_in_the_environment_is_told_with_its_variable_but_no_secret() {
     let place = Workplace::new();
     for (variables, said) in VARIABLES {
         let ended = place.run_with(variables, &["config", "check"]).with_code(2);
@@ -287,7 +290,7 @@ fn every_mistake_in_the_environment_is_told_by_its_variable_and_no_secret() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let place = Workplace::new();
     place.write(
         "config.toml",

@@ -90,7 +90,7 @@ on_both_stores! {
         // While the server runs.
         let (lines, talk) = done(&server, &["--dry-run"]);
         assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(talk.contains("deliveries read again: 4, would change: 4, not understood: 1"), "{talk}");
+        assert!(talk.contains("deliveries reprocessed: 4, would change: 4, not understood: 1"), "{talk}");
         assert_eq!(shown(&server).await, forgotten);
 
         assert_eq!(done(&server, &["--unparsed"]).0, lines, "a dry run tells what is done");
@@ -98,10 +98,10 @@ on_both_stores! {
 
         let (lines, talk) = done(&server, &[]);
         assert_eq!(lines, [] as [&str; 0]);
-        assert!(talk.contains("deliveries read again: 1, changed: 0, not understood: 1"), "{talk}");
+        assert!(talk.contains("deliveries reprocessed: 1, changed: 0, not understood: 1"), "{talk}");
         let (lines, talk) = done(&server, &["--all"]);
         assert_eq!(lines, [] as [&str; 0]);
-        assert!(talk.contains("deliveries read again: 4, changed: 0, not understood: 1"), "{talk}");
+        assert!(talk.contains("deliveries reprocessed: 4, changed: 0, not understood: 1"), "{talk}");
         assert_eq!(shown(&server).await, before);
     }
 
@@ -125,7 +125,7 @@ on_both_stores! {
         forget(&server).await;
         let (lines, talk) = done(&server, &["--account", "safe"]);
         assert!(lines.iter().all(|line| line.starts_with("safe ")), "{lines:?}");
-        assert!(talk.contains("deliveries read again: 2"), "{talk}");
+        assert!(talk.contains("deliveries reprocessed: 2"), "{talk}");
         let jobs = server.items("/api/v1/jobs").await;
         assert_eq!((jobs.len(), &jobs[0]["account"]), (1, &"safe".into()));
         done(&server, &["--all", "--account", "plain"]);
@@ -171,7 +171,7 @@ on_both_stores! {
             assert_eq!(shown(&server).await, before);
         }
         let (lines, talk) = done(&server, &[]);
-        assert!(talk.contains("deliveries read again: 7, changed: 3, not understood: 2, forgotten: 4"), "{talk}");
+        assert!(talk.contains("deliveries reprocessed: 7, changed: 3, not understood: 2, forgotten: 4"), "{talk}");
         assert_eq!(lines.len(), 3, "{lines:?}");
         let bodies: Vec<_> = server.items("/api/v1/deliveries").await.into_iter().map(|one| one["body"].as_str().unwrap().to_owned()).collect();
         assert_eq!(bodies.len(), 4, "{bodies:?}");
@@ -179,7 +179,7 @@ on_both_stores! {
 
         let (lines, talk) = done(&server, &["--all"]);
         assert_eq!(lines, [] as [&str; 0]);
-        assert!(talk.contains("read again: 4, changed: 0, not understood: 2, forgotten: 0"), "{talk}");
+        assert!(talk.contains("reprocessed: 4, changed: 0, not understood: 2, forgotten: 0"), "{talk}");
         assert_eq!(server.job(&SAFE, "8").await["deliveries"], 1, "a job is never removed with its delivery");
     }
 

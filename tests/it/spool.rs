@@ -115,9 +115,8 @@ async fn what_is_left_after_a_change_to_sqlite_is_told_and_moves_once_the_url_is
     let mut doctor = server.command();
     doctor.arg("doctor");
     let examined = ended(doctor).with_code(1);
-    let found = format!(
-        "holds results for a PostgreSQL database, 3 waiting since {oldest}, 0 refused; put "
-    );
+    let found =
+        format!("has results for a PostgreSQL database, 3 waiting since {oldest}, 0 refused; put ");
     assert!(examined.output.contains(&found), "{examined:#?}");
     server.kill();
 

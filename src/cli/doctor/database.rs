@@ -3,25 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::Context;
 
 use super::Report;
 use crate::app::{STRANDED, open_store, spool_path, stranded};
 use crate::config::{Config, StoreUrl};
 use crate::domain::{AccountName, DeliveryState, Time};
 use crate::store::{
-    DeliveryFilter, Depth, Inspection, Migrations, NamedAccount, Page, SealedTotal, Spool, Store,
-    StoreError,
+    DeliveryFilter, Depth, Migrations, NamedAccount, Page, SealedTotal, Spool, Store, StoreError,
 };
 
-/// How far clocks may be apart, in milliseconds.
-pub(super) const SKEW: i64 = 5000;
+/// The largest difference between clocks, in milliseconds.
+const MAX_SKEW: i64 = 5000;
 const SEALED: &str = "sealed";
 const NAMES: &str = "original_id";
-/// How long the database may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The store, where it can be opened.
+/// Returns the store, if it can be opened.
 pub(super) async fn examine(config: &Config, report: &mut Report) -> Option<Arc<dyn Store>> {
     const SUBJECT: &str = "database";
     let url = &config.store.url;
@@ -30,16 +28,16 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Option<Arc<
     {
         report.fail(
             SUBJECT,
-            format!("{url} is not there yet; `qunfa serve` makes it"),
+            format!("{url} does not exist yet; `qunfa serve` creates it"),
         );
         return None;
     }
-    let opening = tokio::time::timeout(PATIENCE, open_store(url, Migrations::Require));
+    let opening = tokio::time::timeout(TIMEOUT, open_store(url, Migrations::Require));
     let store = match opening.await {
         Ok(Ok(store)) => store,
         Ok(Err(error)) => {
-            let error = anyhow!(error).context(format!("cannot open {url}"));
-            report.failed(SUBJECT, &error);
+            let failed = Err(error).with_context(|| format!("cannot open {url}"));
+            report.result(SUBJECT, failed);
             return None;
         }
         Err(_) => {
@@ -47,38 +45,30 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Option<Arc<
             return None;
         }
     };
-    match tokio::time::timeout(PATIENCE, store.ping()).await {
-        Ok(Ok(())) => report.ok(SUBJECT, format!("{url} is up to date and takes writes")),
+    match tokio::time::timeout(TIMEOUT, store.ping()).await {
+        Ok(Ok(())) => report.ok(SUBJECT, format!("{url} is up to date and accepts writes")),
         Ok(Err(error)) => {
-            let error = anyhow!(error).context(format!("{url} takes no writes"));
-            report.failed(SUBJECT, &error);
+            let failed = Err(error).with_context(|| format!("{url} does not accept writes"));
+            report.result(SUBJECT, failed);
         }
-        Err(_) => report.fail(SUBJECT, format!("{url} does not take a write in time")),
+        Err(_) => report.fail(SUBJECT, format!("a write to {url} timed out")),
     }
-    if let Err(error) = examine_sealed(&*store, report).await {
-        report.failed(
-            SEALED,
-            &anyhow!(error).context("it does not say what is sealed"),
-        );
-    }
-    if let Err(error) = examine_names(&*store, config, report).await {
-        report.failed(
-            NAMES,
-            &anyhow!(error).context("it does not say which WeChat accounts there are"),
-        );
-    }
-    let asked = Time::now();
-    match store.inspect().await {
-        Ok(inspection) => judge(&inspection, asked, report),
-        Err(error) => report.failed(
-            SUBJECT,
-            &anyhow!(error).context("it does not say what it is"),
-        ),
-    }
+    let sealed = examine_sealed(&*store, report).await;
+    report.result(
+        SEALED,
+        sealed.context("cannot read which deliveries are sealed"),
+    );
+    let names = examine_names(&*store, config, report).await;
+    report.result(NAMES, names.context("cannot read the WeChat accounts"));
+    let durability = examine_durability(&*store, report).await;
+    report.result(
+        SUBJECT,
+        durability.context("cannot read its version and settings"),
+    );
     Some(store)
 }
 
-/// What does not open, and why the latest of each account does not.
+/// Sealed deliveries of each account, with the error of the latest.
 async fn examine_sealed(store: &dyn Store, report: &mut Report) -> Result<(), StoreError> {
     let mut is_sealed = false;
     for total in store.sealed().await? {
@@ -109,21 +99,18 @@ async fn examine_sealed(store: &dyn Store, report: &mut Report) -> Result<(), St
         report.fail(
             SEALED,
             format!(
-                "{deliveries} deliveries of `{account}` are sealed{dropped}; of the latest: {error}. Correct the \
+                "{deliveries} deliveries of `{account}` are sealed{dropped}; the error of the latest: {error}. Correct the \
                  configuration, restart the server, then run `qunfa reprocess`"
             ),
         );
     }
     if !is_sealed {
-        report.ok(
-            SEALED,
-            "every push opens with the configuration of its account",
-        );
+        report.ok(SEALED, "no delivery is sealed");
     }
     Ok(())
 }
 
-/// Whether results of one WeChat account only have come to each account.
+/// Checks that the results of each account come from one WeChat account.
 async fn examine_names(
     store: &dyn Store,
     config: &Config,
@@ -150,9 +137,9 @@ async fn examine_names(
         report.warn(
             NAMES,
             format!(
-                "results of two WeChat accounts come to `{account}`: of {name} first, and of {other}, the latest at \
-                 {received_at}, which do not replace those of {name}. Set `original_id` of `{account}` to the one that is right, \
-                 restart the server, then run `qunfa reprocess --all`; give the other an account of its own"
+                "`{account}` receives results of two WeChat accounts: first of {name}, then of {other}, the latest at \
+                 {received_at}; those of {other} do not replace those of {name}. Set `original_id` of `{account}` to the right \
+                 one, restart the server, then run `qunfa reprocess --all`; configure a separate account for the other"
             ),
         );
     }
@@ -165,49 +152,47 @@ async fn examine_names(
     Ok(())
 }
 
-fn judge(inspection: &Inspection, asked: Time, report: &mut Report) {
+async fn examine_durability(store: &dyn Store, report: &mut Report) -> Result<(), StoreError> {
     const SUBJECT: &str = "durability";
+    let asked = Time::now();
+    let inspection = store.inspect().await?;
     let settings: Vec<_> = inspection
         .settings
         .iter()
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
-    let says = format!("{}, {}", inspection.version, settings.join(", "));
-    let is = |name, value| {
-        inspection
-            .settings
-            .iter()
-            .any(|(found, is)| *found == name && is == value)
-    };
-    if is("fsync", "off") {
+    let is_set = |setting: &str| settings.iter().any(|found| found == setting);
+    let summary = format!("{}, {}", inspection.version, settings.join(", "));
+    if is_set("fsync off") {
         report.fail(
             SUBJECT,
-            format!("{says}: with fsync off, a crash loses what was acknowledged; turn it on"),
+            format!("{summary}: with fsync off, a crash loses acknowledged results; turn it on"),
         );
-    } else if is("full_page_writes", "off") {
+    } else if is_set("full_page_writes off") {
         report.warn(
             SUBJECT,
-            format!("{says}: full_page_writes is only safe to turn off where the file system never tears a page"),
+            format!("{summary}: full_page_writes is only safe to turn off if the file system never tears a page"),
         );
     } else {
-        report.ok(SUBJECT, says);
+        report.ok(SUBJECT, summary);
     }
     if let Some(clock) = inspection.clock {
         judge_clock("the database's", clock, asked, report);
     }
+    Ok(())
 }
 
-/// Compares a clock with ours, which was read before, and now.
+/// Compares a clock with this machine's, which showed `asked` before the question.
 pub(super) fn judge_clock(whose: &str, clock: Time, asked: Time, report: &mut Report) {
     const SUBJECT: &str = "clock";
     let ahead = clock.milliseconds() - Time::now().milliseconds();
     let behind = asked.milliseconds() - clock.milliseconds();
     let skew = ahead.max(behind);
-    if skew > SKEW {
+    if skew > MAX_SKEW {
         report.warn(
             SUBJECT,
             format!(
-                "{whose} is {} s away from this machine's; check NTP on both",
+                "{whose} differs from this machine's by {} s; check NTP on both",
                 skew / 1000
             ),
         );
@@ -216,8 +201,8 @@ pub(super) fn judge_clock(whose: &str, clock: Time, asked: Time, report: &mut Re
     }
 }
 
-/// How many, and since when.
-fn stranded_words(depth: &Depth) -> String {
+/// The numbers of deliveries, and the time of the oldest.
+fn depth_in_words(depth: &Depth) -> String {
     let since = depth
         .oldest
         .map(|oldest| format!(" since {oldest}"))
@@ -232,40 +217,36 @@ pub(super) async fn examine_spool(config: &Config, report: &mut Report) {
     const SUBJECT: &str = "spool";
     let path = spool_path(config);
     let shown = path.display();
+    let cannot_use = || format!("cannot use `{shown}`");
     if matches!(config.store.url, StoreUrl::Sqlite(_)) {
         match stranded(config).await {
             Ok(None) => {}
             Ok(Some(depth)) => report.fail(
                 SUBJECT,
                 format!(
-                    "`{shown}` holds results for a PostgreSQL database, {}; {STRANDED}",
-                    stranded_words(&depth)
+                    "`{shown}` has results for a PostgreSQL database, {}; {STRANDED}",
+                    depth_in_words(&depth)
                 ),
             ),
-            Err(error) => {
-                let error = anyhow!(error).context(format!("`{shown}` does not work"));
-                report.failed(SUBJECT, &error);
-            }
+            Err(error) => report.result(SUBJECT, Err(error).with_context(cannot_use)),
         }
         return;
     }
     if !path.exists() {
         report.warn(
             SUBJECT,
-            format!("`{shown}` is not there yet; `qunfa serve` makes it"),
+            format!("`{shown}` does not exist yet; `qunfa serve` creates it"),
         );
         return;
     }
-    // Opening takes the lock for writing.
-    let depth = match Spool::open(&path).await {
-        Ok(spool) => {
-            let depth = spool.depth().await.map_err(anyhow::Error::from);
-            spool.close().await;
-            depth
-        }
-        Err(error) => Err(error.into()),
+    // Opening it takes the write lock.
+    let depth = async {
+        let spool = Spool::open(&path).await?;
+        let depth = spool.depth().await;
+        spool.close().await;
+        anyhow::Ok(depth?)
     };
-    match depth {
+    match depth.await {
         Ok(depth) if depth.refused > 0 => report.warn(
             SUBJECT,
             format!(
@@ -278,12 +259,10 @@ pub(super) async fn examine_spool(config: &Config, report: &mut Report) {
             let age = Time::now().seconds().saturating_sub(oldest.seconds());
             report.warn(
                 SUBJECT,
-                format!("{} deliveries wait in `{shown}`, the oldest for {age} s; a running server moves them when the database works", depth.waiting),
+                format!("{} deliveries wait in `{shown}`, the oldest for {age} s; a running server moves them once the database is available", depth.waiting),
             );
         }
-        Ok(_) => report.ok(SUBJECT, format!("`{shown}` takes writes and is empty")),
-        Err(error) => {
-            report.failed(SUBJECT, &error.context(format!("`{shown}` does not work")));
-        }
+        Ok(_) => report.ok(SUBJECT, format!("`{shown}` accepts writes and is empty")),
+        Err(error) => report.result(SUBJECT, Err(error).with_context(cannot_use)),
     }
 }

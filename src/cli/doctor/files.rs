@@ -1,4 +1,4 @@
-//! Who may read what is private.
+//! The permissions of private files.
 
 use super::Report;
 use crate::app::exposed_files;
@@ -9,7 +9,7 @@ const SUBJECT: &str = "files";
 pub(super) fn examine(config: &Config, settings: &Settings, report: &mut Report) {
     let exposed = exposed_files(config, settings);
     if exposed.is_empty() {
-        report.ok(SUBJECT, "what is private is private");
+        report.ok(SUBJECT, "private files have private permissions");
     }
     for warning in exposed {
         report.warn(SUBJECT, warning);

@@ -1,68 +1,71 @@
-//! `qunfa doctor`: one line for each thing that should be as it is.
+//! `qunfa doctor`: a line for each check.
 
 mod database;
 mod files;
 mod server;
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::fmt::{Display, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Args;
 
-use super::Outcome;
+use super::{Outcome, print};
 use crate::config::{ConfigError, Settings};
 use crate::domain::AccountName;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// Push as this account [default: the first]
+    /// The account to push as [default: the first]
     #[arg(long, value_name = "NAME")]
     account: Option<AccountName>,
-    /// A file with a key of the API; without it, where the API wants one, the result is read from the database
+    /// A file with a key of the API; if one is needed and not given, the result is read from the
+    /// database
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 }
 
-/// The lines so far.
 #[derive(Debug, Default)]
 struct Report {
-    lines: Vec<String>,
+    lines: String,
     failed: usize,
 }
 
 impl Report {
-    fn ok(&mut self, subject: &str, says: impl Display) {
-        self.lines.push(format!("ok    {subject}: {says}"));
+    fn line(&mut self, outcome: &str, subject: &str, message: impl Display) {
+        // Writing to memory does not fail.
+        let _ = writeln!(self.lines, "{outcome:4}  {subject}: {message}");
     }
 
-    fn warn(&mut self, subject: &str, says: impl Display) {
-        self.lines.push(format!("warn  {subject}: {says}"));
+    fn ok(&mut self, subject: &str, message: impl Display) {
+        self.line("ok", subject, message);
     }
 
-    fn fail(&mut self, subject: &str, says: impl Display) {
-        self.lines.push(format!("fail  {subject}: {says}"));
+    fn warn(&mut self, subject: &str, message: impl Display) {
+        self.line("warn", subject, message);
+    }
+
+    fn fail(&mut self, subject: &str, message: impl Display) {
+        self.line("fail", subject, message);
         self.failed += 1;
     }
 
-    /// A failure with its causes.
-    fn failed(&mut self, subject: &str, error: &anyhow::Error) {
-        self.fail(subject, format!("{error:#}"));
+    /// Records why a check could not be made, with the causes.
+    fn result(&mut self, subject: &str, checked: anyhow::Result<()>) {
+        if let Err(error) = checked {
+            self.fail(subject, format!("{error:#}"));
+        }
     }
 }
 
-/// Checks everything, and prints what was found.
+/// Checks everything and prints the report.
 pub(super) async fn run(
     settings: impl FnOnce() -> Result<Settings, ConfigError>,
     arguments: DoctorArgs,
 ) -> Outcome {
     let mut report = Report::default();
     examine(settings, &arguments, &mut report).await;
-    let mut output = io::stdout().lock();
-    for line in &report.lines {
-        writeln!(output, "{line}").context("cannot write to standard output")?;
-    }
+    print(report.lines)?;
     match report.failed {
         0 => Ok(()),
         1 => Err(anyhow!("1 check failed").into()),
@@ -90,8 +93,8 @@ async fn examine(
         report.warn(SUBJECT, warning);
     }
     let file = match settings.path() {
-        Some(path) => format!("`{}` is good", path.display()),
-        None => "there is no file; the defaults and the environment are good".to_owned(),
+        Some(path) => format!("`{}` is valid", path.display()),
+        None => "the environment and the defaults are valid; there is no file".to_owned(),
     };
     report.ok(SUBJECT, file);
     files::examine(&config, &settings, report);

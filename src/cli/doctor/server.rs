@@ -1,4 +1,4 @@
-//! A running server: whether it is ready, and a signed push through it and back out of the API.
+//! The running server: readiness, metrics, and a test push that is read back.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,12 +23,11 @@ use crate::wechat::Account;
 
 const SUBJECT: &str = "server";
 const PUSH: &str = "push";
-/// For each answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a result is looked for that was acknowledged, and the pause in between.
-const LOOKS: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(500);
-/// What nobody else has as a status.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often to look for an acknowledged result.
+const ATTEMPTS: u32 = 10;
+const INTERVAL: Duration = Duration::from_millis(500);
+/// The status of the test result, which WeChat never sends.
 const STATUS: &str = "qunfa doctor";
 
 pub(super) async fn examine(
@@ -41,14 +40,14 @@ pub(super) async fn examine(
     if listen.port() == 0 {
         report.warn(
             SUBJECT,
-            "`server.listen` has port 0, so that no running server can be found",
+            "`server.listen` has port 0, so the running server cannot be found",
         );
         return;
     }
     let base = format!("http://{}", reachable(listen));
     let is_ready = match examine_readiness(&base, report).await {
         Ok(is_ready) => is_ready,
-        Err(error) => return report.failed(SUBJECT, &error),
+        Err(error) => return report.result(SUBJECT, Err(error)),
     };
     if let Some(listen) = config.metrics.listen.filter(|listen| listen.port() != 0) {
         examine_metrics(listen, config.metrics.is_default, report).await;
@@ -56,13 +55,15 @@ pub(super) async fn examine(
     match store {
         Some(store) if is_ready => match push_and_read(config, arguments, &base, store).await {
             Ok(says) => report.ok(PUSH, says),
-            Err(error) => report.failed(PUSH, &error),
+            Err(error) => report.result(PUSH, Err(error)),
         },
-        _ => report.warn(PUSH, "not tried: it could not be cleaned up afterwards"),
+        _ => report.warn(
+            PUSH,
+            "not tried, because the test result could not be removed afterwards",
+        ),
     }
 }
 
-/// Whether Prometheus finds what it looks for.
 async fn examine_metrics(listen: SocketAddr, is_default: bool, report: &mut Report) {
     const SUBJECT: &str = "metrics";
     let url = format!("http://{}/metrics", reachable(listen));
@@ -84,7 +85,7 @@ async fn examine_metrics(listen: SocketAddr, is_default: bool, report: &mut Repo
         ),
         Err(_) => report.warn(
             SUBJECT,
-            format!("{url} does not answer: was the server restarted since `metrics.listen` was changed?"),
+            format!("{url} does not answer: was the server restarted after `metrics.listen` was changed?"),
         ),
     }
 }
@@ -92,12 +93,12 @@ async fn examine_metrics(listen: SocketAddr, is_default: bool, report: &mut Repo
 fn client() -> anyhow::Result<Client> {
     Client::builder()
         .no_proxy()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .build()
         .context("cannot set up an HTTP client")
 }
 
-/// Whether the server is ready, neither degraded nor unavailable.
+/// True if the server is ready, neither degraded nor unavailable.
 async fn examine_readiness(base: &str, report: &mut Report) -> anyhow::Result<bool> {
     let asked = Time::now();
     let response = client()?
@@ -107,20 +108,20 @@ async fn examine_readiness(base: &str, report: &mut Report) -> anyhow::Result<bo
         .map_err(reqwest::Error::without_url)
         .with_context(|| format!("{base} does not answer; start it with `qunfa serve`"))?;
     let date = response.headers().get("date").cloned();
-    let text = response.text().await.context("the answer broke off")?;
+    let text = response.text().await.context("the answer is incomplete")?;
     let ready: Value = serde_json::from_str(&text)
-        .with_context(|| format!("what answers at {base} is no qunfa"))?;
+        .with_context(|| format!("{base} is answered by something other than qunfa"))?;
     let (status, detail) = (&ready["status"], &ready["detail"]);
-    let says = format!(
+    let message = format!(
         "{base} is {}: {}",
-        status.as_str().unwrap_or("no qunfa"),
+        status.as_str().unwrap_or("not qunfa"),
         detail.as_str().unwrap_or_default()
     );
     let is_ready = status == "ready";
     match status.as_str() {
-        Some("ready") => report.ok(SUBJECT, says),
-        Some("degraded") => report.warn(SUBJECT, format!("{says}; its log tells why")),
-        _ => report.fail(SUBJECT, format!("{says}; its log tells why")),
+        Some("ready") => report.ok(SUBJECT, message),
+        Some("degraded") => report.warn(SUBJECT, format!("{message}; see its log")),
+        _ => report.fail(SUBJECT, format!("{message}; see its log")),
     }
     let date = date.as_ref().and_then(|date| date.to_str().ok());
     if let Some(clock) = date.and_then(http_date) {
@@ -134,7 +135,7 @@ fn http_date(text: &str) -> Option<Time> {
     Time::from_milliseconds(time.as_millisecond())
 }
 
-/// Pushes a result that cannot be real, reads it back, and takes it away again.
+/// Pushes a result that cannot be real, reads it back, and removes it.
 async fn push_and_read(
     config: &Config,
     arguments: &DoctorArgs,
@@ -155,59 +156,61 @@ async fn push_and_read(
         token: account.token,
         mode: account.mode,
     };
-    let simulator = Simulator::new(url.parse().context("the address makes no URL")?, sender)?;
+    let simulator = Simulator::new(
+        url.parse().context("the address does not make a URL")?,
+        sender,
+    )?;
     let push = simulator.sign(message.as_bytes())?;
     let envelope = Sha256::digest(&push.body).into();
     let answer = simulator.send(push).await?;
     if !answer.is_legal() {
         return Err(anyhow!(
-            "{url} answers {}; its log tells why: was it restarted since the configuration was changed?",
+            "{url} answers {}; see the log of the server: was it restarted after the configuration was changed?",
             answer.status
         ));
     }
-    // Nobody knows which port was taken.
-    let is_found = config.api_address().port() != 0;
-    let through_api = is_found && (config.api.is_open() || key.is_some());
+    // With port 0, the port in use is unknown.
+    let is_known = config.api_address().port() != 0;
+    let through_api = is_known && (config.api.is_open() || key.is_some());
     let read = if through_api {
         let base = format!("http://{}", reachable(config.api_address()));
         read_api(&base, key.as_ref(), &name, msg_id).await
     } else {
         read_store(store, &name, msg_id).await
     };
-    // Whatever came of it: exactly this message alone goes.
+    // Whether it was found or not. Nothing but this message is removed.
     let is_gone = store
         .withdraw(&name, msg_id, &Sha256::digest(message.as_bytes()).into())
         .await
-        .with_context(|| format!("job {msg_id} of `{name}` was made and cannot be removed"))?;
+        .with_context(|| format!("job {msg_id} of `{name}` was created and cannot be removed"))?;
     let is_sealed = store
         .withdraw_sealed(&name, &envelope)
         .await
-        .context("a sealed delivery was made and cannot be removed")?;
+        .context("a sealed delivery was created and cannot be removed")?;
     if is_sealed {
         return Err(anyhow!(
-            "{url} acknowledged a result but could not open it: the running server has another key, AppID or original_id \
-             for `{name}`; restart it"
+            "{url} acknowledged a result but could not open it: the running server has a different key, AppID or \
+             original_id for `{name}`; restart it"
         ));
     }
     read?;
     if !is_gone {
         return Err(anyhow!(
-            "job {msg_id} of `{name}` was made, but not in {}: the running server has another configuration",
+            "job {msg_id} of `{name}` was created, but not in {}: the running server has a different configuration",
             config.store.url
         ));
     }
-    let way = if through_api {
-        "out of the API"
+    let source = if through_api {
+        "from the API"
     } else {
-        "out of the database (for the API, give `--api-key-file`)"
+        "from the database (for the API, give `--api-key-file`)"
     };
     Ok(format!(
-        "a result pushed to {url} was acknowledged in {} ms, came {way}, and was removed again",
+        "a result pushed to {url} was acknowledged in {} ms, read back {source}, and removed",
         answer.took.as_millis()
     ))
 }
 
-/// The account to push as.
 fn account(config: &Config, name: Option<&AccountName>) -> anyhow::Result<Account> {
     if config.accounts.is_empty() && name.is_none_or(|name| name.as_str() == DEMO) {
         return Ok(Demo::load(&config.data_dir)?.account);
@@ -218,10 +221,10 @@ fn account(config: &Config, name: Option<&AccountName>) -> anyhow::Result<Accoun
     };
     found
         .cloned()
-        .context("there is no such account in the configuration")
+        .context("the configuration has no such account")
 }
 
-/// One of the last 2^32: WeChat's ids are counters, which do not get that far.
+/// One of the highest 2^32, which WeChat's counters do not reach.
 fn unreal_msg_id() -> anyhow::Result<MsgId> {
     let random = getrandom::u32().context("the system gave no random bytes")?;
     MsgId::new(i64::MAX - i64::from(random)).context("it is positive")
@@ -253,7 +256,7 @@ async fn read_api(
 ) -> anyhow::Result<()> {
     let url = format!("{base}/api/v1/jobs/{account}/{msg_id}");
     let client = client()?;
-    let mut look = 1;
+    let mut attempt = 1;
     loop {
         let mut request = client.get(&url);
         if let Some(key) = key {
@@ -261,43 +264,43 @@ async fn read_api(
         }
         let response = request.send().await.context("the API does not answer")?;
         let status = response.status();
-        let text = response.text().await.context("the answer broke off")?;
+        let text = response.text().await.context("the answer is incomplete")?;
         match status {
             StatusCode::OK => {
-                let job: Value = serde_json::from_str(&text).context("the answer is no JSON")?;
+                let job: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
                 let is_ours = job["status"] == STATUS && job["deliveries"] == 1;
                 return is_ours
                     .then_some(())
-                    .with_context(|| format!("{url} is another job"));
+                    .with_context(|| format!("{url} is a different job"));
             }
             StatusCode::UNAUTHORIZED => {
-                return Err(anyhow!("the API does not take the key: {url} answers 401"));
+                return Err(anyhow!("the API refuses the key: {url} answers 401"));
             }
-            // It may have taken the way through the spool.
-            _ if look < LOOKS => tokio::time::sleep(PAUSE).await,
+            // It may have gone through the spool.
+            _ if attempt < ATTEMPTS => tokio::time::sleep(INTERVAL).await,
             _ => {
                 return Err(anyhow!(
-                    "it was acknowledged, but {url} answers {status}; it may still come from the spool"
+                    "it was acknowledged, but {url} answers {status}; it may still be in the spool"
                 ));
             }
         }
-        look += 1;
+        attempt += 1;
     }
 }
 
 async fn read_store(store: &dyn Store, account: &AccountName, msg_id: MsgId) -> anyhow::Result<()> {
-    for _ in 0..LOOKS {
+    for _ in 0..ATTEMPTS {
         if let Some(job) = store.job(account, msg_id).await? {
             let is_ours = job.result.status.text.as_deref() == Some(STATUS);
             return is_ours
                 .then_some(())
-                .with_context(|| format!("job {msg_id} of `{account}` is another one"));
+                .with_context(|| format!("job {msg_id} of `{account}` is a different one"));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(INTERVAL).await;
     }
     Err(anyhow!(
-        "it was acknowledged, but job {msg_id} of `{account}` is not in the database; it may still come from the spool, \
-         or the running server has another configuration"
+        "it was acknowledged, but job {msg_id} of `{account}` is not in the database; it may still be in the spool, \
+         or the running server has a different configuration"
     ))
 }
 
@@ -306,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_date_of_an_answer_is_a_time() {
+    fn the_date_header_is_a_time() {
         assert_eq!(
             http_date("Sun, 06 Nov 1994 08:49:37 GMT").map(Time::seconds),
             Some(784_111_777)

@@ -12,41 +12,41 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::target::TargetArgs;
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, print};
 use crate::config::{ConfigError, Settings};
 use crate::domain::MsgId;
 use crate::simulator::{Load, LoadError, Report};
 
-/// Files beside the connections.
+/// Open files other than connections.
 const OTHER_FILES: u64 = 64;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LoadArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Connections that are kept alive, each with one push at a time
+    /// Keep-alive connections, each with one push at a time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = value_parser!(u16).range(1..=10_000))]
     connections: u16,
-    /// For how many seconds pushes begin
+    /// For how many seconds to start pushes
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u16).range(1..=3600))]
     seconds: u16,
-    /// Pushes a second in all, on a schedule that does not wait for answers: latency counts from the time that a push
-    /// was due [default: as fast as answers come]
+    /// Total pushes per second, on a schedule that does not wait for answers: latency counts from
+    /// when a push was due [default: as fast as answers arrive]
     #[arg(long, value_name = "R", value_parser = value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
-    /// How many of 100 pushes repeat an earlier event, as WeChat does when it retries
+    /// The percentage of pushes that repeat an earlier event, like WeChat's retries
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
     repeats: u8,
-    /// The `MsgID` of the first event; the others count up from it [default: nanoseconds since 1970, so that two runs
-    /// do not meet]
+    /// The `MsgID` of the first event, from which the others count up [default: nanoseconds since
+    /// 1970, so that runs do not overlap]
     #[arg(long, value_name = "N")]
     first_msg_id: Option<MsgId>,
-    /// At the end, write the `MsgID` of each event that was acknowledged into this file, each once, one a line
+    /// At the end, write the `MsgID` of each acknowledged event to this file, one per line
     #[arg(long, value_name = "FILE")]
     acknowledged: Option<PathBuf>,
 }
 
-/// Pushes until the time is over, SIGINT or SIGTERM, and reports.
+/// Pushes until the time is up or SIGINT or SIGTERM arrives, then reports.
 pub(in crate::cli) async fn load(
     settings: impl FnOnce() -> Result<Settings, ConfigError>,
     arguments: LoadArgs,
@@ -85,11 +85,11 @@ pub(in crate::cli) async fn load(
             LoadError::NotHttp => Failure::usage(error),
             LoadError::NoAddress(_) | LoadError::Random(_) => anyhow::Error::from(error).into(),
         })?;
-    // The ids first: they are what cannot be had again.
+    // The ids first: they cannot be reproduced.
     if let Some(file) = file {
         write_ids(file, &report).context("`--acknowledged`: cannot write")?;
     }
-    write!(io::stdout(), "{report}").context("cannot write to standard output")?;
+    print(&report)?;
     let unacknowledged = report.pushes - report.acknowledged;
     if unacknowledged > 0 {
         return Err(anyhow!(
@@ -109,7 +109,7 @@ fn write_ids(file: File, report: &Report) -> io::Result<()> {
     file.into_inner()?.sync_all()
 }
 
-/// Runs count up more slowly than the clock does, so the ids of two runs do not meet.
+/// A run counts more slowly than the clock, so the ids of two runs do not overlap.
 fn msg_id_of_now() -> MsgId {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -118,7 +118,7 @@ fn msg_id_of_now() -> MsgId {
     MsgId::new(nanoseconds.max(1)).expect("it is at least 1")
 }
 
-/// Raises the soft limit on open files, which is often 1024, as far as the connections need it.
+/// Raises the soft limit on open files, often 1024, to what the connections need.
 fn allow_files(connections: u16) -> anyhow::Result<()> {
     let needed = u64::from(connections) + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! `qunfa simulate`: WeChat's side.
+//! `qunfa simulate`.
 
 mod load;
 mod push;

@@ -1,6 +1,5 @@
 //! `qunfa simulate push`.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::target::TargetArgs;
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, print};
 use crate::config::{ConfigError, Settings};
 use crate::domain::{MsgId, Time};
 use crate::simulator::{Sample, Simulator, with_create_time, with_msg_id};
@@ -22,19 +21,20 @@ const MAX_CREATE_TIME: i64 = 253_402_300_799;
 pub(in crate::cli) struct PushArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Push this file, byte for byte
+    /// Push this file unchanged
     #[arg(long, value_name = "FILE", conflicts_with = "sample")]
     event: Option<PathBuf>,
     /// Push a built-in event
     #[arg(long, value_parser = PossibleValuesParser::new(Sample::ALL.map(Sample::as_str)), default_value = "success")]
     sample: String,
-    /// Put this `MsgID` into the event [default: a new one for a built-in event]
+    /// Set the `MsgID` of the event [default: a new one for a built-in event]
     #[arg(long, value_name = "N")]
     msg_id: Option<MsgId>,
-    /// Put this `CreateTime` into the event, in seconds since 1970 [default: now for a built-in event]
+    /// Set the `CreateTime` of the event, in seconds since 1970 [default: now for a built-in event]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=MAX_CREATE_TIME))]
     create_time: Option<i64>,
-    /// How many times in all; a repeat is the same body with a new timestamp, nonce and signature
+    /// How many times to push; each repeat has the same body with a new timestamp, nonce and
+    /// signature
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REPEAT)))]
     repeat: u32,
 }
@@ -54,15 +54,13 @@ pub(in crate::cli) async fn push(
             .await
             .map_err(anyhow::Error::from)?;
         illegal += u32::from(!answer.is_legal());
-        writeln!(
-            io::stdout(),
-            "{number}/{} {} {} {} ms",
+        print(format_args!(
+            "{number}/{} {} {} {} ms\n",
             arguments.repeat,
             answer.status,
             answer.body.escape_debug(),
             answer.took.as_millis()
-        )
-        .context("cannot write to standard output")?;
+        ))?;
     }
     if illegal > 0 {
         let of = arguments.repeat;
@@ -74,7 +72,8 @@ pub(in crate::cli) async fn push(
     Ok(())
 }
 
-/// The event to push: a file as it is, or a built-in event as if it had just happened, unless the arguments say otherwise.
+/// The event to push: a file, or a built-in event that has just happened, changed as the arguments
+/// say.
 fn message(arguments: &PushArgs, to_user_name: &str) -> anyhow::Result<Vec<u8>> {
     let (message, msg_id, create_time) = if let Some(path) = &arguments.event {
         let event = std::fs::read(path)
@@ -105,7 +104,7 @@ fn message(arguments: &PushArgs, to_user_name: &str) -> anyhow::Result<Vec<u8>> 
     Ok(text.into_bytes())
 }
 
-/// Rises with time, as WeChat's ids do, and no two commands share one. 15 digits, as spreadsheets round longer numbers.
+/// Rises with time, as WeChat's ids do. It has 15 digits because spreadsheets round longer numbers.
 fn new_msg_id() -> Option<MsgId> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     MsgId::new(i64::try_from(now.as_micros() / 10).ok()?)

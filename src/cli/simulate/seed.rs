@@ -1,6 +1,5 @@
 //! `qunfa simulate seed`.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +8,7 @@ use clap::{Args, value_parser};
 use sha2::{Digest, Sha256};
 
 use crate::app::{migrations, open_store};
-use crate::cli::Outcome;
+use crate::cli::{Outcome, print};
 use crate::config::Settings;
 use crate::domain::{NewDelivery, Time};
 use crate::simulator::{History, PastEvent};
@@ -17,32 +16,32 @@ use crate::store::{DeliveryFilter, JobFilter, Page, Store};
 use crate::wechat;
 
 const BATCH: u64 = 500;
-/// How many jobs are added up at once, as a server does little by little.
+/// Jobs added to `hour_totals` at once.
 const ROLLED_UP: u32 = 50_000;
-/// So that batches are made while others are filed.
+/// So that batches are generated while others are recorded.
 const WORKERS: usize = 3;
 const DAY: u64 = 24 * 3600;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SeedArgs {
-    /// How many jobs
+    /// Number of jobs
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=100_000_000))]
     jobs: u64,
-    /// Of how many accounts
+    /// Number of accounts
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=1_000_000))]
     accounts: u64,
-    /// Over how many days
+    /// Number of days over which they are spread
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = value_parser!(u64).range(1..=7300))]
     days: u64,
-    /// When they end: RFC 3339, or milliseconds since 1970 [default: now]
+    /// The end of these days: RFC 3339, or milliseconds since 1970 [default: now]
     #[arg(long, value_name = "TIME", value_parser = Time::parse_rounding_down)]
     end: Option<Time>,
-    /// Another number makes other jobs; the same number and end make the same
+    /// Seed of the random numbers: the same seed and end give the same jobs
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
 
-/// Files the history, in the order of time, and says how many jobs it has.
+/// Records a history in the order of time.
 pub(in crate::cli) async fn seed(settings: &Settings, arguments: SeedArgs) -> Outcome {
     let config = settings.check()?;
     let url = &config.store.url;
@@ -59,14 +58,13 @@ pub(in crate::cli) async fn seed(settings: &Settings, arguments: SeedArgs) -> Ou
     let outcome = fill(&store, history).await;
     store.close().await;
     outcome?;
-    writeln!(io::stdout(), "jobs {}", arguments.jobs).context("cannot write the result")?;
-    Ok(())
+    Ok(print(format_args!("jobs {}\n", arguments.jobs))?)
 }
 
 async fn fill(store: &Arc<dyn Store>, history: History) -> anyhow::Result<()> {
     if !is_empty(&**store).await? {
         return Err(anyhow!(
-            "the database is not empty; made-up results would stand among real ones"
+            "the database is not empty; made-up results would be mixed with real ones"
         ));
     }
     let history = Arc::new(history);

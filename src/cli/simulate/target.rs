@@ -1,4 +1,4 @@
-//! Where `simulate` pushes to, and as whom: the arguments that its commands share.
+//! The arguments that say where `simulate` pushes to, and as which account.
 
 use std::path::PathBuf;
 
@@ -19,16 +19,16 @@ use crate::wechat::{Account, AppId, EncodingAesKey, Encryption, Mode, Token};
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).multiple(true).args(["account", "url"]))]
 pub(super) struct TargetArgs {
-    /// Push to this configured account of the server on this machine; `demo` when none is configured
+    /// Push as this configured account to the server on this machine; `demo` if none is configured
     #[arg(long, value_name = "NAME", conflicts_with_all = ["token", "token_file", "mode", "aes_key", "aes_key_file", "app_id"])]
     account: Option<AccountName>,
-    /// Push to this callback URL; with `--account`, as that account
+    /// Push to this callback URL; with --account, as that account
     #[arg(long)]
     url: Option<Url>,
-    /// The token that signs
+    /// The token to sign with
     #[arg(long, value_name = "T")]
     token: Option<SecretString>,
-    /// A file with the token that signs
+    /// A file with the token to sign with
     #[arg(long, value_name = "F", conflicts_with = "token")]
     token_file: Option<PathBuf>,
     /// The account's mode
@@ -48,16 +48,15 @@ pub(super) struct TargetArgs {
     remote: bool,
 }
 
-/// Where to push, and as whom.
 pub(super) struct Target {
     pub(super) url: Url,
     pub(super) sender: Sender,
-    /// Whom events are addressed to, `gh_…`.
+    /// The addressee of events, `gh_…`.
     pub(super) to_user_name: String,
 }
 
 impl TargetArgs {
-    /// The target that these arguments name. `settings` are read only if an account is named.
+    /// `settings` are read only if an account is named.
     pub(super) async fn resolve(
         &self,
         settings: impl FnOnce() -> Result<Settings, ConfigError>,
@@ -77,21 +76,21 @@ impl TargetArgs {
         };
         if !self.remote && !is_loopback(&target.url) {
             return Err(Failure::usage(anyhow!(
-                "the URL is not on this machine; `--remote` allows that"
+                "the URL is not on this machine; add `--remote` to allow that"
             )));
         }
         Ok(target)
     }
 }
 
-/// The target that the configuration describes.
+/// The target of a configured account.
 async fn configured(settings: &Settings, name: &AccountName) -> Result<Target, Failure> {
     let config = settings.check()?;
     let account: Account = match config.account(name) {
         Some(account) => account.clone(),
         None if config.accounts.is_empty() && name.as_str() == DEMO => {
             Demo::load(&config.data_dir)
-                .context("there is no demo account yet; `qunfa serve` makes it")
+                .context("there is no demo account yet; `qunfa serve` creates it")
                 .map_err(Failure::usage)?
                 .account
         }
@@ -107,7 +106,9 @@ async fn configured(settings: &Settings, name: &AccountName) -> Result<Target, F
         None => remembered_name(&config, name).await,
     };
     Ok(Target {
-        url: url.parse().context("the configured address makes no URL")?,
+        url: url
+            .parse()
+            .context("the configured address does not make a URL")?,
         sender: Sender {
             token: account.token,
             mode: account.mode,
@@ -116,7 +117,7 @@ async fn configured(settings: &Settings, name: &AccountName) -> Result<Target, F
     })
 }
 
-/// The target that the command line describes.
+/// The target of the command line.
 fn described(arguments: &TargetArgs) -> anyhow::Result<Target> {
     let url = arguments
         .url

@@ -1,4 +1,4 @@
-//! An HTTP/1 answer, read from the bytes of it that have come. No I/O here.
+//! Parses an HTTP/1 response. No I/O here.
 
 use httparse::Status::{Complete, Partial};
 use httparse::{EMPTY_HEADER, Response, parse_chunk_size};
@@ -7,22 +7,20 @@ use crate::simulator::is_legal;
 
 const MAX_HEADERS: usize = 64;
 
-/// What a receiver answered to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// The HTTP status.
     pub(super) status: u16,
-    /// Whether WeChat takes it as an acknowledgement.
+    /// True if WeChat accepts it as an acknowledgement.
     pub(super) is_legal: bool,
-    /// Whether the connection can take another request.
+    /// True if the connection can be used for another request.
     pub(super) keeps_alive: bool,
 }
 
-/// It is no HTTP.
+/// It is not HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// How the end of a body is known.
+/// What ends a body.
 enum End {
     Length(usize),
     LastChunk,
@@ -30,7 +28,7 @@ enum End {
 }
 
 impl Answer {
-    /// Reads the answer; none when more of it has to come. `closed` is whether no more can come.
+    /// Parses the answer; `None` if it is incomplete. `closed` is true if nothing more can arrive.
     pub(super) fn read(received: &[u8], closed: bool) -> Result<Option<Self>, Malformed> {
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut response = Response::new(&mut headers);
@@ -55,7 +53,7 @@ impl Answer {
     }
 }
 
-/// How the body ends, and whether the connection may stay open after it.
+/// What ends the body, and whether the connection may stay open after it.
 fn framing(response: &Response<'_, '_>) -> Result<(End, bool), Malformed> {
     let mut end = match response.code {
         Some(204 | 304) => End::Length(0),
@@ -77,7 +75,7 @@ fn framing(response: &Response<'_, '_>) -> Result<(End, bool), Malformed> {
     Ok((end, may_stay))
 }
 
-/// The chunks of a body put together; none when more have to come.
+/// The chunks of a body joined; `None` if there are more to come.
 fn joined(mut rest: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
     let mut body = Vec::new();
     loop {
@@ -92,7 +90,7 @@ fn joined(mut rest: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
         let Some((line_end, next)) = after.split_first_chunk() else {
             return Ok(None);
         };
-        // No server that is pushed to sends trailers.
+        // Trailers are not supported; the servers under test send none.
         if line_end != b"\r\n" {
             return Err(Malformed);
         }
@@ -113,7 +111,7 @@ mod tests {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsucc\r\n3;x\r\ness\r\n0\r\n\r\n";
 
     #[test]
-    fn it_is_whole_with_its_last_byte() {
+    fn it_is_complete_with_its_last_byte() {
         for text in [LENGTH, CHUNKED] {
             for length in 0..text.len() {
                 let part = &text.as_bytes()[..length];
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_length_the_end_of_the_connection_is_that_of_the_body() {
+    fn without_a_length_the_body_ends_with_the_connection() {
         let text = b"HTTP/1.0 200 OK\r\n\r\nsuccess";
         assert_eq!(Answer::read(text, false), Ok(None));
         let answer = Answer::read(text, true).unwrap().unwrap();
@@ -169,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_is_found_out() {
+    fn anything_but_http_is_malformed() {
         for text in [
             "success",
             "HTTP/2 200 OK\r\n\r\n",

@@ -1,7 +1,7 @@
-//! One connection that is kept alive, and made again when it has closed.
+//! A keep-alive connection, reopened if it was closed.
 //!
-//! Load shares its machine with the server that it measures. So a push is one write and, as a rule, one read, without the
-//! tasks, queues and header maps of an HTTP client.
+//! Load often runs on the same machine as the server that it measures, so a push is one write and
+//! usually one read, without the tasks, queues and header maps of an HTTP client.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,24 +11,21 @@ use tokio::net::TcpStream;
 
 use super::answer::Answer;
 
-/// An answer of ours has a few hundred bytes.
+/// Answers of this server have a few hundred bytes.
 const USUAL_ANSWER: usize = 1024;
-/// And none is near that long.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Why there was no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
-    /// No connection could be made.
     NotConnected,
-    /// The connection broke off, or the answer was no HTTP or too long.
+    /// The connection failed, or the answer was not HTTP or too long.
     BrokenOff,
-    /// Nothing within the time that WeChat waits, 5 s.
+    /// No answer within the 5 s that WeChat waits.
     TooLate,
 }
 
 impl Trouble {
-    /// One word for it, with underscores.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotConnected => "not_connected",
@@ -38,11 +35,11 @@ impl Trouble {
     }
 }
 
-/// The connection of one worker. When a call is dropped, so is the connection.
+/// The connection of one worker. It is closed if a call is cancelled.
 pub(super) struct Connection<'a> {
     addresses: &'a [SocketAddr],
     open: Option<TcpStream>,
-    /// What has come of the answer.
+    /// The part of the answer that has arrived.
     received: Vec<u8>,
 }
 
@@ -55,7 +52,6 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Sends a request, head and body, and reads the answer.
     pub(super) async fn answer(&mut self, request: &[u8]) -> Result<Answer, Trouble> {
         let mut stream = match self.open.take() {
             Some(stream) if is_open(&stream) => stream,
@@ -75,7 +71,7 @@ impl<'a> Connection<'a> {
         Ok(stream)
     }
 
-    /// The answer; none when it is no HTTP, too long, or not whole.
+    /// The answer; `None` if it is not HTTP, too long or incomplete.
     async fn exchange(
         &mut self,
         stream: &mut TcpStream,
@@ -94,7 +90,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Whether the server has neither closed nor spoken since its last answer.
+/// True if the server has neither closed the connection nor sent anything since its last answer.
 fn is_open(stream: &TcpStream) -> bool {
     let read = stream.try_read(&mut [0]);
     read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

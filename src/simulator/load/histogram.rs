@@ -1,13 +1,12 @@
-//! How often each latency occurred, to within 1/32 of its value, in memory that does not grow.
+//! Latencies with a precision of 1/32, in constant memory.
 
 use std::time::Duration;
 
-/// Below 2 × `HALF` there is a bucket for each microsecond; from there on, `HALF` for each power of two.
+/// Below 2 × `HALF` there is a bucket for each microsecond; above, `HALF` for each power of two.
 const HALF: usize = 32;
 const FINE_BITS: u32 = HALF.ilog2() + 1;
 const BUCKETS: usize = (u64::BITS - FINE_BITS + 2) as usize * HALF;
 
-/// Latencies, counted in buckets that widen with the value.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     buckets: Vec<u64>,
@@ -33,7 +32,7 @@ impl Histogram {
         self.max = self.max.max(microseconds);
     }
 
-    /// The latency that so many percent, at most 100, do not exceed; zero when there is none.
+    /// The latency that `percent` of all latencies do not exceed; zero if there are none.
     pub fn percentile(&self, percent: u32) -> Duration {
         let rank = (u128::from(self.count) * u128::from(percent)).div_ceil(100);
         let mut seen = 0;
@@ -46,7 +45,7 @@ impl Histogram {
         Duration::ZERO
     }
 
-    /// The longest latency, to the microsecond.
+    /// To the microsecond.
     pub fn max(&self) -> Duration {
         Duration::from_micros(self.max)
     }
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_holds_what_is_near_its_upper_end_and_nothing_above() {
+    fn a_bucket_holds_values_near_its_upper_end() {
         let values = (0..100_000).chain((17..64).flat_map(|bit| {
             let power = 1_u64 << bit;
             [power - 1, power, power + 1, power + power / 3]

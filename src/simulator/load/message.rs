@@ -1,4 +1,4 @@
-//! The event that load consists of: the full form, with both result lists.
+//! The event that load pushes: the full form, with both result lists.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Addressed to that account, `gh_…`, or to a made-up one.
+    /// Addressed to this account, `gh_…`, or to a made-up one.
     pub(super) fn new(original_id: Option<&str>) -> Self {
         let (before, rest) = around(FULL, "CreateTime");
         let (between, after) = around(rest, "MsgID");
@@ -30,12 +30,10 @@ impl Template {
         }
     }
 
-    /// Whom the events are addressed to.
     pub(super) fn to_user_name(&self) -> &str {
         &self.to_user_name
     }
 
-    /// The body of an event.
     pub(super) fn message(&self, event: Event) -> String {
         let digits = 40; // two numbers of 64 bits
         let length = self.before.len() + self.between.len() + self.after.len() + digits;
@@ -56,7 +54,7 @@ impl Template {
     }
 }
 
-/// What stands before and after the text of an element.
+/// The parts before and after the text of an element.
 fn around(xml: &'static str, name: &str) -> (&'static str, &'static str) {
     let start = format!("<{name}>");
     let found = xml.find(&start).expect("the sample has the element") + start.len();
@@ -86,7 +84,7 @@ mod tests {
             result, note: None, ..
         } = push.reading
         else {
-            panic!("it is read with faults");
+            panic!("it is parsed with faults");
         };
         assert_eq!(result.msg_id, event.msg_id);
         assert_eq!(result.finished_at.seconds(), event.create_time);

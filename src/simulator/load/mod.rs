@@ -1,4 +1,5 @@
-//! WeChat's side under load: many connections push results of ever new jobs, to find out what a receiver takes.
+//! Pushes results of new jobs over many connections, to measure the rate and the latency of a
+//! receiver.
 
 mod answer;
 mod connection;
@@ -29,34 +30,31 @@ pub use connection::Trouble;
 pub use histogram::Histogram;
 pub use report::Report;
 
-/// How hard to push, and for how long.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Connections that are kept alive, each with one push at a time.
+    /// Keep-alive connections, each with one push at a time.
     pub connections: u16,
-    /// For how long pushes begin.
+    /// For how long to start pushes.
     pub duration: Duration,
-    /// Pushes for each second over all connections, on a schedule that does not wait for answers; none: as fast as
-    /// answers come.
+    /// Total pushes per second, on a schedule that does not wait for answers; `None` means as fast
+    /// as answers arrive.
     pub rate: Option<u32>,
-    /// Of 100 pushes, how many repeat an earlier event: the same body with a new timestamp, nonce and signature.
+    /// The percentage of pushes that repeat an earlier event: the same body with a new timestamp,
+    /// nonce and signature.
     pub repeats: u8,
-    /// The id of the first event; the others count up from it.
+    /// The id of the first event, from which the others count up.
     pub first_msg_id: MsgId,
-    /// Whom the events are addressed to, where the account insists on it.
+    /// The addressee of the events; `None` for a made-up one.
     pub original_id: Option<String>,
 }
 
-/// Load could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Only `http:` URLs are pushed to: what TLS costs would be measured otherwise.
-    #[error("load goes to `http:` URLs only")]
+    /// With TLS, its cost would be measured as well.
+    #[error("load needs an `http:` URL")]
     NotHttp,
-    /// The host has no address.
     #[error("the host of the URL has no address")]
     NoAddress(#[source] io::Error),
-    /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random(#[from] getrandom::Error),
 }
@@ -67,14 +65,14 @@ struct Shared {
     sender: Sender,
     template: Template,
     addresses: Vec<SocketAddr>,
-    /// The value of `Host`.
+    /// The `Host` header.
     host: String,
     path: String,
     started: Instant,
-    /// Pushes of the schedule that a worker has taken.
+    /// Scheduled pushes that a worker has taken.
     taken: AtomicU64,
-    /// The next nonce. They count up from a random number: at thousands of pushes a second, WeChat's, of 32 random bits,
-    /// would meet.
+    /// The next nonce. They count up from a random number: at thousands of pushes a second,
+    /// WeChat's, of 32 random bits, would meet.
     nonce: AtomicU64,
     stop: CancellationToken,
     state: Mutex<State>,
@@ -86,7 +84,8 @@ struct State {
 }
 
 impl Load {
-    /// Pushes to `url` until the time is over or `stop` is done; pushes under way are waited for, 5 s at most.
+    /// Pushes to `url` until the time is over or `stop` is done; pushes under way are waited for, 5
+    /// s at most.
     ///
     /// # Errors
     /// [`LoadError`] when it could not begin. Whatever happens later is in the report.
@@ -140,7 +139,7 @@ impl Load {
 }
 
 impl Shared {
-    /// How many pushes the schedule has for a run of that length.
+    /// The number of scheduled pushes in a run of this length.
     fn due(&self, pushed_for: Duration) -> u64 {
         let nanoseconds = pushed_for.as_nanos() * u128::from(self.load.rate.unwrap_or(0));
         u64::try_from(nanoseconds.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)

@@ -1,11 +1,11 @@
-//! Which event is pushed next: a new one, or again one that was pushed before. No I/O here.
+//! Decides which event to push next: a new one, or a repeat. No I/O here.
 
 use crate::domain::{MsgId, Time};
 
 /// How many events back a repeat may reach.
 const REMEMBERED: usize = 256;
 
-/// One event: the `number`-th of the plan, from 0. The same event is the same body.
+/// The `number`-th event of the plan, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) number: usize,
@@ -13,22 +13,21 @@ pub(super) struct Event {
     pub(super) create_time: i64,
 }
 
-/// What was pushed, and what of it was acknowledged.
 #[derive(Debug)]
 pub(super) struct Plan {
     first: MsgId,
     repeats: u8,
     made: usize,
     pushes: u64,
-    /// Percent of a repeat that are due.
+    /// The percentage of the next repeat that is due.
     due: u32,
     recent: Vec<Event>,
-    /// A bit for each event.
+    /// One bit per event.
     acknowledged: Vec<u64>,
 }
 
 impl Plan {
-    /// Numbers events from `first`; of 100 pushes, `repeats` are repeats.
+    /// Numbers events from `first`; `repeats` is the percentage of repeats.
     pub(super) fn new(first: MsgId, repeats: u8) -> Self {
         Self {
             first,
@@ -41,7 +40,7 @@ impl Plan {
         }
     }
 
-    /// The event to push; none when the ids have come to their end.
+    /// The event to push; `None` if there are no more ids.
     pub(super) fn next(&mut self, now: Time) -> Option<Event> {
         self.pushes += 1;
         self.due += u32::from(self.repeats);
@@ -71,7 +70,7 @@ impl Plan {
         self.acknowledged[word] |= 1 << (event.number % 64);
     }
 
-    /// The ids of the events that were acknowledged, each once, ascending.
+    /// The ids of acknowledged events, each once, ascending.
     pub(super) fn acknowledged(&self) -> impl Iterator<Item = MsgId> {
         let is_set = |number: &usize| self.acknowledged[number / 64] >> (number % 64) & 1 == 1;
         (0..self.acknowledged.len() * 64)
@@ -84,7 +83,7 @@ impl Plan {
         MsgId::new(id)
     }
 
-    /// A number below `bound` that varies from push to push.
+    /// A number below `bound` that differs from push to push.
     fn any(&self, bound: usize) -> usize {
         let mixed = self.pushes.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         usize::try_from(mixed).unwrap_or_default() % bound
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_repeats_is_held_and_they_are_spread() {
+    fn repeats_have_their_share_and_are_spread() {
         for (repeats, events) in [(0, 1000), (1, 990), (30, 700), (99, 10), (100, 1)] {
             let times = pushed(repeats);
             assert!(
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_is_listed_once() {
+    fn an_acknowledged_event_is_listed_once() {
         let mut plan = Plan::new(MsgId::new(7).unwrap(), 0);
         let events: Vec<_> = (0..200).filter_map(|_| plan.next(Time::EPOCH)).collect();
         for number in [130, 0, 63, 64, 130] {
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_come_to_an_end() {
+    fn ids_run_out() {
         let mut plan = Plan::new(MsgId::new(i64::MAX).unwrap(), 0);
         assert!(plan.next(Time::EPOCH).is_some());
         assert_eq!(plan.next(Time::EPOCH), None);

@@ -1,4 +1,4 @@
-//! What a run under load came to.
+//! The results of a run under load.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,38 +9,37 @@ use super::histogram::Histogram;
 use super::plan::Plan;
 use crate::domain::MsgId;
 
-/// What became of the pushes, counted.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) acknowledged: u64,
-    /// Answers that are no acknowledgement, by status.
+    /// Answers that are not an acknowledgement, by status.
     pub(super) others: BTreeMap<u16, u64>,
     pub(super) troubles: BTreeMap<Trouble, u64>,
     pub(super) latency: Histogram,
 }
 
-/// What a run came to. `Display` is a line for each value: its name, a space, the number.
+/// `Display` is a line for each value: its name, a space, the number.
 #[derive(Debug)]
 pub struct Report {
-    /// Every push: acknowledged, answered otherwise, or not answered.
+    /// All pushes: acknowledged, answered otherwise, or not answered.
     pub pushes: u64,
     /// Pushes with a legal answer: 200 with `success` or nothing.
     pub acknowledged: u64,
     /// Answers that are not legal, by status.
     pub others: BTreeMap<u16, u64>,
-    /// Pushes without an answer, by what went wrong.
+    /// Pushes without an answer, by cause.
     pub errors: BTreeMap<Trouble, u64>,
-    /// Pushes that were due by the schedule, and for which no connection was free in time.
+    /// Scheduled pushes for which no connection was free in time.
     pub unsent: u64,
     /// From the start to the last answer.
     pub took: Duration,
-    /// Of the answers, legal or not: from the time that the schedule says, or without a rate from the sending.
+    /// Of all answers: from the scheduled time, or without a rate from sending.
     pub latency: Histogram,
     plan: Plan,
 }
 
 impl Report {
-    /// `due` is the number of pushes that the schedule had.
+    /// `due` is the number of scheduled pushes.
     pub(super) fn new(tally: Tally, plan: Plan, due: u64, took: Duration) -> Self {
         let Tally {
             acknowledged,
@@ -62,12 +61,12 @@ impl Report {
         }
     }
 
-    /// The ids of the events that were acknowledged at least once, each once, ascending.
+    /// The ids of acknowledged events, each once, ascending.
     pub fn acknowledged_ids(&self) -> impl Iterator<Item = MsgId> {
         self.plan.acknowledged()
     }
 
-    /// Acknowledged pushes for each second.
+    /// Acknowledged pushes per second.
     #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
     pub fn rate(&self) -> f64 {
         let seconds = self.took.as_secs_f64();

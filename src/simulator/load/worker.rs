@@ -1,4 +1,4 @@
-//! One connection's work: wait for its turn, make an event, push it, note the answer.
+//! The loop of one connection: wait for its turn, make an event, push it, count the answer.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;
@@ -12,22 +12,22 @@ use super::connection::{Connection, Trouble};
 use super::plan::Event;
 use super::{Shared, State};
 use crate::domain::Time;
-use crate::simulator::{PATIENCE, SignedPush};
+use crate::simulator::{SignedPush, TIMEOUT};
 
-/// After an error: a server that is away is not asked as fast as it refuses.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Timers are that coarse, and late rather than early.
+/// The delay after an error, so that a server that is down is not flooded.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// The resolution of timers, which are late rather than early.
 const TICK: Duration = Duration::from_millis(1);
-/// How much later than the end a push may begin that was due before.
+/// How long after the end a push that was due before may still start.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// One push may go out.
+/// Permission for one push.
 struct Turn {
-    /// From when its latency counts, where a schedule says that; else that is its sending.
+    /// The scheduled time from which latency counts; `None` to count from sending.
     due: Option<Instant>,
 }
 
-/// Pushes until the time is over.
+/// Pushes until the time is up.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut connection = Connection::new(&shared.addresses);
     let mut request = Vec::new();
@@ -38,13 +38,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         shared.write_request(&mut request, event, now);
         let since = due.unwrap_or_else(Instant::now);
-        let answer = timeout(PATIENCE, connection.answer(&request))
+        let answer = timeout(TIMEOUT, connection.answer(&request))
             .await
             .unwrap_or(Err(Trouble::TooLate));
         let failed = answer.is_err();
-        shared.note(event, answer, since.elapsed());
+        shared.count(event, answer, since.elapsed());
         if failed {
-            shared.stop.run_until_cancelled(sleep(PAUSE)).await;
+            shared.stop.run_until_cancelled(sleep(BACKOFF)).await;
         }
     }
 }
@@ -54,7 +54,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a push is due; none when the time is over.
+    /// Waits until a push is due; `None` if the time is up.
     async fn turn(&self) -> Option<Turn> {
         let end = self.started + self.load.duration;
         let Some(rate) = self.load.rate else {
@@ -67,7 +67,7 @@ impl Shared {
         if intended >= end {
             return None;
         }
-        // A push may be a moment early, and then counts from its sending: late timers are no latency.
+        // A push may be slightly early, and then counts from sending: late timers are not latency.
         let waited = sleep_until(intended - TICK);
         self.stop.run_until_cancelled(waited).await?;
         let now = Instant::now();
@@ -75,11 +75,11 @@ impl Shared {
         (now < end + GRACE).then_some(Turn { due })
     }
 
-    /// Writes a signed push, head and body, over what stands in `request`.
+    /// Replaces `request` with a signed push, head and body.
     fn write_request(&self, request: &mut Vec<u8>, event: Event, now: Time) {
         let message = self.template.message(event);
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
-        // WeChat's bytes before the message are random; these only differ, as that is all that matters under load.
+        // WeChat's bytes before the message are random. Under load it is enough that they differ.
         let differing = u128::from(nonce).to_be_bytes();
         let SignedPush { query, body } = self.sender.sign_with(
             message.as_bytes(),
@@ -90,7 +90,7 @@ impl Shared {
         );
         request.clear();
         let (path, host, length) = (&self.path, &self.host, body.len());
-        // Writing into memory does not fail.
+        // Writing to memory does not fail.
         let _ = write!(
             request,
             "POST {path}?{query} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\n\r\n"
@@ -98,7 +98,7 @@ impl Shared {
         request.extend_from_slice(&body);
     }
 
-    fn note(&self, event: Event, answer: Result<Answer, Trouble>, latency: Duration) {
+    fn count(&self, event: Event, answer: Result<Answer, Trouble>, latency: Duration) {
         let mut state = self.state();
         let State { plan, tally } = &mut *state;
         match answer {

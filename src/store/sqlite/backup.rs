@@ -1,9 +1,8 @@
 //! A backup: one consistent copy of the file, made while others read and write.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::SqliteStore;
+use crate::files::create_private;
 use crate::store::OpenStoreError;
 
 const VACUUM_INTO: &str = "vacuum into $1";
@@ -75,7 +75,8 @@ impl SqliteStore {
         let connection = SqliteConnection::connect_with(&options)
             .await
             .map_err(BackupError::Unreachable)?;
-        make_private(&aside).map_err(not_made)?;
+        // SQLite fills an empty file, and leaves its permissions alone.
+        create_private(&aside).map_err(not_made)?;
         let copied = copy(connection, &aside).await;
         let put = copied.and_then(|()| put_in_place(&aside, to).map_err(not_made));
         if put.is_err() {
@@ -99,20 +100,11 @@ async fn copy(mut connection: SqliteConnection, to: &Path) -> Result<(), BackupE
     connection.close().await.map_err(BackupError::Copy)
 }
 
-/// SQLite fills an empty file, and leaves its rights alone.
-fn make_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
 /// Gives the copy its name, never that of another file, and syncs both.
 fn put_in_place(aside: &Path, to: &Path) -> io::Result<()> {
     File::open(aside)?.sync_all()?;
     // Not every file system for backups has hard links, so the name is taken first.
-    make_private(to)?;
+    create_private(to)?;
     fs::rename(aside, to)?;
     let directory = match to.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

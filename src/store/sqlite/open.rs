@@ -1,8 +1,7 @@
 //! Opening: the file is made private, put into write-ahead logging and migrated.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use super::{BEGIN, SqliteStore};
+use crate::files::{create_private, create_private_directory};
 use crate::store::names::KnownNames;
 use crate::store::upkeep::migrate;
 use crate::store::{Migrations, OpenStoreError};
@@ -131,16 +131,8 @@ fn make_private(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory)?;
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match made {
+    create_private_directory(&directory)?;
+    match create_private(path) {
         Ok(file) => file.sync_all()?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error),
