@@ -23,12 +23,7 @@ pub(super) async fn run(
     inherited: Option<std::net::TcpListener>,
 ) -> Outcome {
     let mut config = settings.check_to_serve()?;
-    let level = config
-        .log
-        .level
-        .parse()
-        .context("the log level is checked")?;
-    let _last_lines = telemetry::start(config.log.format == LogFormat::Json, level)
+    let _last_lines = telemetry::start(config.log.format == LogFormat::Json, config.log.level)
         .context("cannot start the log")?;
     let exposed = exposed_files(&config, settings);
     for warning in config.warnings.iter().chain(&exposed) {

@@ -144,7 +144,7 @@ mod tests {
             assert!(config.api.clients.is_empty());
             assert_eq!(Ok(config.api.timezone), "Asia/Shanghai".parse());
             assert_eq!(config.metrics.listen, Some(([127, 0, 0, 1], 9464).into()));
-            assert_eq!(config.log.level, "info");
+            assert_eq!(config.log.level.to_string(), "info");
             assert!(config.accounts.is_empty() && config.warnings.is_empty());
         }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
 use url::{Host, Url};
 
 use super::LogFormat;
@@ -107,9 +108,13 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-pub(super) fn log_level(text: &str) -> Result<String, String> {
+pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {
     match text {
-        "error" | "warn" | "info" | "debug" | "trace" => Ok(text.to_owned()),
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
         _ => Err("must be `error`, `warn`, `info`, `debug` or `trace`".to_owned()),
     }
 }

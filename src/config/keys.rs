@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use super::LogFormat;
 use super::checks::{self, EncryptionMode};
 use super::{PublicUrl, StoreUrl};
@@ -108,7 +110,7 @@ definitions! {
         "metrics", "listen", Text, Some("127.0.0.1:9464"), checks::optional_address;
 
     LOG_FORMAT: LogFormat = "log", "format", Text, Some("text"), checks::log_format;
-    LOG_LEVEL: String = "log", "level", Text, Some("info"), checks::log_level;
+    LOG_LEVEL: LevelFilter = "log", "level", Text, Some("info"), checks::log_level;
 
     MODE: Option<EncryptionMode> = ACCOUNTS, "mode", Text, None, checks::mode;
     TOKEN: Token = ACCOUNTS, "token", Secret, None, checks::token;

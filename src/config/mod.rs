@@ -26,6 +26,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 pub use mistake::{ConfigError, Mistake};
 pub use public_url::PublicUrl;
 pub use settings::Settings;
@@ -106,8 +108,7 @@ pub struct Metrics {
 #[derive(Clone, Debug)]
 pub struct Log {
     pub format: LogFormat,
-    /// The least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
-    pub level: String,
+    pub level: LevelFilter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -106,6 +106,8 @@ impl fmt::Debug for Settings {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use tracing::level_filters::LevelFilter;
+
     use super::*;
 
     /// The settings of a file `config.toml` with that text, under those variables.
@@ -133,7 +135,7 @@ pub(super) mod tests {
 
     fn level(text: &str, variables: &[(&str, &str)]) -> String {
         let settings = settings(text, variables).expect("it is TOML");
-        settings.check().expect("it is good").log.level
+        settings.check().expect("it is good").log.level.to_string()
     }
 
     #[test]
@@ -157,7 +159,8 @@ pub(super) mod tests {
         ] {
             let settings = settings.expect("it is TOML");
             assert_eq!(settings.path(), Some(path.as_path()));
-            assert_eq!(settings.check().expect("it is good").log.level, "warn");
+            let config = settings.check().expect("it is good");
+            assert_eq!(config.log.level, LevelFilter::WARN);
         }
         let missing = Settings::load(Some(&directory.path().join("b.toml")), []);
         assert_eq!(missing.expect_err("it is not there").mistakes().len(), 1);

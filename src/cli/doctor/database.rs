@@ -11,6 +11,7 @@ use crate::config::{Config, StoreUrl};
 use crate::domain::{AccountName, DeliveryState, Time};
 use crate::store::{
     DeliveryFilter, Depth, Migrations, NamedAccount, Page, SealedTotal, Spool, Store, StoreError,
+    within,
 };
 
 /// The largest difference between clocks, in milliseconds.
