@@ -283,7 +283,7 @@ async fn the_configured_database_stands_for_the_side_that_is_not_named() {
     let same = place
         .run_with(&variables, &["copy", "--from", &back])
         .with_code(2);
-    assert!(same.talk.contains("both are"), "{same:?}");
+    assert!(same.talk.contains("are both"), "{same:?}");
     let missing = format!("sqlite://{}", place.path("none.db").display());
     place
         .run_with(&variables, &["copy", "--from", &missing])
