@@ -96,8 +96,8 @@ async fn the_clock_jumps_while_deliveries_are_in_the_spool() {
 fn only_what_is_stamped_or_signed_asks_the_clock() {
     let may = [
         "app/clock.rs",
-        "app/pruning.rs",
-        "app/reprocessing.rs",
+        "app/tasks/prune.rs",
+        "app/tasks/reprocess.rs",
         "cli/doctor/database.rs",
         "cli/doctor/server.rs",
         "cli/key.rs",

@@ -65,7 +65,7 @@ const RECORD: &str = concat!(
     ") \
              as new (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, \
                  check_state, copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
-                 received_at, last_received_at, times, event, error, body, sha256, filed_at) \
+                 received_at, last_received_at, times, event, error, body, sha256, recorded_at) \
          where batch.is_new and not batch.has_revision \
          on conflict (account, msg_id) do update set \
              deliveries = jobs.deliveries + excluded.deliveries, \

@@ -35,7 +35,7 @@ const SHOW: &str = concat!(
     ", $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::bigint[], $29::bigint[]) \
          as new (account, msg_id, outcome, status, code, total_count, filter_count, sent_count, error_count, \
              check_state, copyright_count, article_url_count, articles, to_user_name, from_user_name, finished_at, \
-             shown_received_at, shown_last_received_at, shown_times, event, error, body, sha256, filed_at, \
+             shown_received_at, shown_last_received_at, shown_times, event, error, body, sha256, recorded_at, \
              first_received_at, last_received_at, updated_at, deliveries, revision)), \
      demoted as ( \
          insert into other_deliveries (id, account, body_sha256, body, state, event, msg_id, error, finished_at, \
