@@ -171,13 +171,50 @@ on_both_stores! {
         push_all(&server, 1..=2).await;
         let last = stream.job().await;
         assert_eq!(last.msg_id(), 1);
-        server.signal(Signal::TERM);
-        assert_eq!(server.wait().await.code(), Some(0));
+        stop(&mut server).await;
         while stream.block().await.is_some() {}
         server.restart();
         let (mut stream, _) = EventStream::follow(&server, "", Some(&last.id)).await;
         push_all(&server, 3..=4).await;
         assert_eq!(msg_ids_up_to(&mut stream, 4).await, [2, 3, 4]);
+    }
+}
+
+async fn stop(server: &mut Server) {
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().await.code(), Some(0));
+}
+
+/// The same for PostgreSQL is in `failover`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_see_every_new_result_after_an_older_sqlite_file_was_put_back() {
+    let mut server = Server::start(Backend::Sqlite).await;
+    let file = server.database.url.replace("sqlite://", "");
+    let older = format!("{file}.older");
+    let (mut stream, hello) = EventStream::follow(&server, "", None).await;
+    push_all(&server, 1..=3).await;
+    assert_eq!(msg_ids_up_to(&mut stream, 3).await, [1, 2, 3]);
+    stop(&mut server).await;
+    std::fs::copy(&file, &older).unwrap();
+    server.restart();
+    push_all(&server, 4..=6).await;
+    let (mut stream, mut last) = EventStream::follow(&server, "", Some(&hello)).await;
+    for msg_id in 1..=6 {
+        let block = stream.job().await;
+        assert_eq!(block.msg_id(), msg_id);
+        last = block.id;
+    }
+    stop(&mut server).await;
+    std::fs::copy(&older, &file).unwrap();
+    server.restart();
+    let (mut connected, _) = EventStream::follow(&server, "", Some(&last)).await;
+    push_all(&server, 7..=12).await;
+    let new: Vec<_> = (7..=12).collect();
+    assert_eq!(msg_ids_up_to(&mut connected, 12).await, new);
+    let kept: Vec<_> = (1..=3).chain(7..=12).collect();
+    for (id, expected) in [(last, new), (hello, kept)] {
+        let (mut resumed, _) = EventStream::follow(&server, "", Some(&id)).await;
+        assert_eq!(msg_ids_up_to(&mut resumed, 12).await, expected);
     }
 }
 

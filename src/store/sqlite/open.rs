@@ -11,6 +11,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
+use super::record::TAKE_IDS;
 use super::{BEGIN, SqliteStore};
 use crate::files::{create_private, create_private_directory};
 use crate::store::names::KnownNames;
@@ -36,6 +37,9 @@ impl SqliteStore {
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.pragma("query_only", "on"));
+        // If this fails, the next change does it. Until then followers that are ahead of a file that was put back would get
+        // all jobs again.
+        let _ = sqlx::query(TAKE_IDS).bind(0).execute(&writer).await;
         Ok(Self {
             names: KnownNames::default(),
             writer,

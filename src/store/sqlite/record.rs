@@ -74,7 +74,10 @@ const ADMIT: &str = "insert into batches (id) values ($1) on conflict (id) do no
 
 const IS_CANCELLED: &str = "select is_cancelled from batches where id = $1";
 
-const TAKE_IDS: &str = "update delivery_ids set last = last + $1 returning last";
+/// Ids, and with them change numbers, are at least the microseconds since 1970. An older copy of the file that is put back
+/// therefore continues beyond every number that was given out before.
+pub(super) const TAKE_IDS: &str = "update delivery_ids \
+     set last = max(last, cast(unixepoch('subsec') * 1000000 as integer)) + $1 returning last";
 
 const JOB: &str = concat!(
     "select ",
