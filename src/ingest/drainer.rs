@@ -18,8 +18,8 @@ use super::{KeepEvents, TAKEN_ID, is_kept};
 use crate::domain::{NewDelivery, Reading, Time};
 use crate::store::{BatchOutcome, Reader, Recorder, StoreError, Unit, within};
 
-/// The timeout for a batch; it doubles after each of its first failures. Not longer, because a
-/// silently lost connection holds up the whole spool for that long.
+/// The timeout for a batch; it doubles after each of the first batches in a row that time out. Not
+/// longer, because a silently lost connection holds up the whole spool for that long.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const DOUBLINGS: u32 = 2;
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,6 +38,8 @@ pub(super) struct Drainer {
     pub(super) read: Reader,
     pub(super) keep_events: Arc<KeepEvents>,
     pub(super) stop: CancellationToken,
+    /// Batches in a row that timed out.
+    pub(super) timeouts: u32,
 }
 
 /// The result of one step while the database works.
@@ -53,7 +55,7 @@ enum Step {
 }
 
 impl Drainer {
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF;
         let mut moved = 0;
         loop {
@@ -90,7 +92,7 @@ impl Drainer {
 
     /// # Errors
     /// When the database does not work. The spool's own failures are logged.
-    async fn step(&self) -> Result<Step, StoreError> {
+    async fn step(&mut self) -> Result<Step, StoreError> {
         // The spool may be large, so it is not read while the database is down.
         if self.fallback.breaker.is_tripped() {
             within(PING_TIMEOUT, self.store.ping()).await?;
@@ -112,14 +114,19 @@ impl Drainer {
     }
 
     /// Records a batch and removes it from the spool. The inner result is the spool's.
-    async fn move_unit(&self, unit: &Unit) -> Result<Result<Step, StoreError>, StoreError> {
+    async fn move_unit(&mut self, unit: &Unit) -> Result<Result<Step, StoreError>, StoreError> {
         let spool = &self.fallback.spool;
         let count = unit.deliveries.len();
         let deliveries = self.read(unit);
-        let timeout = TIMEOUT * 2_u32.pow(unit.failures.min(DOUBLINGS));
+        let timeout = TIMEOUT * 2_u32.pow(self.timeouts.min(DOUBLINGS));
         let outcome = within(timeout, self.store.record(&deliveries, Some(unit.id)))
             .await
             .inspect_err(|error| self.counters.store_failed(error));
+        self.timeouts = match &outcome {
+            Ok(_) => 0,
+            Err(StoreError::TimedOut) => self.timeouts + 1,
+            Err(_) => self.timeouts,
+        };
         let error = match outcome {
             Ok(BatchOutcome::RecordedBefore | BatchOutcome::Cancelled) if unit.is_unsent => {
                 error!("{TAKEN_ID}");

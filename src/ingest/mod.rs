@@ -102,6 +102,7 @@ impl Ingest {
                 read: settings.read,
                 keep_events: Arc::clone(&keep_events),
                 stop: stop.clone(),
+                timeouts: 0,
             };
             tasks.spawn(drainer.run());
             fallback
