@@ -225,13 +225,6 @@ async fn two_replicas_on_one_database_count_together() {
     for answer in answers {
         assert_eq!(answer.unwrap(), Some(true), "{}{}", one.log(), two.log());
     }
-    // Deliveries that had to wait too long, on a busy machine, are in the spool.
-    for replica in [&one, &two] {
-        eventually("the spool is empty", async || {
-            replica.json("/readyz").await.1["status"] == "ready"
-        })
-        .await;
-    }
     for msg_id in 1..=10 {
         let job = one.job(&PLAIN, &msg_id.to_string()).await;
         assert_eq!(job, two.job(&PLAIN, &msg_id.to_string()).await);

@@ -300,3 +300,29 @@ async fn a_pooler_that_keeps_no_sessions_is_refused() {
         20
     );
 }
+
+/// Recording finds rows by their keys at a high estimated cost, so PostgreSQL would compile the plan, which takes half a second.
+#[tokio::test]
+async fn no_plan_is_compiled_for_recording() {
+    let database = Backend::Postgres.database().await;
+    database.store().await.close().await;
+    database
+        .execute(
+            "do $$ begin execute format('alter database %I set jit = on', current_database()); end $$; \
+             create table seen (jit text); \
+             create function see() returns trigger language plpgsql as \
+                 $$ begin insert into seen values (current_setting('jit')); return null; end $$; \
+             create trigger see after insert on jobs for each statement execute function see()",
+        )
+        .await;
+    let store = database.store().await;
+    for create_time in [10, 20] {
+        let event = Event::new(1, create_time).xml();
+        events::record(&*store, arrival("a", event, 1000))
+            .await
+            .unwrap();
+    }
+    assert!(database.rows("select from seen").await.unwrap() > 0);
+    let compiled = "select from seen where jit <> 'off'";
+    assert_eq!(database.rows(compiled).await.unwrap(), 0);
+}
