@@ -47,6 +47,7 @@
 //! - `store_lists`: the contract of both stores for lists and filters.
 //! - `store_hours`: totals over all accounts, before, during and after roll-ups.
 //! - `store_totals`: the contract of both stores for totals.
+//! - `store_upgrade`: a database of version 0.1.0 with data in it is upgraded.
 //! - `store_opening`: opening, migrating and refusing databases; file permissions.
 //! - `url_check`: WeChat's check of the URL, in every mode.
 //! - `hostile`: malformed pushes are answered, kept raw, and do not become jobs.
@@ -157,6 +158,7 @@ mod store_lists;
 mod store_opening;
 mod store_sealed;
 mod store_totals;
+mod store_upgrade;
 mod stream;
 mod support;
 mod systemd;
