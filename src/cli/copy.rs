@@ -128,8 +128,8 @@ fn lines(here: &CopySums, there: &CopySums) -> String {
     let values = |sums: &CopySums| {
         let CopySums { stats, .. } = sums;
         let mut values: Vec<(&str, i128)> = vec![("jobs", stats.jobs.into())];
-        for (index, outcome) in JobOutcome::ALL.iter().enumerate() {
-            values.push((outcome.as_str(), stats.by_outcome[index].into()));
+        for outcome in JobOutcome::ALL {
+            values.push((outcome.as_str(), stats.by_outcome.of(outcome).into()));
         }
         values.extend([
             ("total_count", stats.total_count),

@@ -24,7 +24,7 @@ pub use msg_id::{InvalidMsgId, MsgId};
 pub use network::{InvalidNetwork, Network};
 pub use number::whole_number;
 pub use reason::{CATALOGUE, Reason, reason};
-pub use stats::{AccountStats, LastJob, ReasonStats, Stats};
+pub use stats::{AccountStats, ByOutcome, LastJob, ReasonStats, Stats};
 pub use status::{Outcome, Status};
 pub use time::{InvalidTime, Time};
 pub use timeline::{Bucket, InvalidTimeline, Timeline};

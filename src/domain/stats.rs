@@ -2,14 +2,13 @@
 
 use std::ops::AddAssign;
 
-use super::{AccountName, Time};
+use super::{AccountName, Outcome, Time};
 
 /// Totals over a set of jobs. A count that a job does not have adds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub jobs: i64,
-    /// Jobs by outcome, in the order of [`Outcome::ALL`](super::Outcome::ALL).
-    pub by_outcome: [i64; 4],
+    pub by_outcome: ByOutcome,
     /// Wide, because each count may be any i64.
     pub total_count: i128,
     pub filter_count: i128,
@@ -17,12 +16,33 @@ pub struct Stats {
     pub error_count: i128,
 }
 
+/// How many jobs have each outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByOutcome {
+    pub sent: i64,
+    pub failed: i64,
+    pub rejected: i64,
+    pub unknown: i64,
+}
+
+impl ByOutcome {
+    pub const fn of(self, outcome: Outcome) -> i64 {
+        match outcome {
+            Outcome::Sent => self.sent,
+            Outcome::Failed => self.failed,
+            Outcome::Rejected => self.rejected,
+            Outcome::Unknown => self.unknown,
+        }
+    }
+}
+
 impl AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
         self.jobs += other.jobs;
-        for (sum, count) in self.by_outcome.iter_mut().zip(other.by_outcome) {
-            *sum += count;
-        }
+        self.by_outcome.sent += other.by_outcome.sent;
+        self.by_outcome.failed += other.by_outcome.failed;
+        self.by_outcome.rejected += other.by_outcome.rejected;
+        self.by_outcome.unknown += other.by_outcome.unknown;
         self.total_count += other.total_count;
         self.filter_count += other.filter_count;
         self.sent_count += other.sent_count;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::shapes::{ReasonOut, TimeOut};
-use crate::domain::{AccountStats, Outcome, ReasonStats, Stats, reason};
+use crate::domain::{AccountStats, ByOutcome, ReasonStats, Stats, reason};
 
 /// Totals of jobs. A count that a job does not have adds nothing; a sum can exceed 2^63.
 #[derive(Serialize, ToSchema)]
@@ -43,27 +43,13 @@ struct ByOutcomeOut {
     unknown: i64,
 }
 
-impl From<&[i64; 4]> for ByOutcomeOut {
-    fn from(&[sent, failed, rejected, unknown]: &[i64; 4]) -> Self {
-        const {
-            assert!(
-                matches!(
-                    Outcome::ALL,
-                    [
-                        Outcome::Sent,
-                        Outcome::Failed,
-                        Outcome::Rejected,
-                        Outcome::Unknown
-                    ]
-                ),
-                "the order above is this one"
-            );
-        }
+impl From<ByOutcome> for ByOutcomeOut {
+    fn from(jobs: ByOutcome) -> Self {
         Self {
-            sent,
-            failed,
-            rejected,
-            unknown,
+            sent: jobs.sent,
+            failed: jobs.failed,
+            rejected: jobs.rejected,
+            unknown: jobs.unknown,
         }
     }
 }
@@ -72,7 +58,7 @@ impl From<&Stats> for StatsOut {
     fn from(stats: &Stats) -> Self {
         Self {
             jobs: stats.jobs,
-            by_outcome: ByOutcomeOut::from(&stats.by_outcome),
+            by_outcome: ByOutcomeOut::from(stats.by_outcome),
             total_count: stats.total_count,
             filter_count: stats.filter_count,
             sent_count: stats.sent_count,
@@ -116,7 +102,7 @@ impl From<&Stats> for SumsOut {
         let rate = || stats.sent_count as f64 / stats.filter_count as f64;
         Self {
             jobs: stats.jobs,
-            by_outcome: ByOutcomeOut::from(&stats.by_outcome),
+            by_outcome: ByOutcomeOut::from(stats.by_outcome),
             total_count: stats.total_count,
             filter_count: stats.filter_count,
             sent_count: stats.sent_count,

@@ -308,7 +308,7 @@ async fn stats(store: &dyn Store, filter: &JobFilter) -> String {
     let reasons = store.reasons(filter).await.unwrap();
     let accounts = store.accounts(filter).await.unwrap();
     let rejected: i64 = reasons.iter().map(|reason| reason.jobs).sum();
-    assert_eq!(rejected, stats.by_outcome[2], "{reasons:?}");
+    assert_eq!(rejected, stats.by_outcome.rejected, "{reasons:?}");
     let of_accounts = accounts.iter().map(|account| &account.stats);
     assert_eq!(sum(of_accounts), stats, "{accounts:?}");
     format!("{stats:?} {reasons:?} {accounts:?}")

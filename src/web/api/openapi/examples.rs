@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::domain::{
-    AccountStats, Article, Copyright, Counts, Delivery, DeliveryState, Job, LastJob,
+    AccountStats, Article, ByOutcome, Copyright, Counts, Delivery, DeliveryState, Job, LastJob,
     MassSendFinished, MsgId, ReasonStats, Stats, Status, Time, reason,
 };
 use crate::output::{
@@ -197,7 +197,12 @@ fn delivery(content: &str) -> Delivery {
 fn stats() -> Stats {
     Stats {
         jobs: 5,
-        by_outcome: [3, 0, 1, 1],
+        by_outcome: ByOutcome {
+            sent: 3,
+            failed: 0,
+            rejected: 1,
+            unknown: 1,
+        },
         total_count: 3600,
         filter_count: 3400,
         sent_count: 3332,

@@ -137,7 +137,7 @@ fn tag(operation: &mut Operation) {
         .push(known.into());
 }
 
-/// For handlers whose answers have an ETag: a client that has the same body is answered 304.
+/// For handlers whose answers have an `ETag`: a client that has the same body is answered 304.
 pub(in crate::web) enum Tagged {}
 
 impl IntoResponses for Tagged {
