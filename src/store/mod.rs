@@ -3,21 +3,19 @@
 //! [`Store`] is the contract of both databases, PostgreSQL and SQLite; one suite of tests judges both. It consists of a
 //! trait for each kind of caller, so that nobody is given more than it needs.
 
-mod changes;
+mod dialect;
 mod error;
 mod filters;
-mod hours;
 mod names;
 mod postgres;
-mod queries;
 mod query;
+mod read;
 mod row;
 mod rules;
 mod sealed;
 mod spool;
 mod sqlite;
 mod time;
-mod totals;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -30,11 +28,11 @@ use crate::domain::{
     Reading, ReasonStats, Stats, Time,
 };
 
-pub use changes::{Announcements, Change, ChangeKey, LatestChange};
 pub use error::{OpenStoreError, StoreError, within};
 pub use filters::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page};
 pub use names::NamedAccount;
 pub use postgres::PostgresStore;
+pub use read::changes::{Announcements, Change, ChangeKey, LatestChange};
 pub use rules::reprocess::{Judge, Reprocessed, StoredDelivery, Verdict};
 pub use sealed::{MAX_SEALED, MAX_SEALED_BYTES, SealedTotal};
 pub use spool::{Depth, Spool, Spooled, Unit};

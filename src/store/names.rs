@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ColumnIndex, Decode, Row, Type};
 use tracing::warn;
 
-use super::{StoreError, row};
+use super::StoreError;
+use super::dialect::StoreRow;
 use crate::domain::{AccountName, NewDelivery, Time};
 
 /// How often another name is told of, for each account.
@@ -43,18 +43,12 @@ pub struct NamedAccount {
 }
 
 /// A row of [`ALL`].
-pub(super) fn named_account<R>(row: &R) -> Result<NamedAccount, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let other_name: Option<String> = row.try_get("other_name")?;
-    let other_received_at: Option<Time> = row.try_get("other_received_at")?;
+pub(super) fn named_account(row: &impl StoreRow) -> Result<NamedAccount, sqlx::Error> {
+    let other_name: Option<String> = row.value("other_name")?;
+    let other_received_at: Option<Time> = row.value("other_received_at")?;
     Ok(NamedAccount {
-        account: row::parsed(row, "account")?,
-        name: row.try_get("name")?,
+        account: row.parsed("account")?,
+        name: row.value("name")?,
         other: other_name.zip(other_received_at),
     })
 }

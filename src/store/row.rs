@@ -1,96 +1,72 @@
-//! Rows into values, the same for both databases.
+//! Rows as values, the same for both databases.
 
+use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
+use super::dialect::{BindValue, Dialect, StoreRow, required};
 use super::rules::tally::{Content, Tally};
 use super::{Change, ChangeKey, StoredDelivery};
 use crate::domain::{
-    Article, Counts, Delivery, DeliveryState, Job, LastJob, MassSendFinished, MsgId, Status, Time,
-    is_foreign,
+    Counts, Delivery, Job, LastJob, MassSendFinished, MsgId, Status, Time, is_foreign,
 };
 
 /// A row of `jobs`.
-pub(super) fn job<R>(row: &R) -> Result<Job, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let Json(articles) = row.try_get("articles")?;
-    let status: Option<String> = row.try_get("status")?;
+pub(super) fn job(row: &impl StoreRow) -> Result<Job, sqlx::Error> {
     Ok(Job {
-        account: parsed(row, "account")?,
-        result: MassSendFinished {
-            msg_id: required(MsgId::new(row.try_get("msg_id")?), "msg_id")?,
-            finished_at: row.try_get("finished_at")?,
-            status: Status::read(status.as_deref()),
-            counts: Counts {
-                total: row.try_get("total_count")?,
-                filter: row.try_get("filter_count")?,
-                sent: row.try_get("sent_count")?,
-                error: row.try_get("error_count")?,
-            },
-            check_state: row.try_get("check_state")?,
-            copyright_count: row.try_get("copyright_count")?,
-            article_url_count: row.try_get("article_url_count")?,
-            articles,
-            to_user_name: row.try_get("to_user_name")?,
-            from_user_name: row.try_get("from_user_name")?,
+        account: row.parsed("account")?,
+        result: result(row)?,
+        first_received_at: row.value("first_received_at")?,
+        last_received_at: row.value("last_received_at")?,
+        updated_at: row.value("updated_at")?,
+        deliveries: row.value("deliveries")?,
+        revision: row.value("revision")?,
+    })
+}
+
+fn result(row: &impl StoreRow) -> Result<MassSendFinished, sqlx::Error> {
+    let Json(articles) = row.value("articles")?;
+    let status: Option<String> = row.value("status")?;
+    Ok(MassSendFinished {
+        msg_id: required(MsgId::new(row.value("msg_id")?), "msg_id")?,
+        finished_at: row.value("finished_at")?,
+        status: Status::read(status.as_deref()),
+        counts: Counts {
+            total: row.value("total_count")?,
+            filter: row.value("filter_count")?,
+            sent: row.value("sent_count")?,
+            error: row.value("error_count")?,
         },
-        first_received_at: row.try_get("first_received_at")?,
-        last_received_at: row.try_get("last_received_at")?,
-        updated_at: row.try_get("updated_at")?,
-        deliveries: row.try_get("deliveries")?,
-        revision: row.try_get("revision")?,
+        check_state: row.value("check_state")?,
+        copyright_count: row.value("copyright_count")?,
+        article_url_count: row.value("article_url_count")?,
+        articles,
+        to_user_name: row.value("to_user_name")?,
+        from_user_name: row.value("from_user_name")?,
     })
 }
 
 /// A row of `jobs` with the key of its latest change.
-pub(super) fn change<R>(row: &R) -> Result<Change, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i32: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
-{
+pub(super) fn change(row: &impl StoreRow) -> Result<Change, sqlx::Error> {
     Ok(Change {
         key: change_key(row)?,
         job: job(row)?,
     })
 }
 
-/// The key of a job's latest change.
-pub(super) fn change_key<R>(row: &R) -> Result<ChangeKey, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-{
+pub(super) fn change_key(row: &impl StoreRow) -> Result<ChangeKey, sqlx::Error> {
     Ok(ChangeKey {
-        change: row.try_get("change")?,
-        shown_id: row.try_get("shown_id")?,
+        change: row.value("change")?,
+        shown_id: row.value("shown_id")?,
     })
 }
 
-/// A row of [`STREAM_KEY`](super::changes::STREAM_KEY).
-pub(super) fn stream_key<R>(row: &R) -> Result<[u8; 16], sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let key: Vec<u8> = row.try_get("key")?;
+/// A row of [`STREAM_KEY`](super::read::changes::STREAM_KEY).
+pub(super) fn stream_key(row: &impl StoreRow) -> Result<[u8; 16], sqlx::Error> {
+    let key: Vec<u8> = row.value("key")?;
     required(key.try_into().ok(), "key")
 }
 
-/// When a job was last changed, and the number of that change.
+/// The latest change of a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Updated {
     pub(super) at: Time,
@@ -98,7 +74,7 @@ pub(super) struct Updated {
 }
 
 impl Updated {
-    /// The next change of a job: its time does not go back, whatever the clocks do.
+    /// The next change of a job. Its time never goes back, even if the clock does.
     pub(super) fn next(self, at: Time, change: i64) -> Self {
         Self {
             at: self.at.max(at),
@@ -107,173 +83,97 @@ impl Updated {
     }
 }
 
-/// A row of [`LAST_JOBS`](super::query::LAST_JOBS).
-pub(super) fn last_job<R>(row: &R) -> Result<LastJob, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-{
+/// A row of [`LAST_JOBS`](super::read::lists::LAST_JOBS).
+pub(super) fn last_job(row: &impl StoreRow) -> Result<LastJob, sqlx::Error> {
     Ok(LastJob {
-        account: parsed(row, "account")?,
-        finished_at: row.try_get("finished_at")?,
-        received_at: row.try_get("last_received_at")?,
-        shown_received_at: row.try_get("shown_received_at")?,
+        account: row.parsed("account")?,
+        finished_at: row.value("finished_at")?,
+        received_at: row.value("last_received_at")?,
+        shown_received_at: row.value("shown_received_at")?,
     })
 }
 
-/// A row of `jobs` with the delivery that it shows, but its body.
+/// A row of `jobs` with the delivery that it shows, without its body.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) job: Job,
-    /// The `ToUserName` that the account stands for.
+    /// The `ToUserName` of the account.
     pub(super) account_name: Option<String>,
     pub(super) shown: Content,
     pub(super) shown_sha256: Vec<u8>,
     pub(super) updated: Updated,
-    /// The body of what it shows is no longer kept.
+    /// The body of the delivery that it shows was deleted.
     pub(super) is_pruned: bool,
 }
 
 /// A row of `jobs` with the columns of the delivery that it shows.
-pub(super) fn standing<R>(row: &R) -> Result<Standing, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> bool: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
-{
+pub(super) fn standing(row: &impl StoreRow) -> Result<Standing, sqlx::Error> {
     let job = job(row)?;
-    let account_name: Option<String> = row.try_get("account_name")?;
+    let account_name: Option<String> = row.value("account_name")?;
     Ok(Standing {
         shown: Content {
-            id: row.try_get("shown_id")?,
-            finished_at: row.try_get("finished_at")?,
-            received_at: row.try_get("shown_received_at")?,
-            last_received_at: row.try_get("shown_last_received_at")?,
-            times: row.try_get("shown_times")?,
+            id: row.value("shown_id")?,
+            finished_at: row.value("finished_at")?,
+            received_at: row.value("shown_received_at")?,
+            last_received_at: row.value("shown_last_received_at")?,
+            times: row.value("shown_times")?,
             is_foreign: job.result.is_foreign_to(account_name.as_deref()),
         },
         job,
         account_name,
-        shown_sha256: row.try_get("shown_sha256")?,
+        shown_sha256: row.value("shown_sha256")?,
         updated: Updated {
-            at: row.try_get("updated_at")?,
-            change: row.try_get("change")?,
+            at: row.value("updated_at")?,
+            change: row.value("change")?,
         },
-        is_pruned: row.try_get("is_pruned")?,
+        is_pruned: row.value("is_pruned")?,
     })
 }
 
 /// A row of `deliveries`.
-pub(super) fn delivery<R>(row: &R) -> Result<Delivery, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let body_sha256: Vec<u8> = row.try_get("body_sha256")?;
-    let msg_id: Option<i64> = row.try_get("msg_id")?;
+pub(super) fn delivery(row: &impl StoreRow) -> Result<Delivery, sqlx::Error> {
+    let body_sha256: Vec<u8> = row.value("body_sha256")?;
+    let msg_id: Option<i64> = row.value("msg_id")?;
     Ok(Delivery {
-        id: row.try_get("id")?,
-        account: parsed(row, "account")?,
-        event: row.try_get("event")?,
+        id: row.value("id")?,
+        account: row.parsed("account")?,
+        event: row.value("event")?,
         msg_id: msg_id.and_then(MsgId::new),
-        body: row.try_get("body")?,
+        body: row.value("body")?,
         body_sha256: required(body_sha256.try_into().ok(), "body_sha256")?,
-        state: parsed(row, "state")?,
-        error: row.try_get("error")?,
-        received_at: row.try_get("received_at")?,
-        last_received_at: row.try_get("last_received_at")?,
-        times: row.try_get("times")?,
+        state: row.parsed("state")?,
+        error: row.value("error")?,
+        received_at: row.value("received_at")?,
+        last_received_at: row.value("last_received_at")?,
+        times: row.value("times")?,
     })
 }
 
 /// A row of `other_deliveries`.
-pub(super) fn stored_other<R>(row: &R) -> Result<StoredDelivery, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let shown_name: Option<String> = row.try_get("shown_to_user_name")?;
-    let account_name: Option<String> = row.try_get("account_name")?;
+pub(super) fn stored_other(row: &impl StoreRow) -> Result<StoredDelivery, sqlx::Error> {
+    let shown_name: Option<String> = row.value("shown_to_user_name")?;
+    let account_name: Option<String> = row.value("account_name")?;
     Ok(StoredDelivery {
         delivery: delivery(row)?,
-        finished_at: row.try_get("finished_at")?,
+        finished_at: row.value("finished_at")?,
         shown: None,
         foreign_to: account_name.filter(|name| is_foreign(shown_name.as_deref(), Some(name))),
     })
 }
 
 /// A row of `jobs` with the delivery that it shows.
-pub(super) fn stored_shown<R>(row: &R) -> Result<StoredDelivery, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Time: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Json<Vec<Article>>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let Job {
-        account, result, ..
-    } = job(row)?;
-    let body_sha256: Vec<u8> = row.try_get("shown_sha256")?;
+pub(super) fn stored_shown(row: &impl StoreRow) -> Result<StoredDelivery, sqlx::Error> {
+    let result = result(row)?;
     Ok(StoredDelivery {
-        delivery: Delivery {
-            id: row.try_get("shown_id")?,
-            account,
-            event: row.try_get("shown_event")?,
-            msg_id: Some(result.msg_id),
-            body: row.try_get("shown_body")?,
-            body_sha256: required(body_sha256.try_into().ok(), "shown_sha256")?,
-            state: DeliveryState::Stored,
-            error: row.try_get("shown_error")?,
-            received_at: row.try_get("shown_received_at")?,
-            last_received_at: row.try_get("shown_last_received_at")?,
-            times: row.try_get("shown_times")?,
-        },
+        delivery: delivery(row)?,
         finished_at: Some(result.finished_at),
-        // A content that can be shown instead says so by itself.
+        // A content that can be shown instead has it.
         foreign_to: None,
         shown: Some(result),
     })
 }
 
-/// A column's text as the type that it is written from.
-pub(super) fn parsed<T, R>(row: &R, column: &'static str) -> Result<T, sqlx::Error>
-where
-    T: std::str::FromStr,
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let text: String = row.try_get(column)?;
-    required(text.parse().ok(), column)
-}
-
-/// A column's value, unless the database holds what no qunfa writes.
-fn required<T>(value: Option<T>, column: &'static str) -> Result<T, sqlx::Error> {
-    value.ok_or_else(|| sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
-        source: "the value is not one that qunfa writes".into(),
-    })
-}
-
-/// A job as it is to stand, and the delivery that it shows.
+/// The new values of a job, and the delivery that it shows.
 pub(super) struct Showing<'s> {
     pub(super) result: &'s MassSendFinished,
     pub(super) tally: Tally,
@@ -282,23 +182,10 @@ pub(super) struct Showing<'s> {
 }
 
 /// Binds the values of a job in the order of [`query::SHOW`](super::query::SHOW).
-///
-/// Kept beside the reading of rows, so that the two lists are compared at a glance.
-pub(super) fn bind_showing<'q, DB>(
-    query: sqlx::query::Query<'q, DB, DB::Arguments>,
+pub(super) fn bind_showing<'q, D: Dialect>(
+    query: Query<'q, D, D::Arguments>,
     showing: &Showing<'_>,
-) -> sqlx::query::Query<'q, DB, DB::Arguments>
-where
-    DB: Database,
-    for<'e> i64: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i64>: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i32>: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> String: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> Option<String>: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> Vec<u8>: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> Time: sqlx::Encode<'e, DB> + Type<DB>,
-    for<'e> Json<Vec<Article>>: sqlx::Encode<'e, DB> + Type<DB>,
-{
+) -> Query<'q, D, D::Arguments> {
     let Showing {
         result,
         tally,
@@ -306,34 +193,34 @@ where
         shown,
     } = showing;
     query
-        .bind(shown.account.to_string())
-        .bind(result.msg_id.get())
-        .bind(result.status.outcome.as_str().to_owned())
-        .bind(result.status.text.clone())
-        .bind(result.status.code)
-        .bind(result.counts.total)
-        .bind(result.counts.filter)
-        .bind(result.counts.sent)
-        .bind(result.counts.error)
-        .bind(result.check_state)
-        .bind(result.copyright_count)
-        .bind(result.article_url_count)
-        .bind(Json(result.articles.clone()))
-        .bind(result.to_user_name.clone())
-        .bind(result.from_user_name.clone())
-        .bind(result.finished_at)
-        .bind(tally.first_received_at)
-        .bind(tally.last_received_at)
-        .bind(updated.at)
-        .bind(tally.deliveries)
-        .bind(tally.revision)
-        .bind(shown.id)
-        .bind(shown.event.clone().unwrap_or_default())
-        .bind(shown.error.clone())
-        .bind(shown.body.clone())
-        .bind(shown.body_sha256.to_vec())
-        .bind(shown.received_at)
-        .bind(shown.last_received_at)
-        .bind(shown.times)
-        .bind(updated.change)
+        .bind_value(shown.account.as_str())
+        .bind_value(result.msg_id.get())
+        .bind_value(result.status.outcome.as_str())
+        .bind_value(result.status.text.as_deref())
+        .bind_value(result.status.code)
+        .bind_value(result.counts.total)
+        .bind_value(result.counts.filter)
+        .bind_value(result.counts.sent)
+        .bind_value(result.counts.error)
+        .bind_value(result.check_state)
+        .bind_value(result.copyright_count)
+        .bind_value(result.article_url_count)
+        .bind_value(Json(&result.articles))
+        .bind_value(result.to_user_name.as_deref())
+        .bind_value(result.from_user_name.as_deref())
+        .bind_value(result.finished_at)
+        .bind_value(tally.first_received_at)
+        .bind_value(tally.last_received_at)
+        .bind_value(updated.at)
+        .bind_value(tally.deliveries)
+        .bind_value(tally.revision)
+        .bind_value(shown.id)
+        .bind_value(shown.event.as_deref().unwrap_or_default())
+        .bind_value(shown.error.as_deref())
+        .bind_value(&shown.body[..])
+        .bind_value(&shown.body_sha256[..])
+        .bind_value(shown.received_at)
+        .bind_value(shown.last_received_at)
+        .bind_value(shown.times)
+        .bind_value(updated.change)
 }

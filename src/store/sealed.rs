@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::StoreError;
+use super::dialect::StoreRow;
+use crate::domain::{AccountName, DeliveryState, NewDelivery};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ColumnIndex, Decode, Row, Type};
-
-use super::{StoreError, row};
-use crate::domain::{AccountName, DeliveryState, NewDelivery};
 
 /// How many deliveries of an account may be sealed.
 pub const MAX_SEALED: i64 = 10_000;
@@ -72,17 +71,11 @@ pub struct SealedTotal {
 }
 
 /// A row of [`TOTALS`].
-pub(super) fn total<R>(row: &R) -> Result<SealedTotal, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-{
+pub(super) fn total(row: &impl StoreRow) -> Result<SealedTotal, sqlx::Error> {
     Ok(SealedTotal {
-        account: row::parsed(row, "account")?,
-        deliveries: row.try_get("deliveries")?,
-        dropped: row.try_get("dropped")?,
+        account: row.parsed("account")?,
+        deliveries: row.value("deliveries")?,
+        dropped: row.value("dropped")?,
     })
 }
 

@@ -8,9 +8,10 @@ use sqlx::{Decode, Encode, Postgres, Sqlite, Type};
 
 use crate::domain::Time;
 
-/// PostgreSQL counts from 2000-01-01; this is that day in milliseconds since 1970.
+/// PostgreSQL counts from 2000-01-01: that day in milliseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000;
-/// The first millisecond of PostgreSQL's calendar, 24 November 4714 BC. No row is older, so an earlier bound means the same.
+/// The first millisecond of PostgreSQL's calendar, 24 November 4714 BC. No row is older, so earlier
+/// bounds are the same.
 const POSTGRES_FIRST: i64 = -210_866_803_200_000;
 
 impl Type<Postgres> for Time {
@@ -36,7 +37,7 @@ impl Encode<'_, Postgres> for Time {
 impl Decode<'_, Postgres> for Time {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         if value.format() == PgValueFormat::Text {
-            return Err("a timestamp came as text, which prepared statements never do".into());
+            return Err("a timestamp was sent as text, which prepared statements never do".into());
         }
         let microseconds: i64 = Decode::<Postgres>::decode(value)?;
         let milliseconds = microseconds.div_euclid(1000).checked_add(POSTGRES_EPOCH);

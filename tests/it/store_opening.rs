@@ -301,7 +301,8 @@ async fn a_pooler_that_keeps_no_sessions_is_refused() {
     );
 }
 
-/// Recording finds rows by their keys at a high estimated cost, so PostgreSQL would compile the plan, which takes half a second.
+/// Recording finds rows by their keys at a high estimated cost, so PostgreSQL would compile the
+/// plan, which takes half a second.
 #[tokio::test]
 async fn no_plan_is_compiled_for_recording() {
     let database = Backend::Postgres.database().await;

@@ -1,4 +1,5 @@
-//! A database with the schema of migration 0004, and data in it, goes through all later migrations and goes on as it was.
+//! A database with the schema of migration 0004, and data in it, goes through all later migrations
+//! and goes on as it was.
 
 use qunfa::store::NamedAccount;
 use serde_json::Value;

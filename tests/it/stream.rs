@@ -59,7 +59,8 @@ on_both_stores! {
         let (mut stream, _) = EventStream::follow(&server, "", None).await;
         push_all(&server, [2, 2, 1, 3]).await;
         assert_eq!(msg_ids_up_to(&mut stream, 3).await, [2, 3]);
-        // A later content, an earlier one, which is a revision all the same, and one of another account.
+        // A later content, an earlier one, which is a revision all the same, and one of another
+        // account.
         for (account, event) in [
             (&PLAIN, Event::new(2, 20)),
             (&PLAIN, Event::new(1, 5)),
@@ -99,7 +100,8 @@ on_both_stores! {
                 seen.push(block.msg_id());
                 last = block.id;
             } else {
-                // It read nothing for longer than a connection may stall, and goes on as browsers do.
+                // It read nothing for longer than a connection may stall, and goes on as browsers
+                // do.
                 (slow, _) = EventStream::follow(&server, "", Some(&last)).await;
             }
         }

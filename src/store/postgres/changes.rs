@@ -6,9 +6,8 @@ use sqlx::{Postgres, Row};
 
 use super::{PostgresStore, notify};
 use crate::domain::Accounts;
-use crate::store::{
-    Announcements, Change, ChangeFeed, ChangeKey, LatestChange, StoreError, changes, row,
-};
+use crate::store::read::changes;
+use crate::store::{Announcements, Change, ChangeFeed, ChangeKey, LatestChange, StoreError, row};
 
 macro_rules! lowest_number {
     ($xid:literal, $from:literal) => {

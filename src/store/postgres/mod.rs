@@ -2,13 +2,13 @@
 
 mod changes;
 mod connections;
+mod hour_totals;
 mod notify;
 mod open;
 mod reading;
 mod record;
 mod reprocess;
 mod revise;
-mod rolling_up;
 mod upkeep;
 
 use std::sync::atomic::AtomicBool;
@@ -20,11 +20,10 @@ use sqlx::query::Query;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::hours::Part;
 use super::names::{self, KnownNames};
+use super::read::hour_totals::Range;
 use super::{
-    BatchId, BatchOutcome, JobFilter, Migrations, OpenStoreError, Ping, Recorder, Store,
-    StoreError, totals,
+    BatchId, BatchOutcome, JobFilter, Migrations, OpenStoreError, Ping, Recorder, Store, StoreError,
 };
 use crate::domain::{NewDelivery, Stats, Time};
 use connections::Writers;
@@ -133,20 +132,19 @@ impl PostgresStore {
         Ok(done.rows_affected())
     }
 
-    pub(super) async fn by_hours(&self, parts: &[Part]) -> Result<Option<Vec<Stats>>, StoreError> {
-        let mut reading = self.reading().await?;
-        let timeline = rolling_up::timeline(&mut reading, parts).await;
-        reading.finish();
-        timeline
-    }
-
-    pub(super) async fn timeline_of_jobs(
+    /// Totals between each edge and the next, through `hour_totals`; `None` if the jobs must be added up.
+    pub(super) async fn by_hours(
         &self,
         filter: &JobFilter,
         edges: &[Time],
-    ) -> Result<Vec<Stats>, StoreError> {
-        let mut timeline = totals::timeline_in_postgres(filter, edges);
-        self.list(timeline.build(), totals::stats_of).await
+    ) -> Result<Option<Vec<Stats>>, StoreError> {
+        let Some(ranges) = Range::between(filter, edges) else {
+            return Ok(None);
+        };
+        let mut reading = self.reading().await?;
+        let timeline = hour_totals::timeline(&mut reading, &ranges).await;
+        reading.finish();
+        timeline
     }
 
     /// The error for a batch of which others have locked jobs.

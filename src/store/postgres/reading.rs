@@ -1,4 +1,4 @@
-//! Reads that stop when nobody waits for them any longer: the server would finish a statement whose caller has gone.
+//! Reads are cancelled when their callers are gone: the server would finish the statement.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -13,16 +13,17 @@ use tracing::debug;
 use super::PostgresStore;
 use crate::store::StoreError;
 
-/// How long cancelling a statement may take. The statement ends at its own timeout, too.
+/// For cancelling a statement. It also ends at its own timeout.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 tokio::task_local! {
-    /// The process of the server behind the connection that is being lent: only the hooks of the pool see the connection
-    /// before it is lent, and asking for it later would be another round trip.
+    /// The process of the server behind the connection that is being acquired. Only the hooks of
+    /// the pool see the connection before, and asking later would be another round trip.
     static BACKEND: Cell<Option<i32>>;
 }
 
-/// A connection for reading. Dropping it before [`Reading::finish`] cancels the statement that it runs.
+/// A connection for reading. Dropping it before [`Reading::finish`] cancels the statement that it
+/// runs.
 pub(super) struct Reading<'s> {
     options: &'s PgConnectOptions,
     connection: Option<PoolConnection<Postgres>>,
@@ -30,7 +31,7 @@ pub(super) struct Reading<'s> {
 }
 
 impl Reading<'_> {
-    /// Gives the connection back after its last statement.
+    /// Returns the connection to the pool after its last statement.
     pub(super) fn finish(mut self) {
         self.connection = None;
     }
@@ -40,13 +41,17 @@ impl Deref for Reading<'_> {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.connection.as_ref().expect("it is there until the end")
+        self.connection
+            .as_ref()
+            .expect("it is `Some` until `finish` or `drop`")
     }
 }
 
 impl DerefMut for Reading<'_> {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("it is there until the end")
+        self.connection
+            .as_mut()
+            .expect("it is `Some` until `finish` or `drop`")
     }
 }
 
@@ -58,7 +63,8 @@ impl Drop for Reading<'_> {
     }
 }
 
-/// Cancels what the connection runs. The connection is lent again only afterwards, so no other statement is hit.
+/// Cancels the statement of the connection. The connection returns to the pool afterwards, so no
+/// other statement is hit.
 async fn cancel(options: PgConnectOptions, backend: i32, connection: PoolConnection<Postgres>) {
     let cancelling = async {
         let mut other = PgConnection::connect_with(&options).await?;
@@ -70,14 +76,14 @@ async fn cancel(options: PgConnectOptions, backend: i32, connection: PoolConnect
     };
     match tokio::time::timeout(CANCEL_TIMEOUT, cancelling).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a read that was given up could not be cancelled"),
-        Err(_) => debug!("a read that was given up could not be cancelled in time"),
+        Ok(Err(error)) => debug!(%error, "an abandoned read could not be cancelled"),
+        Err(_) => debug!("an abandoned read could not be cancelled in time"),
     }
     drop(connection);
 }
 
 impl PostgresStore {
-    /// Lends a connection for reading.
+    /// Acquires a connection for reading.
     pub(super) async fn reading(&self) -> Result<Reading<'_>, StoreError> {
         self.prepare().await?;
         let lending = async {
@@ -91,8 +97,7 @@ impl PostgresStore {
         BACKEND.scope(Cell::new(None), lending).await
     }
 
-    /// All rows of a query.
-    pub(super) async fn all(
+    pub(in crate::store) async fn all(
         &self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, StoreError> {
@@ -103,8 +108,8 @@ impl PostgresStore {
     }
 }
 
-/// For the hooks of the pool: the connection that they see is that of this process.
+/// For the hooks of the pool: notes the process of the server behind the connection.
 pub(super) fn note_backend(backend: i32) {
-    // Others than reads do not ask.
+    // Only reads ask for it.
     let _ = BACKEND.try_with(|noted| noted.set(Some(backend)));
 }

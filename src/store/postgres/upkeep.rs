@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{PostgresStore, rolling_up};
+use super::{PostgresStore, hour_totals};
 use crate::store::upkeep::copy::Side;
 use crate::store::{CopySide, Inspection, StoreError};
 
@@ -45,7 +45,7 @@ pub(in crate::store) async fn roll_up(
     limit: u32,
 ) -> Result<bool, StoreError> {
     let mut connection = store.pool().await?.acquire().await?;
-    rolling_up::roll_up(&mut connection, limit).await
+    hour_totals::roll_up(&mut connection, limit).await
 }
 
 pub(in crate::store) async fn copy_source(store: &PostgresStore) -> Result<CopySide, StoreError> {

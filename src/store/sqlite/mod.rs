@@ -1,11 +1,11 @@
 //! [`Store`] on an embedded SQLite file.
 
 mod backup;
+mod hour_totals;
 mod open;
 mod reading;
 mod record;
 mod reprocess;
-mod rolling_up;
 mod upkeep;
 
 pub use backup::BackupError;
@@ -20,11 +20,12 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Sqlite, Transaction};
 
-use super::hours::Part;
 use super::names::{self, KnownNames};
+use super::read::changes;
+use super::read::hour_totals::Range;
 use super::{
     Announcements, BatchId, BatchOutcome, Change, ChangeFeed, ChangeKey, JobFilter, LatestChange,
-    Ping, Recorder, Store, StoreError, changes, row, sealed, totals,
+    Ping, Recorder, Store, StoreError, row, sealed,
 };
 use crate::domain::{Accounts, NewDelivery, Stats, Time};
 
@@ -168,19 +169,16 @@ impl SqliteStore {
         Ok(query.execute(&self.writer).await?.rows_affected())
     }
 
-    pub(super) async fn by_hours(&self, parts: &[Part]) -> Result<Option<Vec<Stats>>, StoreError> {
-        let mut connection = self.reading().await?;
-        rolling_up::timeline(&mut connection, parts).await
-    }
-
-    pub(super) async fn timeline_of_jobs(
+    /// Totals between each edge and the next, through `hour_totals`; `None` if the jobs must be added up.
+    pub(super) async fn by_hours(
         &self,
         filter: &JobFilter,
         edges: &[Time],
-    ) -> Result<Vec<Stats>, StoreError> {
-        let rows = self
-            .all(totals::timeline_in_sqlite(filter, edges).build())
-            .await?;
-        Ok(totals::timeline_of(&rows, edges.len().saturating_sub(1))?)
+    ) -> Result<Option<Vec<Stats>>, StoreError> {
+        let Some(ranges) = Range::between(filter, edges) else {
+            return Ok(None);
+        };
+        let mut connection = self.reading().await?;
+        hour_totals::timeline(&mut connection, &ranges).await
     }
 }

@@ -1,4 +1,4 @@
-//! Reads that stop when nobody waits for them any longer: SQLite would finish a statement whose caller has gone.
+//! Reads are interrupted when their callers are gone: SQLite would finish the statement.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use super::SqliteStore;
 use crate::store::StoreError;
 
-/// After how many instructions of SQLite's virtual machine a statement is asked whether it should go on: under 1 ms.
+/// Instructions of SQLite's virtual machine between two checks whether the caller still waits:
+/// under 1 ms.
 const INSTRUCTIONS: i32 = 10_000;
-/// The niceness of a thread that has run a long read, so that it gives way to pushes.
+/// The niceness of a thread that has run a long read, so that pushes go first.
 const NICENESS: i32 = 5;
 
 /// A connection for reading. Dropping it interrupts the statement that it runs.
@@ -38,13 +39,13 @@ impl DerefMut for Reading {
 }
 
 impl SqliteStore {
-    /// Lends a connection for reading.
+    /// Acquires a connection for reading.
     pub(super) async fn reading(&self) -> Result<Reading, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let waited_for = Arc::new(());
         let waiter = Arc::downgrade(&waited_for);
         let mut is_nice = false;
-        // Called on the connection's own thread.
+        // It is called on the connection's own thread.
         let goes_on = move || {
             if !is_nice {
                 give_way();
@@ -62,8 +63,7 @@ impl SqliteStore {
         })
     }
 
-    /// All rows of a query.
-    pub(super) async fn all(
+    pub(in crate::store) async fn all(
         &self,
         query: Query<'_, Sqlite, SqliteArguments>,
     ) -> Result<Vec<SqliteRow>, StoreError> {
@@ -72,7 +72,8 @@ impl SqliteStore {
     }
 }
 
-/// Lowers the priority of the calling thread; where that is not allowed, long reads have the same priority as pushes.
+/// Lowers the priority of the calling thread. If that is not permitted, long reads have the same
+/// priority as pushes.
 fn give_way() {
     if getpriority_process(None).is_ok_and(|niceness| niceness < NICENESS) {
         let _ = setpriority_process(None, NICENESS);

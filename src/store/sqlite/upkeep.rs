@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{SqliteStore, rolling_up};
+use super::{SqliteStore, hour_totals};
 use crate::store::upkeep::copy::Side;
 use crate::store::{CopySide, Inspection, StoreError};
 
@@ -26,13 +26,13 @@ const INSPECT: &str = "select sqlite_version() as version, \
 pub(in crate::store) async fn roll_up(store: &SqliteStore, limit: u32) -> Result<bool, StoreError> {
     // Without the lock, which would delay recording.
     let mut reader = store.readers.acquire().await?;
-    let (_, are_some) = rolling_up::rolled_up(&mut reader, 0).await?;
+    let (_, are_some) = hour_totals::rolled_up(&mut reader, 0).await?;
     if !are_some {
         return Ok(false);
     }
     drop(reader);
     let mut transaction = store.begin().await?;
-    let are_more = rolling_up::roll_up(&mut transaction, limit).await?;
+    let are_more = hour_totals::roll_up(&mut transaction, limit).await?;
     transaction.commit().await?;
     Ok(are_more)
 }

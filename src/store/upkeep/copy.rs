@@ -4,12 +4,12 @@
 //! read back from the target and compared.
 
 use sqlx::types::Json;
-use sqlx::{
-    ColumnIndex, Database, Decode, Encode, Postgres, QueryBuilder, Row, Sqlite, Transaction, Type,
-};
+use sqlx::{Postgres, QueryBuilder, Sqlite, Transaction};
 
 use crate::domain::{Article, Stats, Time};
-use crate::store::{JobFilter, StoreError, hours, totals};
+use crate::store::dialect::{Dialect, PushValue, StoreRow};
+use crate::store::read::{hour_totals, totals};
+use crate::store::{JobFilter, StoreError};
 
 /// Rows that are read and written at once. SQLite takes 32766 values in a statement.
 const ROWS: i64 = 500;
@@ -323,12 +323,12 @@ impl CopySide {
     async fn add_up(&mut self) -> Result<(), StoreError> {
         match &mut self.0 {
             Side::Sqlite(side) => {
-                for statement in hours::REBUILD_IN_SQLITE {
+                for statement in hour_totals::REBUILD_IN_SQLITE {
                     sqlx::query(statement).execute(&mut **side).await?;
                 }
             }
             Side::Postgres(side) => {
-                for statement in hours::REBUILD_IN_POSTGRES {
+                for statement in hour_totals::REBUILD_IN_POSTGRES {
                     sqlx::query(statement).execute(&mut **side).await?;
                 }
             }
@@ -337,16 +337,7 @@ impl CopySide {
     }
 }
 
-fn select<DB>(table: &Table, after: Option<&[Value]>) -> QueryBuilder<DB>
-where
-    DB: Database,
-    for<'e> Option<String>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i32>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i64>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Time>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Vec<u8>>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Json<Vec<Article>>>: Encode<'e, DB> + Type<DB>,
-{
+fn select<D: Dialect>(table: &Table, after: Option<&[Value]>) -> QueryBuilder<D> {
     let mut query = QueryBuilder::new("select ");
     push_names(&mut query, table.columns);
     query.push(" from ").push(table.name);
@@ -363,16 +354,7 @@ where
     query
 }
 
-fn insert<DB>(table: &Table, rows: &[Vec<Value>]) -> QueryBuilder<DB>
-where
-    DB: Database,
-    for<'e> Option<String>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i32>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i64>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Time>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Vec<u8>>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Json<Vec<Article>>>: Encode<'e, DB> + Type<DB>,
-{
+fn insert<D: Dialect>(table: &Table, rows: &[Vec<Value>]) -> QueryBuilder<D> {
     let mut query = QueryBuilder::new("insert into ");
     query.push(table.name).push(" (");
     push_names(&mut query, table.columns);
@@ -384,71 +366,47 @@ where
     query
 }
 
-fn push_names<DB: Database>(query: &mut QueryBuilder<DB>, columns: &[(&str, Kind)]) {
+fn push_names<D: Dialect>(query: &mut QueryBuilder<D>, columns: &[(&str, Kind)]) {
     for (index, (name, _)) in columns.iter().enumerate() {
         query.push(if index == 0 { "" } else { ", " }).push(name);
     }
 }
 
 /// `(…, …)`
-fn push_row<DB>(query: &mut QueryBuilder<DB>, row: &[Value])
-where
-    DB: Database,
-    for<'e> Option<String>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i32>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<i64>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Time>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Vec<u8>>: Encode<'e, DB> + Type<DB>,
-    for<'e> Option<Json<Vec<Article>>>: Encode<'e, DB> + Type<DB>,
-{
+fn push_row<D: Dialect>(query: &mut QueryBuilder<D>, row: &[Value]) {
     for (index, value) in row.iter().enumerate() {
         query.push(if index == 0 { "(" } else { ", " });
-        match value.clone() {
-            Value::Text(value) => query.push_bind(value),
-            Value::Integer(value) => query.push_bind(value),
-            Value::Bigint(value) => query.push_bind(value),
-            Value::Time(value) => query.push_bind(value),
-            Value::Bytes(value) => query.push_bind(value),
-            Value::Articles(value) => query.push_bind(value),
+        match value {
+            Value::Text(value) => query.push_value(value.as_deref()),
+            Value::Integer(value) => query.push_value(*value),
+            Value::Bigint(value) => query.push_value(*value),
+            Value::Time(value) => query.push_value(*value),
+            Value::Bytes(value) => query.push_value(value.as_deref()),
+            Value::Articles(value) => query.push_value(value.as_ref()),
         };
     }
     query.push(")");
 }
 
-fn read<R>(table: &Table, row: &R) -> Result<Vec<Value>, sqlx::Error>
-where
-    R: Row,
-    usize: ColumnIndex<R>,
-    for<'r> Option<String>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<i32>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<Time>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<Vec<u8>>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<Json<Vec<Article>>>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let values = table.columns.iter().enumerate().map(|(index, (_, kind))| {
+fn read(table: &Table, row: &impl StoreRow) -> Result<Vec<Value>, sqlx::Error> {
+    let values = table.columns.iter().map(|(name, kind)| {
         Ok(match kind {
-            Kind::Text => Value::Text(row.try_get(index)?),
-            Kind::Integer => Value::Integer(row.try_get(index)?),
-            Kind::Bigint => Value::Bigint(row.try_get(index)?),
-            Kind::Time => Value::Time(row.try_get(index)?),
-            Kind::Bytes => Value::Bytes(row.try_get(index)?),
-            Kind::Articles => Value::Articles(row.try_get(index)?),
+            Kind::Text => Value::Text(row.value(name)?),
+            Kind::Integer => Value::Integer(row.value(name)?),
+            Kind::Bigint => Value::Bigint(row.value(name)?),
+            Kind::Time => Value::Time(row.value(name)?),
+            Kind::Bytes => Value::Bytes(row.value(name)?),
+            Kind::Articles => Value::Articles(row.value(name)?),
         })
     });
     values.collect()
 }
 
-fn read_sums<R>(stats: &R, sums: &R) -> Result<CopySums, sqlx::Error>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-{
+fn read_sums(stats: &impl StoreRow, sums: &impl StoreRow) -> Result<CopySums, sqlx::Error> {
     Ok(CopySums {
         stats: totals::stats_of(stats)?,
-        deliveries: sums.try_get("deliveries")?,
-        revisions: sums.try_get("revisions")?,
-        bodies: sums.try_get("bodies")?,
+        deliveries: sums.value("deliveries")?,
+        revisions: sums.value("revisions")?,
+        bodies: sums.value("bodies")?,
     })
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use sqlx::Row;
 
 use crate::domain::{ClientName, Time};
+use crate::store::dialect::StoreRow;
 use crate::store::{KeyUses, PostgresStore, SqliteStore, StoreError};
 
 /// The latest time wins, as several servers may write at about the same time.
@@ -32,7 +32,7 @@ macro_rules! key_uses {
             async fn client_uses(&self) -> Result<BTreeMap<String, Time>, StoreError> {
                 let uses = self
                     .list(sqlx::query(ALL), |row| {
-                        Ok((row.try_get("client")?, row.try_get("last_used_at")?))
+                        Ok((row.value("client")?, row.value("last_used_at")?))
                     })
                     .await?;
                 Ok(uses.into_iter().collect())

@@ -8,12 +8,12 @@ pub(super) mod prune;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row;
 
+use super::dialect::StoreRow;
+use super::read::lists;
 use super::{
     CopySide, DeliveryFilter, DeliveryKey, Judge, Page, PostgresStore, Prunable, Prune, Pruned,
-    Reprocessed, SqliteStore, StoreError, StoredDelivery, Upkeep, names, postgres, query, row,
-    sqlite,
+    Reprocessed, SqliteStore, StoreError, StoredDelivery, Upkeep, names, postgres, row, sqlite,
 };
 use crate::domain::{AccountName, MsgId, Time};
 
@@ -54,9 +54,9 @@ macro_rules! upkeep {
                 filter: &DeliveryFilter,
                 page: &Page<DeliveryKey>,
             ) -> Result<Vec<StoredDelivery>, StoreError> {
-                let mut others = query::stored_others(filter, page);
+                let mut others = lists::stored_others(filter, page);
                 let mut stored = self.list(others.build(), row::stored_other).await?;
-                if let Some(mut shown) = query::stored_shown(filter, page) {
+                if let Some(mut shown) = lists::stored_shown(filter, page) {
                     stored.extend(self.list(shown.build(), row::stored_shown).await?);
                 }
                 Ok(StoredDelivery::page(stored, page))
@@ -88,10 +88,10 @@ macro_rules! upkeep {
                 self.list(prunable, |row| {
                     Ok(Prunable {
                         key: DeliveryKey {
-                            received_at: row.try_get("received_at")?,
-                            id: row.try_get("id")?,
+                            received_at: row.value("received_at")?,
+                            id: row.value("id")?,
                         },
-                        bytes: row.try_get("bytes")?,
+                        bytes: row.value("bytes")?,
                     })
                 })
                 .await

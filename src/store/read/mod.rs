@@ -1,11 +1,17 @@
 //! [`Queries`] for both databases.
 
-use async_trait::async_trait;
-use sqlx::{Postgres, Row, Sqlite};
+pub(super) mod changes;
+pub(super) mod hour_totals;
+pub(super) mod lists;
+pub(super) mod totals;
 
+use async_trait::async_trait;
+use sqlx::{Postgres, Sqlite};
+
+use super::dialect::{Dialect, StoreRow};
 use super::{
     DeliveryFilter, DeliveryKey, JobFilter, JobKey, NamedAccount, Page, PostgresStore, Queries,
-    SealedTotal, SqliteStore, StoreError, changes, hours, names, query, row, sealed, totals,
+    SealedTotal, SqliteStore, StoreError, names, row, sealed,
 };
 use crate::domain::{
     AccountName, AccountStats, Delivery, Job, LastJob, MsgId, ReasonStats, Stats, Time,
@@ -21,17 +27,17 @@ macro_rules! queries {
                 page: &Page<JobKey>,
             ) -> Result<Vec<Job>, StoreError> {
                 if let Some(changed_after) = filter.changed_in_any_account() {
-                    let many = sqlx::query(query::MANY_CHANGED).bind(changed_after);
-                    if self.list(many, |row| row.try_get(0)).await?[0] {
+                    let many = sqlx::query(lists::MANY_CHANGED).bind(changed_after);
+                    if self.list(many, |row| row.value("are_many")).await?[0] {
                         let mut recent =
-                            query::recent_jobs::<$database>(filter, changed_after, page);
+                            lists::recent_jobs::<$database>(filter, changed_after, page);
                         let jobs = self.list(recent.build(), row::job).await?;
                         if jobs.len() >= page.limit as usize {
                             return Ok(jobs);
                         }
                     }
                 }
-                let mut jobs = query::jobs::<$database>(filter, page);
+                let mut jobs = lists::jobs::<$database>(filter, page);
                 self.list(jobs.build(), row::job).await
             }
 
@@ -40,7 +46,7 @@ macro_rules! queries {
                 account: &AccountName,
                 msg_id: MsgId,
             ) -> Result<Option<Job>, StoreError> {
-                let job = sqlx::query(query::JOB)
+                let job = sqlx::query(lists::JOB)
                     .bind(account.as_str())
                     .bind(msg_id.get());
                 Ok(self.list(job, row::job).await?.pop())
@@ -51,7 +57,7 @@ macro_rules! queries {
                 account: &AccountName,
                 msg_id: MsgId,
             ) -> Result<Vec<Delivery>, StoreError> {
-                let deliveries = sqlx::query(query::JOB_DELIVERIES)
+                let deliveries = sqlx::query(lists::JOB_DELIVERIES)
                     .bind(account.as_str())
                     .bind(msg_id.get());
                 self.list(deliveries, row::delivery).await
@@ -62,12 +68,12 @@ macro_rules! queries {
                 filter: &DeliveryFilter,
                 page: &Page<DeliveryKey>,
             ) -> Result<Vec<Delivery>, StoreError> {
-                let mut deliveries = query::deliveries::<$database>(filter, page);
+                let mut deliveries = lists::deliveries::<$database>(filter, page);
                 self.list(deliveries.build(), row::delivery).await
             }
 
             async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError> {
-                self.list(sqlx::query(query::LAST_JOBS), row::last_job)
+                self.list(sqlx::query(lists::LAST_JOBS), row::last_job)
                     .await
             }
 
@@ -81,9 +87,7 @@ macro_rules! queries {
             }
 
             async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError> {
-                if let Some(part) = hours::part(filter)
-                    && let Some(timeline) = self.by_hours(&[part]).await?
-                {
+                if let Some(timeline) = self.by_hours(filter, &hour_totals::ALL_TIME).await? {
                     return Ok(timeline[0]);
                 }
                 let mut stats = totals::stats::<$database>(filter);
@@ -95,12 +99,12 @@ macro_rules! queries {
                 filter: &JobFilter,
                 edges: &[Time],
             ) -> Result<Vec<Stats>, StoreError> {
-                if let Some(parts) = hours::parts(filter, edges)
-                    && let Some(timeline) = self.by_hours(&parts).await?
-                {
+                if let Some(timeline) = self.by_hours(filter, edges).await? {
                     return Ok(timeline);
                 }
-                self.timeline_of_jobs(filter, edges).await
+                let mut timeline = <$database>::timeline(filter, edges);
+                let rows = self.all(timeline.build()).await?;
+                Ok(totals::timeline_of(&rows, edges.len().saturating_sub(1))?)
             }
 
             async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError> {

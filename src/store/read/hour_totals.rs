@@ -1,19 +1,24 @@
-//! Totals over all accounts by way of `hour_totals`, and keeping that up to date.
+//! The table `hour_totals`, and totals over all accounts that are read through it.
 //!
-//! What it holds of whole hours, what newer jobs come to, and the jobs of the hours that a range cuts through make up the
-//! totals of the range, in one snapshot.
+//! The totals of a range are those of its whole hours in the table, of jobs that changed since the
+//! table was updated, and of the jobs in the incomplete hours at both ends, all in one snapshot.
 
 use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder, Sqlite};
 
-use super::JobFilter;
 use super::totals::{halves_in_postgres, halves_in_sqlite, jobs_by_outcome};
 use crate::domain::Time;
+use crate::store::JobFilter;
+use crate::store::dialect::{PushValue, StoreRow};
 
 const HOUR: i64 = 3_600_000;
 
-/// With more newer jobs, it is faster to add up the jobs.
-pub(super) const NEWER: i64 = 20_000;
+/// If more jobs are newer than the table, it is faster to add up all jobs.
+pub(in crate::store) const MAX_NEWER: i64 = 20_000;
+
+/// The edges of a single range. Jobs finish in whole seconds, so none does in the last millisecond,
+/// which is left out.
+pub(in crate::store) const ALL_TIME: [Time; 2] = [Time::FIRST, Time::LAST];
 
 macro_rules! sums_by_outcome {
     () => {
@@ -47,30 +52,40 @@ macro_rules! sums_of_halves {
     };
 }
 
-/// For the transaction: newer jobs are read in the order of their index. PostgreSQL takes them for few, and would read all
-/// of them to sort them.
-pub(super) const READ_IN_ORDER: &str = "select set_config('enable_bitmapscan', 'off', true)";
+/// For the transaction: reads newer jobs in the order of their index. PostgreSQL underestimates how
+/// many there are, and would read all of them to sort them.
+pub(in crate::store) const READ_IN_ORDER: &str =
+    "select set_config('enable_bitmapscan', 'off', true)";
 
-/// Up to which change jobs are in `hour_totals`, and whether more than `$1` are newer.
-pub(super) const ROLLED_UP: &str = "select change, exists (select 1 from (select change from jobs \
+/// The last change that `hour_totals` includes, and whether more than `$1` jobs are newer.
+pub(in crate::store) const ROLLED_UP: &str = "select change, exists (select 1 from (select change from jobs \
          where change > rolled_up.change order by change limit 1 offset $1) as newer) as are_more \
      from rolled_up";
 
-/// For the one who is to move it; none while another one does.
-pub(super) const TAKE_ROLLED_UP_IN_POSTGRES: &str =
+/// A row of [`ROLLED_UP`].
+pub(in crate::store) fn rolled_up(row: &impl StoreRow) -> Result<(i64, bool), sqlx::Error> {
+    Ok((row.value("change")?, row.value("are_more")?))
+}
+
+/// Locks the position for an update; no row if another session has locked it.
+pub(in crate::store) const LOCK_ROLLED_UP_IN_POSTGRES: &str =
     "select change from rolled_up for update skip locked";
 
-/// One alone writes.
-pub(super) const TAKE_ROLLED_UP_IN_SQLITE: &str = "select change from rolled_up";
+pub(in crate::store) const ROLLED_UP_IN_SQLITE: &str = "select change from rolled_up";
 
-/// The `$3` jobs that follow `$1`, before `$2`: how many they are, and their last change.
-pub(super) const NEXT: &str = "select count(*) as jobs, max(change) as change from (select change from jobs \
+/// The next `$3` jobs after change `$1` and before `$2`: how many there are, and their last change.
+pub(in crate::store) const NEXT: &str = "select count(*) as jobs, max(change) as change from (select change from jobs \
      where change > $1 and change < $2 order by change limit $3) as newer";
 
-pub(super) const MOVE_ROLLED_UP: &str = "update rolled_up set change = $1";
+/// A row of [`NEXT`].
+pub(in crate::store) fn next(row: &impl StoreRow) -> Result<(i64, Option<i64>), sqlx::Error> {
+    Ok((row.value("jobs")?, row.value("change")?))
+}
 
-/// Puts the jobs after `$1`, up to `$2`, into the rows of their hours.
-pub(super) const ADD_IN_POSTGRES: &str = concat!(
+pub(in crate::store) const MOVE_ROLLED_UP: &str = "update rolled_up set change = $1";
+
+/// Adds the jobs after change `$1`, up to `$2`, to the rows of their hours.
+pub(in crate::store) const ADD_IN_POSTGRES: &str = concat!(
     "with newer as materialized (select ",
     hour_in_postgres!(),
     jobs_by_outcome!(),
@@ -83,10 +98,11 @@ pub(super) const ADD_IN_POSTGRES: &str = concat!(
     " from (select * from newer union all select * from taken) as parts group by hour"
 );
 
-pub(super) const LAST_ROW_IN_SQLITE: &str = "select coalesce(max(rowid), 0) from hour_totals";
+pub(in crate::store) const LAST_ROW_IN_SQLITE: &str =
+    "select coalesce(max(rowid), 0) from hour_totals";
 
-/// The same; the rows that it takes the place of are still there.
-pub(super) const ADD_IN_SQLITE: &str = concat!(
+/// Like [`ADD_IN_POSTGRES`], but keeps the rows that the new ones replace.
+pub(in crate::store) const ADD_IN_SQLITE: &str = concat!(
     "with newer as materialized (select ",
     hour_in_sqlite!(),
     jobs_by_outcome!(),
@@ -98,12 +114,12 @@ pub(super) const ADD_IN_SQLITE: &str = concat!(
     " from (select * from newer union all select * from hour_totals where hour in (select hour from newer)) group by hour"
 );
 
-/// Those, when `$1` was the last row before.
-pub(super) const DELETE_ADDED_IN_SQLITE: &str = "delete from hour_totals where rowid <= $1 and hour in ( \
+/// Deletes the rows that [`ADD_IN_SQLITE`] has replaced: `$1` was the last row before it.
+pub(in crate::store) const DELETE_REPLACED_IN_SQLITE: &str = "delete from hour_totals where rowid <= $1 and hour in ( \
          select hour from hour_totals where rowid > $1)";
 
-/// Makes it anew, from jobs that were copied; their change is 0.
-pub(super) const REBUILD_IN_POSTGRES: [&str; 3] = [
+/// Rebuilds the table after a copy. The change of copied jobs is 0.
+pub(in crate::store) const REBUILD_IN_POSTGRES: [&str; 3] = [
     "update rolled_up set change = greatest(change, 0)",
     "delete from hour_totals",
     concat!(
@@ -115,8 +131,8 @@ pub(super) const REBUILD_IN_POSTGRES: [&str; 3] = [
     ),
 ];
 
-/// The same.
-pub(super) const REBUILD_IN_SQLITE: [&str; 3] = [
+/// Like [`REBUILD_IN_POSTGRES`].
+pub(in crate::store) const REBUILD_IN_SQLITE: [&str; 3] = [
     "update rolled_up set change = max(change, 0)",
     "delete from hour_totals",
     concat!(
@@ -128,18 +144,18 @@ pub(super) const REBUILD_IN_SQLITE: [&str; 3] = [
     ),
 ];
 
-/// A range of time: its whole hours, and what is before and after them.
+/// A range of time, divided into its whole hours and what comes before and after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(in crate::store) struct Range {
     start: Time,
-    /// Where its first whole hour starts; its end when there is none.
+    /// Start of the first whole hour; `stop` if there is none.
     first: Time,
-    /// Where its last whole hour ends.
+    /// End of the last whole hour.
     last: Time,
     stop: Time,
 }
 
-impl Part {
+impl Range {
     fn new(start: Time, stop: Time) -> Self {
         let into_hour = |time: Time| time.milliseconds().rem_euclid(HOUR);
         let hour = |milliseconds| Time::from_milliseconds(milliseconds);
@@ -156,42 +172,30 @@ impl Part {
             stop,
         }
     }
+
+    /// The range of a filter between each edge and the next; `None` if the filter selects by
+    /// anything but the time.
+    pub(in crate::store) fn between(filter: &JobFilter, edges: &[Time]) -> Option<Vec<Self>> {
+        let range = JobFilter {
+            from: filter.from,
+            to: filter.to,
+            ..JobFilter::default()
+        };
+        if *filter != range {
+            return None;
+        }
+        let from = filter.from.unwrap_or(Time::FIRST);
+        let to = filter.to.unwrap_or(Time::LAST);
+        let pairs = edges.windows(2);
+        let ranges = pairs.map(|pair| Self::new(pair[0].max(from), pair[1].min(to)));
+        Some(ranges.collect())
+    }
 }
 
-/// What a filter asks for between each edge and the next, where it asks about all accounts.
-pub(super) fn parts(filter: &JobFilter, edges: &[Time]) -> Option<Vec<Part>> {
-    let (from, to) = bounds(filter)?;
-    let pairs = edges.windows(2);
-    let parts = pairs.map(|pair| Part::new(pair[0].max(from), pair[1].min(to)));
-    Some(parts.collect())
-}
-
-/// The same without edges.
-pub(super) fn part(filter: &JobFilter) -> Option<Part> {
-    let (from, to) = bounds(filter)?;
-    Some(Part::new(from, to))
-}
-
-/// The range that it asks about, all of it.
-fn bounds(filter: &JobFilter) -> Option<(Time, Time)> {
-    let range = JobFilter {
-        from: filter.from,
-        to: filter.to,
-        ..JobFilter::default()
-    };
-    // Jobs finish in whole seconds, so that none does at the last millisecond, which is left out.
-    (*filter == range).then(|| {
-        (
-            filter.from.unwrap_or(Time::FIRST),
-            filter.to.unwrap_or(Time::LAST),
-        )
-    })
-}
-
-/// `select` of the totals of each part, in their order. Jobs after the change `rolled_up` are added; that number is written
-/// out, as else PostgreSQL takes a third of all jobs for newer.
-pub(super) fn in_postgres(parts: &[Part], rolled_up: i64) -> QueryBuilder<Postgres> {
-    let times = |time: fn(&Part) -> Time| parts.iter().map(time).collect::<Vec<_>>();
+/// [`Dialect::hour_totals`](crate::store::dialect::Dialect::hour_totals). `rolled_up` is a literal:
+/// for a parameter PostgreSQL would estimate that a third of all jobs is newer.
+pub(in crate::store) fn in_postgres(ranges: &[Range], rolled_up: i64) -> QueryBuilder<Postgres> {
+    let times = |time: fn(&Range) -> Time| ranges.iter().map(time).collect::<Vec<_>>();
     let mut query = QueryBuilder::new(concat!(
         "with newer as materialized (select ",
         hour_in_postgres!(),
@@ -201,11 +205,11 @@ pub(super) fn in_postgres(parts: &[Part], rolled_up: i64) -> QueryBuilder<Postgr
     ));
     query
         .push(rolled_up)
-        .push(" group by 1) select totals.* from unnest(");
-    query.push_bind(times(|part| part.start));
-    query.push(", ").push_bind(times(|part| part.first));
-    query.push(", ").push_bind(times(|part| part.last));
-    query.push(", ").push_bind(times(|part| part.stop));
+        .push(" group by 1) select number - 1 as number, totals.* from unnest(");
+    query.push_bind(times(|range| range.start));
+    query.push(", ").push_bind(times(|range| range.first));
+    query.push(", ").push_bind(times(|range| range.last));
+    query.push(", ").push_bind(times(|range| range.stop));
     query.push(concat!(
         ") with ordinality as part (start, first, last, stop, number) cross join lateral (select ",
         sums_by_outcome!(),
@@ -219,22 +223,23 @@ pub(super) fn in_postgres(parts: &[Part], rolled_up: i64) -> QueryBuilder<Postgr
          union all select last, ",
         jobs_by_outcome!(),
         counts_in_postgres!(),
-        " from jobs where finished_at >= last and finished_at < stop) as pieces) as totals order by number",
+        " from jobs where finished_at >= last and finished_at < stop) as pieces) as totals",
     ));
     query
 }
 
-/// The same; a part has a row for each of its pieces that there is.
-pub(super) fn in_sqlite(parts: &[Part], rolled_up: i64) -> QueryBuilder<Sqlite> {
-    let parts: Vec<_> = parts
+/// [`Dialect::hour_totals`](crate::store::dialect::Dialect::hour_totals), with several rows for
+/// each range.
+pub(in crate::store) fn in_sqlite(ranges: &[Range], rolled_up: i64) -> QueryBuilder<Sqlite> {
+    let ranges: Vec<_> = ranges
         .iter()
-        .map(|part| [part.start, part.first, part.last, part.stop].map(Time::milliseconds))
+        .map(|range| [range.start, range.first, range.last, range.stop].map(Time::milliseconds))
         .collect();
     let mut query = QueryBuilder::new(
         "with parts as materialized (select key as number, value ->> 0 as start, value ->> 1 as first, \
              value ->> 2 as last, value ->> 3 as stop from json_each(",
     );
-    query.push_bind(Json(parts));
+    query.push_value(Json(ranges));
     query.push(concat!(
         ")), newer as materialized (select ",
         hour_in_sqlite!(),
