@@ -14,8 +14,9 @@
 //! raw, for `qunfa reprocess` to read after a fix. While PostgreSQL is down, pushes go to a local
 //! file, the spool.
 //!
-//! A **delivery** is a distinct body that was pushed to an account; copies of it are counted. A
-//! **job** is one mass-send job, which shows the newest of its deliveries; `revision` counts them.
+//! A **delivery** is a distinct body that was pushed to an account; copies of it are counted. It is
+//! `stored`, `unparsed`, or `sealed` if it could not be decrypted. A **job** is one mass-send job,
+//! which shows the newest of its deliveries; its `revision` is their number.
 //!
 //! # Modules
 //!
