@@ -5,40 +5,40 @@ use std::time::Duration;
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away, busy, full or stopping: the same call may work later.
+    /// The database is down, busy, full or stopping: the same call may succeed later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
-    /// The database was not met yet, and cannot be opened.
+    /// The database has never been opened, and cannot be.
     #[error("the database cannot be opened")]
     NotOpen(#[source] OpenStoreError),
-    /// It took too long; whether it was done is not known.
+    /// The call took too long; its outcome is unknown.
     #[error("the database did not answer in time")]
     TimedOut,
-    /// Others change the same rows time and again: the same call may work later.
+    /// Others keep changing the same rows: the same call may succeed later.
     #[error("others write to the same job at the same moment")]
     Contended,
-    /// Another session holds a lock for too long, and nothing of the batch was recorded. Has the indexes of the deliveries
-    /// whose jobs are locked, where that is known.
+    /// Another session holds a lock for too long, and nothing was recorded. Has the indexes of the
+    /// deliveries of the batch whose jobs are locked, if they are known.
     #[error("another session holds a lock in the database")]
     Locked(Vec<usize>),
-    /// The database refuses what was to be written, and will not take it later either.
+    /// The database refuses the content, and always will.
     #[error("the database refuses the content")]
     Refused(#[source] sqlx::Error),
-    /// The database answered something that it should not: a defect of ours or of the data.
+    /// The database returned something unexpected: a bug, or corrupt data.
     #[error("the database answered unexpectedly")]
     Unexpected(#[source] sqlx::Error),
 }
 
-/// PostgreSQL's codes for a transaction that it has rolled back so that others can go on.
+/// PostgreSQL's codes for a transaction that it rolled back so that others can continue.
 const CONTENTION: [&str; 2] = ["40001", "40P01"];
-/// PostgreSQL's code for a lock that was not to be had in time.
+/// PostgreSQL's code for a lock timeout.
 const LOCKED: &str = "55P03";
-/// PostgreSQL's code for a statement that it ended for its `statement_timeout`.
+/// PostgreSQL's code for a statement timeout.
 const STATEMENT_TIMEOUT: &str = "57014";
-/// What PostgreSQL calls errors that lie in the content: data exception, integrity constraint violation, program limit
-/// exceeded.
+/// PostgreSQL's classes of errors in the content: data exception, integrity constraint violation,
+/// program limit exceeded.
 const CONTENT: [&str; 3] = ["22", "23", "54"];
-/// SQLite's for the same: too big, constraint, mismatch.
+/// SQLite's codes for errors in the content: too big, constraint, mismatch.
 const SQLITE_CONTENT: [i32; 3] = [18, 19, 20];
 
 impl StoreError {
@@ -52,7 +52,7 @@ impl StoreError {
         "unexpected",
     ];
 
-    /// What happened, in a word.
+    /// The kind of error in a word.
     pub const fn kind(&self) -> &'static str {
         let [
             unavailable,
@@ -72,7 +72,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the database is away, so that the next call will fail as well.
+    /// Whether the database is unavailable, so that the next call would fail as well.
     pub fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -80,7 +80,7 @@ impl StoreError {
         )
     }
 
-    /// Whether what was to be written is to blame, so that trying it again is no use.
+    /// Whether the content is to blame, so that a retry is pointless.
     pub fn lies_in_content(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Unexpected(_))
     }
@@ -126,7 +126,8 @@ impl From<sqlx::Error> for StoreError {
 }
 
 fn is_content(code: &str) -> bool {
-    // PostgreSQL's codes have five characters, SQLite's are numbers: the last eight bits are the kind.
+    // PostgreSQL's codes have five characters; SQLite's are numbers whose last eight bits are the
+    // kind.
     match code.parse::<i32>() {
         Ok(number) if code.len() < 5 => SQLITE_CONTENT.contains(&(number & 0xff)),
         _ => CONTENT.iter().any(|class| code.starts_with(class)),
@@ -139,29 +140,26 @@ pub enum OpenStoreError {
     /// The file or server cannot be reached.
     #[error("the database cannot be opened")]
     Unreachable(#[source] sqlx::Error),
-    /// The file or its directory cannot be made.
-    #[error("the database file `{path}` cannot be made")]
+    #[error("the database file `{path}` cannot be created")]
     File {
-        /// The file.
         path: std::path::PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// There is no such file, and it was not to be made.
+    /// There is no such file, and it may not be created.
     #[error(
         "there is no database at `{0}`; is this the right directory? `--config` or `QUNFA_DATA_DIR` names another, \
-         and `qunfa migrate` makes the database"
+         and `qunfa migrate` creates the database"
     )]
     Missing(std::path::PathBuf),
-    /// The database holds nothing of ours, and no tables were to be made.
+    /// The database has no tables of qunfa, and they may not be created.
     #[error(
         "there are no tables of qunfa in it; is this the right database? `--config` or `QUNFA_STORE__URL` names another, \
-         and `qunfa migrate` makes the tables"
+         and `qunfa migrate` creates the tables"
     )]
     Empty,
     /// A newer qunfa has migrated this database.
     #[error(
-        "the database was made by a newer qunfa (migration {0}): run that version, or one newer still"
+        "the database was made by a newer qunfa (migration {0}): run that version, or a newer one"
     )]
     Newer(i64),
     /// Migrations are missing and may not be applied.
@@ -172,10 +170,11 @@ pub enum OpenStoreError {
     /// PostgreSQL is older than 13.
     #[error("PostgreSQL {0} is too old: qunfa needs 13 or newer")]
     OldServer(String),
-    /// The database cannot hold Chinese text.
+    /// The database cannot store Chinese text.
     #[error("the database's encoding is {0}: qunfa needs UTF8")]
     Encoding(String),
-    /// The role lacks the right to create tables, which PostgreSQL 15 and newer do not grant by default.
+    /// The role lacks the right to create tables, which PostgreSQL 15 and newer do not grant by
+    /// default.
     #[error(
         "the role {role} may not create tables in the schema {schema}: run `grant {rights} on schema {schema} to {role}` as \
          the owner of the database or as a superuser, or run `qunfa migrate` with a role that may"
@@ -200,7 +199,7 @@ pub enum OpenStoreError {
 }
 
 impl OpenStoreError {
-    /// Whether trying again in a moment may help.
+    /// Whether a retry may succeed.
     pub fn is_passing(&self) -> bool {
         use sqlx::migrate::MigrateError;
         match self {
@@ -213,11 +212,11 @@ impl OpenStoreError {
     }
 }
 
-/// The classes of errors with which the server will answer again: a feature that it lacks, a value or a row that it refuses, a
-/// wrong user or password, no such database or schema, a missing right or object.
+/// The classes of errors that a retry does not change: a missing feature, a value or row that is
+/// refused, a wrong user or password, a missing database, schema, right or object.
 const SETTLED: [&str; 7] = ["0A", "22", "23", "28", "3D", "3F", "42"];
 
-/// Whether the server has answered, and trying again would not help.
+/// Whether the server answered with an error that a retry does not change.
 fn is_settled(error: &sqlx::Error) -> bool {
     let code = error
         .as_database_error()

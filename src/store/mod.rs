@@ -1,14 +1,14 @@
 //! The database, and the only place with SQL.
 //!
-//! [`Store`] is the contract of both databases, PostgreSQL and SQLite; one suite of tests judges both. It consists of a
-//! trait for each kind of caller, so that nobody is given more than it needs.
+//! [`Store`] is the contract of both databases, PostgreSQL and SQLite; one suite of tests judges
+//! both. It consists of a trait for each kind of caller, so that nobody is given more than it
+//! needs.
 
 mod dialect;
 mod error;
 mod filters;
 mod names;
 mod postgres;
-mod query;
 mod read;
 mod row;
 mod rules;
@@ -44,8 +44,9 @@ pub use upkeep::prune::{Prunable, Prune, Pruned};
 
 /// A database: deliveries, and the jobs that they add up to.
 ///
-/// The key of a job is (account, `msg_id`), that of a delivery (account, SHA-256 of the body). Times come from the caller.
-/// Every call is one transaction. A read that is dropped stops working in the database as well.
+/// The key of a job is (account, `msg_id`), that of a delivery (account, SHA-256 of the body).
+/// Times come from the caller. Every call is one transaction. A read that is dropped stops working
+/// in the database as well.
 #[async_trait]
 pub trait Store: Recorder + Queries + ChangeFeed + KeyUses + Upkeep {
     /// Waits for calls that are under way, then closes every connection.
@@ -62,30 +63,31 @@ pub trait Ping: Send + Sync {
 /// Records what comes in.
 #[async_trait]
 pub trait Recorder: Ping {
-    /// Records a batch; when this returns, all of it is on disk, as if its deliveries had come one by one. On an error
-    /// nothing is recorded, unless the outcome of the transaction is unknown.
+    /// Records a batch; when this returns, all of it is on disk, as if its deliveries had come one
+    /// by one. On an error nothing is recorded, unless the outcome of the transaction is unknown.
     ///
-    /// The same bytes again are a copy: only `times`, `deliveries` and `last_received_at` change. Other bytes for the same
-    /// job are a new revision. The job shows the content with the latest `CreateTime`; on a tie, the one that was first
-    /// received last, so that a late retry of old content never flips it back. A result of another WeChat account, by its
-    /// `ToUserName`, is shown only if the job has none of its own account: that of the first result, or the one set with
-    /// [`Upkeep::set_account_name`]. Only job results that were understood count in a job. A copy that was received before
-    /// the first one, but recorded after it, moves the first time of a job with one content; not of a job with more, as
-    /// that would change how a tie is decided.
+    /// The same bytes again are a copy: only `times`, `deliveries` and `last_received_at` change.
+    /// Other bytes for the same job are a new revision. The job shows the content with the latest
+    /// `CreateTime`; on a tie, the one that was first received last, so that a late retry of old
+    /// content never flips it back. A result of another WeChat account, by its `ToUserName`, is
+    /// shown only if the job has none of its own account: that of the first result, or the one set
+    /// with [`Upkeep::set_account_name`]. Only job results that were understood count in a job. A
+    /// copy that was received before the first one, but recorded after it, moves the first time of
+    /// a job with one content; not of a job with more, as that would change how a tie is decided.
     ///
-    /// Each account keeps at most [`MAX_SEALED`] deliveries and [`MAX_SEALED_BYTES`] bytes sealed; beyond that the oldest
-    /// are deleted.
+    /// Each account keeps at most [`MAX_SEALED`] deliveries and [`MAX_SEALED_BYTES`] bytes sealed;
+    /// beyond that the oldest are deleted.
     ///
-    /// A batch whose id was recorded before is not recorded again. So a batch whose answer was lost can be retried, even
-    /// while the first attempt is still under way.
+    /// A batch whose id was recorded before is not recorded again. So a batch whose answer was lost
+    /// can be retried, even while the first attempt is still under way.
     async fn record(
         &self,
         batch: &[NewDelivery],
         id: Option<BatchId>,
     ) -> Result<BatchOutcome, StoreError>;
 
-    /// Makes sure that a batch whose answer was lost will never be recorded under that id, not even by an attempt that is
-    /// still under way. False if it was recorded before.
+    /// Makes sure that a batch whose answer was lost will never be recorded under that id, not even
+    /// by an attempt that is still under way. False if it was recorded before.
     async fn cancel(&self, id: BatchId) -> Result<bool, StoreError>;
 }
 
@@ -114,7 +116,8 @@ pub trait Queries: Ping {
     /// The last job of each account that has one.
     async fn last_jobs(&self) -> Result<Vec<LastJob>, StoreError>;
 
-    /// The accounts with deliveries that are sealed, or were deleted because too many were, by name.
+    /// The accounts with deliveries that are sealed, or were deleted because too many were, by
+    /// name.
     async fn sealed(&self) -> Result<Vec<SealedTotal>, StoreError>;
 
     /// The WeChat account that belongs to each account, by account.
@@ -123,17 +126,20 @@ pub trait Queries: Ping {
     /// Totals over the jobs that match.
     async fn stats(&self, filter: &JobFilter) -> Result<Stats, StoreError>;
 
-    /// Totals over the jobs that match and finished between an edge (inclusive) and the next (exclusive): one fewer than
-    /// edges, which are ascending, and at least two.
+    /// Totals over the jobs that match and finished between an edge (inclusive) and the next
+    /// (exclusive): one fewer than edges, which are ascending, and at least two.
     async fn timeline(&self, filter: &JobFilter, edges: &[Time]) -> Result<Vec<Stats>, StoreError>;
 
-    /// Each code with which jobs that match were rejected: the most frequent first, then the lowest.
+    /// Each code with which jobs that match were rejected: the most frequent first, then the
+    /// lowest.
     async fn reasons(&self, filter: &JobFilter) -> Result<Vec<ReasonStats>, StoreError>;
 
-    /// Totals of each account that has jobs that match: the one whose job finished last first, then by name.
+    /// Totals of each account that has jobs that match: the one whose job finished last first, then
+    /// by name.
     async fn accounts(&self, filter: &JobFilter) -> Result<Vec<AccountStats>, StoreError>;
 
-    /// The key that encrypts the ids of the stream's events, the same for all servers on the database.
+    /// The key that encrypts the ids of the stream's events, the same for all servers on the
+    /// database.
     async fn stream_key(&self) -> Result<[u8; 16], StoreError>;
 
     /// How many queries run at the same time; more wait for their turn.
@@ -149,9 +155,10 @@ pub trait ChangeFeed: Send + Sync {
     /// The position after all changes so far.
     async fn latest_change(&self) -> Result<LatestChange, StoreError>;
 
-    /// Jobs of these accounts whose latest change comes after `after`, in the order of their changes, at most `limit`.
-    /// Reading on from the last key finds each change of what a job shows, or of its `revision`, perhaps merged into a later
-    /// one; but not copies, and no job that was deleted.
+    /// Jobs of these accounts whose latest change comes after `after`, in the order of their
+    /// changes, at most `limit`. Reading on from the last key finds each change of what a job
+    /// shows, or of its `revision`, perhaps merged into a later one; but not copies, and no job
+    /// that was deleted.
     async fn changes(
         &self,
         accounts: &Accounts,
@@ -159,8 +166,8 @@ pub trait ChangeFeed: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Change>, StoreError>;
 
-    /// The key of the newest change of these accounts up to `until`, after skipping `but` newer ones; `None` if there are
-    /// fewer.
+    /// The key of the newest change of these accounts up to `until`, after skipping `but` newer
+    /// ones; `None` if there are fewer.
     async fn newest_change(
         &self,
         accounts: &Accounts,
@@ -188,26 +195,29 @@ pub trait KeyUses: Send + Sync {
 /// What the server does in the background, and the commands.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// Forgets at most `limit` ids of batches that were recorded longer ago than `age`, by the database's clock; returns how
-    /// many. Any number of callers may do so at once.
+    /// Forgets at most `limit` ids of batches that were recorded longer ago than `age`, by the
+    /// database's clock; returns how many. Any number of callers may do so at once.
     async fn forget_batches(&self, age: Duration, limit: u32) -> Result<u64, StoreError>;
 
-    /// Adds at most `limit` jobs that changed to the totals of hours; true if it reached `limit`, so that more may be
-    /// waiting. Without it totals are correct, but slower. Any number of callers may do so at once.
+    /// Adds at most `limit` jobs that changed to the totals of hours; true if it reached `limit`,
+    /// so that more may be waiting. Without it totals are correct, but slower. Any number of
+    /// callers may do so at once.
     async fn roll_up(&self, limit: u32) -> Result<bool, StoreError>;
 
-    /// Deliveries as [`Queries::deliveries`] lists them, with what tells whether [`Upkeep::reprocess`] would change them.
+    /// Deliveries as [`Queries::deliveries`] lists them, with what tells whether
+    /// [`Upkeep::reprocess`] would change them.
     async fn stored(
         &self,
         filter: &DeliveryFilter,
         page: &Page<DeliveryKey>,
     ) -> Result<Vec<StoredDelivery>, StoreError>;
 
-    /// Does with deliveries what `judge` says, in one short transaction, and updates their jobs. With `dry_run`, rolls it
-    /// back.
+    /// Does with deliveries what `judge` says, in one short transaction, and updates their jobs.
+    /// With `dry_run`, rolls it back.
     ///
-    /// The transaction ends early if it takes long: the result has an entry for each delivery that was processed, at least
-    /// one. The entry is `None` for a delivery that was deleted or reprocessed since it was read.
+    /// The transaction ends early if it takes long: the result has an entry for each delivery that
+    /// was processed, at least one. The entry is `None` for a delivery that was deleted or
+    /// reprocessed since it was read.
     async fn reprocess(
         &self,
         batch: &[StoredDelivery],
@@ -216,25 +226,28 @@ pub trait Upkeep: Send + Sync {
         dry_run: bool,
     ) -> Result<Vec<Option<Reprocessed>>, StoreError>;
 
-    /// A page of the deliveries that [`Upkeep::prune`] would remove, in ascending order of (`received_at`, id).
+    /// A page of the deliveries that [`Upkeep::prune`] would remove, in ascending order of
+    /// (`received_at`, id).
     async fn prunable(
         &self,
         prune: &Prune,
         page: &Page<DeliveryKey>,
     ) -> Result<Vec<Prunable>, StoreError>;
 
-    /// Removes raw deliveries, the oldest first: at most `limit` that jobs show and as many others. Jobs keep their outcomes
-    /// and counts, and further copies of what they show still count as copies. Any number of callers may do so at once;
-    /// each skips the rows of the others.
+    /// Removes raw deliveries, the oldest first: at most `limit` that jobs show and as many others.
+    /// Jobs keep their outcomes and counts, and further copies of what they show still count as
+    /// copies. Any number of callers may do so at once; each skips the rows of the others.
     async fn prune(&self, prune: &Prune, limit: u32) -> Result<Pruned, StoreError>;
 
     /// A snapshot of everything, to copy from.
     async fn copy_source(&self) -> Result<CopySide, StoreError>;
 
-    /// A transaction to copy into. Until it ends nobody else can write; calls that try fail after a while.
+    /// A transaction to copy into. Until it ends nobody else can write; calls that try fail after a
+    /// while.
     async fn copy_target(&self) -> Result<CopySide, StoreError>;
 
-    /// Deletes a job that was made as a test, if its only content has these bytes; false if there is none.
+    /// Deletes a job that was made as a test, if its only content has these bytes; false if there
+    /// is none.
     async fn withdraw(
         &self,
         account: &AccountName,
@@ -249,7 +262,8 @@ pub trait Upkeep: Send + Sync {
         body_sha256: &[u8; 32],
     ) -> Result<bool, StoreError>;
 
-    /// Sets the `ToUserName` of the WeChat account that belongs to an account, whatever its first result came with.
+    /// Sets the `ToUserName` of the WeChat account that belongs to an account, whatever its first
+    /// result came with.
     async fn set_account_name(&self, account: &AccountName, name: &str) -> Result<(), StoreError>;
 
     /// What the database says about itself.
@@ -259,7 +273,8 @@ pub trait Upkeep: Send + Sync {
 /// Reads the body of a delivery.
 pub type Reader = fn(&[u8]) -> Reading;
 
-/// Idempotency key of a batch: random, drawn when the batch is first sent. It always means the same bytes.
+/// Idempotency key of a batch: random, drawn when the batch is first sent. It always means the same
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchId([u8; 16]);
 

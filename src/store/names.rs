@@ -1,5 +1,5 @@
-//! The WeChat account that each account stands for, by its `ToUserName`: the one that its first result came with, or
-//! `original_id`. Results of another one are told of, and do not replace those of the first.
+//! The WeChat account that belongs to each account, by its `ToUserName`: that of the first result,
+//! or `original_id`. Results of another WeChat account are logged, and do not replace its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -13,14 +13,14 @@ use super::StoreError;
 use super::dialect::StoreRow;
 use crate::domain::{AccountName, NewDelivery, Time};
 
-/// How often another name is told of, for each account.
+/// Between two warnings about another name, for each account.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Returns the name that is there already, or the new one.
+/// Returns the existing name, or the new one.
 pub(super) const REMEMBER: &str = "insert into account_names (account, name) values ($1, $2) \
      on conflict (account) do update set account = excluded.account returning name";
 
-/// Replaces what was remembered; results of another account no longer get in.
+/// Forgets the other name, too.
 pub(super) const SET: &str = "insert into account_names (account, name) values ($1, $2) \
      on conflict (account) do update set name = excluded.name, other_name = null, other_received_at = null";
 
@@ -31,14 +31,14 @@ pub(super) const NAME: &str = "select name from account_names where account = $1
 
 const NOTE_OTHER: &str = "update account_names set other_name = $2, other_received_at = $3 where account = $1 and name <> $2";
 
-/// The WeChat account that an account stands for.
+/// The WeChat account that belongs to an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedAccount {
-    /// The account.
     pub account: AccountName,
     /// Its `ToUserName`, `gh_…`.
     pub name: String,
-    /// The `ToUserName` of another WeChat account whose results came, too, and when the latest came, to the minute.
+    /// The `ToUserName` of another WeChat account that sent results, and when the latest came, to
+    /// the minute.
     pub other: Option<(String, Time)>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn named_account(row: &impl StoreRow) -> Result<NamedAccount, sqlx::E
     })
 }
 
-/// The names in the database, as far as this process has met them: recording asks the database once for each account.
+/// A cache of the names in the database, so that recording reads the name of each account once.
 #[derive(Debug, Default)]
 pub(super) struct KnownNames {
     known: Mutex<HashMap<AccountName, Known>>,
@@ -62,20 +62,20 @@ pub(super) struct KnownNames {
 #[derive(Debug)]
 struct Known {
     name: String,
-    told_at: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl Known {
-    /// Whether that name is another one, and due to be told of.
+    /// Whether a warning about that name is due.
     fn is_due(&self, name: &str) -> bool {
         self.name != name
             && self
-                .told_at
-                .is_none_or(|told_at| told_at.elapsed() >= INTERVAL)
+                .warned_at
+                .is_none_or(|warned_at| warned_at.elapsed() >= INTERVAL)
     }
 }
 
-/// Another name that results came with.
+/// A job result of another WeChat account.
 struct Other<'b> {
     account: &'b AccountName,
     name: &'b str,
@@ -86,11 +86,11 @@ struct Other<'b> {
 impl KnownNames {
     pub(super) fn set(&self, account: &AccountName, name: String) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let told_at = None;
-        known.insert(account.clone(), Known { name, told_at });
+        let warned_at = None;
+        known.insert(account.clone(), Known { name, warned_at });
     }
 
-    /// Whether the database is to be told of a name in the batch.
+    /// Whether the batch has a name that the database has to learn.
     pub(super) fn has_news(&self, batch: &[NewDelivery]) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         addressed(batch).any(|(delivery, name)| {
@@ -100,7 +100,7 @@ impl KnownNames {
         })
     }
 
-    /// The first name of each account of a batch that has not been met yet.
+    /// The first name of each account in a batch that is not in the cache.
     fn unknown<'b>(&self, batch: &'b [NewDelivery]) -> BTreeMap<&'b AccountName, &'b str> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unknown = BTreeMap::new();
@@ -112,7 +112,7 @@ impl KnownNames {
         unknown
     }
 
-    /// The other names in a batch that are due to be told of.
+    /// The other names in a batch for which a warning is due.
     fn others<'b>(&self, batch: &'b [NewDelivery]) -> Vec<Other<'b>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut others = Vec::new();
@@ -120,7 +120,7 @@ impl KnownNames {
             if let Some(known) = known.get_mut(&delivery.account)
                 && known.is_due(name)
             {
-                known.told_at = Some(Instant::now());
+                known.warned_at = Some(Instant::now());
                 others.push(Other {
                     account: &delivery.account,
                     name,
@@ -133,7 +133,7 @@ impl KnownNames {
     }
 }
 
-/// The job results of a batch with whom they are addressed to.
+/// The job results of a batch, with their `ToUserName`.
 fn addressed(batch: &[NewDelivery]) -> impl Iterator<Item = (&NewDelivery, &str)> {
     batch
         .iter()
@@ -142,7 +142,7 @@ fn addressed(batch: &[NewDelivery]) -> impl Iterator<Item = (&NewDelivery, &str)
 
 macro_rules! learn {
     ($name:ident, $connection:ty) => {
-        /// Remembers the name of each account that had none, and tells of other names.
+        /// Stores the name of each account that has none, and warns about other names.
         pub(super) async fn $name(
             connection: &mut $connection,
             known: &KnownNames,

@@ -95,7 +95,7 @@ pub(super) fn last_job(row: &impl StoreRow) -> Result<LastJob, sqlx::Error> {
 
 /// A row of `jobs` with the delivery that it shows, without its body.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct StoredJob {
     pub(super) job: Job,
     /// The `ToUserName` of the account.
     pub(super) account_name: Option<String>,
@@ -107,10 +107,10 @@ pub(super) struct Standing {
 }
 
 /// A row of `jobs` with the columns of the delivery that it shows.
-pub(super) fn standing(row: &impl StoreRow) -> Result<Standing, sqlx::Error> {
+pub(super) fn stored_job(row: &impl StoreRow) -> Result<StoredJob, sqlx::Error> {
     let job = job(row)?;
     let account_name: Option<String> = row.value("account_name")?;
-    Ok(Standing {
+    Ok(StoredJob {
         shown: Content {
             id: row.value("shown_id")?,
             finished_at: row.value("finished_at")?,
@@ -174,24 +174,24 @@ pub(super) fn stored_shown(row: &impl StoreRow) -> Result<StoredDelivery, sqlx::
 }
 
 /// The new values of a job, and the delivery that it shows.
-pub(super) struct Showing<'s> {
+pub(super) struct JobUpdate<'s> {
     pub(super) result: &'s MassSendFinished,
     pub(super) tally: Tally,
     pub(super) updated: Updated,
     pub(super) shown: &'s Delivery,
 }
 
-/// Binds the values of a job in the order of [`query::SHOW`](super::query::SHOW).
-pub(super) fn bind_showing<'q, D: Dialect>(
+/// Binds the columns of [`insert_jobs!`](super::rules::statements::insert_jobs).
+pub(super) fn bind_job<'q, D: Dialect>(
     query: Query<'q, D, D::Arguments>,
-    showing: &Showing<'_>,
+    update: &JobUpdate<'_>,
 ) -> Query<'q, D, D::Arguments> {
-    let Showing {
+    let JobUpdate {
         result,
         tally,
         updated,
         shown,
-    } = showing;
+    } = update;
     query
         .bind_value(shown.account.as_str())
         .bind_value(result.msg_id.get())

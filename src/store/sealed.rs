@@ -1,4 +1,4 @@
-//! How much is sealed in each account, and its limit: beyond it the oldest deliveries are deleted, and counted.
+//! Limits the sealed deliveries of each account: the oldest are deleted, and counted.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,15 @@ use crate::domain::{AccountName, DeliveryState, NewDelivery};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
-/// How many deliveries of an account may be sealed.
+/// Sealed deliveries of an account.
 pub const MAX_SEALED: i64 = 10_000;
-/// How many bytes their bodies may have.
+/// Bytes of their bodies.
 pub const MAX_SEALED_BYTES: i64 = 64 * 1024 * 1024;
 
-/// How many deliveries a statement deletes at most.
-const ROUND: i64 = 512;
+/// Deliveries that a statement deletes at most.
+const MAX_DELETED: i64 = 512;
 
-/// The oldest that are beyond a limit, among the first `$4` of the account.
+/// The oldest deliveries beyond a limit, among the first `$4` of the account.
 macro_rules! oldest {
     ($lock:literal) => {
         concat!(
@@ -51,7 +51,7 @@ macro_rules! drop_oldest {
 
 const DROP_OLDEST_ON_SQLITE: &str = drop_oldest!("");
 
-/// It waits for nobody, so that it takes part in no deadlock.
+/// It never waits, so it cannot be part of a deadlock.
 const DROP_OLDEST_ON_POSTGRES: &str = drop_oldest!(" for update skip locked");
 
 const COUNT_DROPPED: &str = "update sealed_totals set dropped = dropped + $2 where account = $1";
@@ -59,14 +59,12 @@ const COUNT_DROPPED: &str = "update sealed_totals set dropped = dropped + $2 whe
 pub(super) const TOTALS: &str = "select account, deliveries, dropped from sealed_totals \
      where deliveries > 0 or dropped > 0 order by account";
 
-/// What is sealed in an account.
+/// The sealed deliveries of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedTotal {
-    /// The account.
     pub account: AccountName,
-    /// Deliveries that are kept.
     pub deliveries: i64,
-    /// Deliveries that were deleted since the beginning because there were too many.
+    /// Deliveries that were ever deleted because there were too many.
     pub dropped: i64,
 }
 
@@ -79,7 +77,7 @@ pub(super) fn total(row: &impl StoreRow) -> Result<SealedTotal, sqlx::Error> {
     })
 }
 
-/// The accounts of a batch that it has sealed deliveries for, in the order in which their totals are locked.
+/// The accounts with sealed deliveries in a batch, in the order in which their totals are locked.
 fn sealed_accounts(batch: &[NewDelivery]) -> BTreeSet<&AccountName> {
     let is_sealed = |new: &&NewDelivery| new.reading.state() == DeliveryState::Sealed;
     batch
@@ -91,7 +89,7 @@ fn sealed_accounts(batch: &[NewDelivery]) -> BTreeSet<&AccountName> {
 
 macro_rules! limit {
     ($name:ident, $connection:ty, $drop_oldest:ident) => {
-        /// Keeps the accounts of a batch within their limits, once it is filed.
+        /// Enforces the limits in the accounts of a batch that is recorded.
         pub(super) async fn $name(
             connection: &mut $connection,
             batch: &[NewDelivery],
@@ -102,7 +100,7 @@ macro_rules! limit {
                         .bind(account.as_str())
                         .bind(MAX_SEALED)
                         .bind(MAX_SEALED_BYTES)
-                        .bind(ROUND)
+                        .bind(MAX_DELETED)
                         .execute(&mut *connection)
                         .await?;
                     let dropped = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX);

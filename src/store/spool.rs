@@ -1,15 +1,17 @@
-//! The spool: a SQLite file of our own that keeps what PostgreSQL cannot take, until it can.
+//! The spool: a local SQLite file that keeps deliveries while PostgreSQL is unavailable.
 //!
-//! It is emptied in batches, each with a [`BatchId`] that is stored with it before it is first sent. So a batch is recorded
-//! whole and once, however often it is sent. What PostgreSQL may have recorded before it was put in comes with its id; the
-//! rest is gathered into batches just before it is sent, so that these are larger than what came in at a time.
+//! It is emptied in batches. The [`BatchId`] of a batch is stored before the batch is first sent,
+//! so the batch is recorded once, however often it is sent. Deliveries that PostgreSQL may have
+//! recorded already come with their id; all others are gathered into batches just before they are
+//! sent, so that these are larger than what came in at a time.
 
 use std::path::Path;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::dialect::{StoreRow, required};
 use super::sqlite::{BEGIN, open_file};
 use super::{BatchId, Migrations, OpenStoreError, StoreError};
 use crate::domain::{AccountName, NewDelivery, Reading, Time};
@@ -19,7 +21,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/spool");
 const PUT: &str = "insert into spooled (batch, account, body, body_sha256, received_at, refusal, sealed) \
      values ($1, $2, $3, $4, $5, $6, $7)";
 
-/// What has failed less often goes first.
+/// Deliveries that failed less often come first.
 const NEXT: &str =
     "select batch, failures from spooled where refusal is null order by failures, id limit 1";
 
@@ -50,11 +52,11 @@ const DEPTH: &str = "select (select count(*) from spooled where refusal is null)
 
 const REFUSED: &str = "select * from spooled where refusal is not null order by id";
 
-/// How many deliveries, and how many bytes of bodies, are gathered into a batch.
+/// Deliveries, and bytes of their bodies, that are gathered into a batch.
 const MAX_BATCH: usize = 256;
 const MAX_BATCH_BYTES: i64 = 1024 * 1024;
 
-/// Keeps deliveries on this machine's disk; when a call returns, what it did is there.
+/// Keeps deliveries on this machine; when a call returns, its effect is on disk.
 #[derive(Debug)]
 pub struct Spool {
     file: SqlitePool,
@@ -63,11 +65,11 @@ pub struct Spool {
 /// Deliveries that are recorded together.
 #[derive(Clone, Debug)]
 pub struct Unit {
-    /// Its id. It stands for these deliveries, and no others, for ever.
+    /// It always means these deliveries.
     pub id: BatchId,
-    /// It was gathered just now, so nobody has sent it.
+    /// It was gathered just now, so it was never sent.
     pub is_unsent: bool,
-    /// How often it, or a batch that it was a part of, has failed though the database worked.
+    /// How often it, or the batch that it was split from, failed though the database worked.
     pub failures: u32,
     /// Oldest first.
     pub deliveries: Vec<Spooled>,
@@ -76,17 +78,14 @@ pub struct Unit {
 /// A delivery in the spool.
 #[derive(Clone, Debug)]
 pub struct Spooled {
-    /// A number of the spool's own.
+    /// Its id in the spool.
     pub id: i64,
-    /// The account that it was pushed to.
     pub account: AccountName,
-    /// The decrypted body, or the envelope of a sealed one, byte for byte.
+    /// The decrypted body, or the envelope of a sealed delivery.
     pub body: Vec<u8>,
-    /// Why it is sealed; `None` where it is not.
+    /// Why it is sealed.
     pub sealed: Option<String>,
-    /// SHA-256 of `body`.
     pub body_sha256: [u8; 32],
-    /// When it came.
     pub received_at: Time,
     /// Why PostgreSQL refuses it.
     pub refusal: Option<String>,
@@ -97,28 +96,28 @@ pub struct Spooled {
 pub struct Depth {
     /// Deliveries that wait for PostgreSQL.
     pub waiting: i64,
-    /// When the oldest of them came.
+    /// When the oldest of them was received.
     pub oldest: Option<Time>,
     /// Deliveries that PostgreSQL refuses.
     pub refused: i64,
 }
 
 impl Spool {
-    /// Opens the file, makes it where it is missing, for the user's eyes only.
+    /// Opens the file, or creates it with mode 0600.
     ///
     /// # Errors
-    /// [`OpenStoreError`] when the file cannot be made or opened, or its schema is not ours.
+    /// [`OpenStoreError`] when the file cannot be created or opened, or has another schema.
     pub async fn open(path: &Path) -> Result<Self, OpenStoreError> {
         let (file, _) = open_file(path, &MIGRATOR, Migrations::Apply).await?;
         Ok(Self { file })
     }
 
-    /// Puts a batch in. `id`: the one that it was sent under, if PostgreSQL may have recorded it.
+    /// `id` is the one that the batch was sent with, if PostgreSQL may have recorded it.
     pub async fn put(&self, batch: &[NewDelivery], id: Option<BatchId>) -> Result<(), StoreError> {
         self.insert(batch, id, None).await
     }
 
-    /// Puts in what PostgreSQL refuses for ever.
+    /// Keeps a delivery that PostgreSQL will always refuse.
     pub async fn put_refused(
         &self,
         delivery: &NewDelivery,
@@ -151,8 +150,8 @@ impl Spool {
         Ok(())
     }
 
-    /// The batch to record next: of those that failed least often, the oldest. It stays as it is until it is removed, split
-    /// or refused, whatever is put in meanwhile.
+    /// The batch to record next: the oldest of those that failed least often. It stays the same
+    /// until it is removed, split or refused.
     pub async fn next(&self) -> Result<Option<Unit>, StoreError> {
         // Another process may gather at the same time.
         let mut transaction = self.begin().await?;
@@ -163,7 +162,7 @@ impl Spool {
         let batch: Option<Vec<u8>> = next.try_get("batch")?;
         let is_unsent = batch.is_none();
         let id = match batch {
-            Some(id) => BatchId(required(id.try_into().ok())?),
+            Some(id) => BatchId(required(id.try_into().ok(), "batch")?),
             None => gather(&mut transaction, failures).await?,
         };
         let rows = sqlx::query(BATCH)
@@ -179,12 +178,12 @@ impl Spool {
         }))
     }
 
-    /// Takes out a batch that is recorded.
+    /// Removes a batch that is recorded.
     pub async fn remove(&self, unit: &Unit) -> Result<(), StoreError> {
         self.update(REMOVE, unit).await
     }
 
-    /// Lets others go before a batch that has failed.
+    /// Puts a batch that failed behind the others.
     pub async fn put_off(&self, unit: &Unit) -> Result<(), StoreError> {
         self.update(FAIL, unit).await
     }
@@ -197,17 +196,13 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes two batches of the deliveries at these places and the rest, or one under another id. Only for a batch that is
-    /// not recorded and never will be under its own: else it would count twice.
+    /// Splits a batch into the deliveries at these places and the rest, each with a new id. The old
+    /// id must have been cancelled, or the deliveries could count twice.
     pub async fn split(&self, unit: &Unit, places: &[usize]) -> Result<(), StoreError> {
-        let (there, elsewhere) = (BatchId::random(), BatchId::random());
+        let (these, rest) = (BatchId::random(), BatchId::random());
         let mut transaction = self.begin().await?;
         for (place, delivery) in unit.deliveries.iter().enumerate() {
-            let id = if places.contains(&place) {
-                there
-            } else {
-                elsewhere
-            };
+            let id = if places.contains(&place) { these } else { rest };
             sqlx::query(SPLIT)
                 .bind(&id.0[..])
                 .bind(delivery.id)
@@ -219,7 +214,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Sets a batch of one aside that PostgreSQL refuses for ever, so that it blocks no other.
+    /// Sets aside a batch of one delivery that PostgreSQL will always refuse, so that it does not
+    /// block others.
     pub async fn refuse(&self, unit: &Unit, refusal: &str) -> Result<(), StoreError> {
         sqlx::query(REFUSE)
             .bind(&unit.id.0[..])
@@ -229,19 +225,18 @@ impl Spool {
         Ok(())
     }
 
-    /// What PostgreSQL refuses, oldest first.
+    /// The deliveries that PostgreSQL refuses, oldest first.
     pub async fn refused(&self) -> Result<Vec<Spooled>, StoreError> {
         let rows = sqlx::query(REFUSED).fetch_all(&self.file).await?;
         Ok(rows.iter().map(spooled).collect::<Result<_, _>>()?)
     }
 
-    /// Lets everything that was refused be tried again; how many.
+    /// Makes all refused deliveries wait again; returns how many.
     pub async fn retry_refused(&self) -> Result<u64, StoreError> {
         let done = sqlx::query(RETRY_REFUSED).execute(&self.file).await?;
         Ok(done.rows_affected())
     }
 
-    /// How much there is.
     pub async fn depth(&self) -> Result<Depth, StoreError> {
         let row = sqlx::query(DEPTH).fetch_one(&self.file).await?;
         Ok(Depth {
@@ -261,7 +256,7 @@ impl Spool {
     }
 }
 
-/// Makes a batch of the oldest that are in none.
+/// Makes a batch of the oldest deliveries that are in none.
 async fn gather(
     transaction: &mut Transaction<'static, Sqlite>,
     failures: u32,
@@ -288,7 +283,7 @@ async fn gather(
     Ok(id)
 }
 
-/// Why it is sealed. Any other reading is found again in the body.
+/// Why it is sealed; any other reading is read from the body again.
 fn sealed(reading: &Reading) -> Option<&str> {
     match reading {
         Reading::Sealed { error } => Some(error),
@@ -296,22 +291,17 @@ fn sealed(reading: &Reading) -> Option<&str> {
     }
 }
 
-fn spooled(row: &sqlx::sqlite::SqliteRow) -> Result<Spooled, sqlx::Error> {
-    let account: String = row.try_get("account")?;
+fn spooled(row: &SqliteRow) -> Result<Spooled, sqlx::Error> {
     let body_sha256: Vec<u8> = row.try_get("body_sha256")?;
     Ok(Spooled {
         id: row.try_get("id")?,
-        account: required(account.parse().ok())?,
+        account: row.parsed("account")?,
         body: row.try_get("body")?,
         sealed: row.try_get("sealed")?,
-        body_sha256: required(body_sha256.try_into().ok())?,
+        body_sha256: required(body_sha256.try_into().ok(), "body_sha256")?,
         received_at: row.try_get("received_at")?,
         refusal: row.try_get("refusal")?,
     })
-}
-
-fn required<T>(value: Option<T>) -> Result<T, sqlx::Error> {
-    value.ok_or_else(|| sqlx::Error::Decode("the spool holds what no qunfa writes".into()))
 }
 
 #[cfg(test)]

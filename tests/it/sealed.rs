@@ -249,7 +249,9 @@ on_both_stores! {
         for Case { right, .. } in cases() {
             let received = |name: &str| {
                 let copies = sealed_before.iter().filter(|one| one["account"] == right.name);
-                copies.map(|one| one[name].as_str().unwrap().to_owned()).min()
+                // Without the `Z`, as `…03Z` is earlier than `…03.016Z`.
+                let times = copies.map(|one| one[name].as_str().unwrap().trim_end_matches('Z'));
+                times.min().map(|time| format!("{time}Z"))
             };
             let job = server.job(&right, "1").await;
             let copies = if right.name == last.name { 3 } else { 2 };

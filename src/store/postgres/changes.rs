@@ -1,5 +1,5 @@
-//! [`ChangeFeed`] on PostgreSQL: the number of a change is that of its transaction, so reading ends before the lowest number
-//! that is still under way.
+//! [`ChangeFeed`] on PostgreSQL: the number of a change is that of its transaction, so reading ends
+//! before the lowest number that is still under way.
 
 use async_trait::async_trait;
 use sqlx::{Postgres, Row};
@@ -22,12 +22,13 @@ macro_rules! lowest_number {
     };
 }
 
-/// `first_open`: the lowest number of a transaction in this database that is under way or prepared, or that of the next. It
-/// only rises. Transactions in other databases of the server do not hold it back. Ids are compared as PostgreSQL does: half
-/// of 2^32 are ahead. `next`: no number that was given out is as high.
+/// `first_open`: the lowest number of a transaction in this database that is under way or prepared,
+/// or that of the next. It only rises. Transactions in other databases of the server do not hold it
+/// back. Ids are compared as PostgreSQL does: half of 2^32 are ahead. `next`: no number that was
+/// given out is as high.
 ///
-/// Prepared transactions are looked up last, or one would be overlooked that is prepared between the two: hence the
-/// reference to the count.
+/// Prepared transactions are looked up last, or one would be overlooked that is prepared between
+/// the two: hence the reference to the count.
 pub(super) const FIRST_OPEN_CHANGE: &str = concat!(
     "select least(base + next, open.number, (select number from (",
     lowest_number!(

@@ -1,7 +1,7 @@
 //! The connections that record batches.
 //!
-//! They are not part of the pool. One is lent as it is, without a check, and closed after anything but success, also when
-//! the caller gave up.
+//! They are not part of the pool. They are lent without a check, and closed unless the call
+//! succeeds; also if the caller gives up.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,12 +10,13 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use super::open::connect;
 
-/// How many are kept open. No more are in use at once, unless a call is given up and its connection with it.
-const IDLE: usize = 4;
+/// Connections that stay open between calls.
+const MAX_IDLE: usize = 4;
 
-/// A batch does not wait long for a row that another session has locked: the rest of it is recorded without that row. And all
-/// rows are found by their keys, so that no plan from when a table was small reads all of it when it is large. A table without
-/// an index is read as a whole nevertheless, at a cost so high that PostgreSQL would compile the plan, for half a second.
+/// A batch does not wait long for a row that another session has locked: the others are recorded
+/// without it. Rows are found by their keys, so that no cached plan from when a table was small
+/// reads all of it. JIT is off because these settings make the estimated cost of tables without an
+/// index so high that PostgreSQL would compile the plan, for half a second.
 const WRITING: &str = "select set_config('lock_timeout', '500', false), set_config('enable_seqscan', 'off', false), \
      set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), \
      set_config('jit', 'off', false)";
@@ -33,8 +34,8 @@ struct Idle {
     is_closed: bool,
 }
 
-/// A connection that is lent. Dropping it closes it and the idle ones: whatever made it fail has most likely happened to
-/// them, too, and each would cost another wait.
+/// A connection on loan. Dropping it closes it and the idle ones: they have most likely failed for
+/// the same reason, and each would cost another timeout.
 #[derive(Debug)]
 pub(super) struct Writer {
     connection: Option<PgConnection>,
@@ -74,7 +75,7 @@ impl Writers {
         locked(&self.idle)
     }
 
-    /// A connection that was used before, or else a new one.
+    /// An idle connection, or a new one.
     pub(super) async fn lend(&self) -> Result<Writer, sqlx::Error> {
         let idle = {
             let mut idle = self.idle();
@@ -89,7 +90,6 @@ impl Writers {
         }
     }
 
-    /// A new connection.
     pub(super) async fn open(&self) -> Result<Writer, sqlx::Error> {
         let mut connection = connect(&self.options).await?;
         sqlx::query(WRITING).execute(&mut connection).await?;
@@ -107,7 +107,7 @@ impl Writers {
     pub(super) fn give_back(&self, mut writer: Writer) {
         let connection = writer.connection.take();
         let mut idle = self.idle();
-        if !idle.is_closed && idle.connections.len() < IDLE {
+        if !idle.is_closed && idle.connections.len() < MAX_IDLE {
             idle.connections.extend(connection);
         }
     }
@@ -119,7 +119,7 @@ impl Writers {
             std::mem::take(&mut idle.connections)
         };
         for connection in connections {
-            // The server notices by itself, too.
+            // The server also notices by itself.
             let _ = connection.close().await;
         }
     }

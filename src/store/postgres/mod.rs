@@ -29,7 +29,7 @@ use crate::domain::{NewDelivery, Stats, Time};
 use connections::Writers;
 use open::try_write;
 
-pub(super) use reprocess::reprocess;
+pub(super) use reprocess::{LOCK_JOB, lock, next_change, reprocess};
 pub(super) use upkeep::{
     FORGET_BATCHES, PRUNE_OTHERS, PRUNE_SHOWN, copy_source, copy_target, inspect, roll_up,
 };
@@ -132,7 +132,8 @@ impl PostgresStore {
         Ok(done.rows_affected())
     }
 
-    /// Totals between each edge and the next, through `hour_totals`; `None` if the jobs must be added up.
+    /// Totals between each edge and the next, through `hour_totals`; `None` if the jobs must be
+    /// added up.
     pub(super) async fn by_hours(
         &self,
         filter: &JobFilter,

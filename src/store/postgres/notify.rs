@@ -1,4 +1,4 @@
-//! Word to and from other processes on the same database.
+//! LISTEN/NOTIFY: tells other processes on the database that jobs changed, and hears it from them.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use crate::store::{Announcements, StoreError};
 
-/// Not in the transaction that files a batch: those that announce commit one after the other.
+/// Not part of the transaction that records a batch: transactions with a NOTIFY commit one after
+/// the other.
 pub(super) const ANNOUNCE: &str = "notify qunfa_changes";
 
-/// How long the server may take to let us in.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Listens on a connection of its own: one that falls silent takes no place in the pool.
+/// Listens on a separate connection, so that a dead one does not take a place in the pool.
 pub(super) async fn listen(options: &PgConnectOptions) -> Result<Listening, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(CONNECT_TIMEOUT)
         .connect_lazy_with(options.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen("qunfa_changes").await?;
@@ -29,7 +29,7 @@ pub(super) struct Listening(PgListener);
 #[async_trait]
 impl Announcements for Listening {
     async fn next(&mut self) -> Result<(), StoreError> {
-        // None when the connection was lost and made again: something may have been said meanwhile.
+        // `None` after a reconnect: notifications may have been missed.
         self.0.try_recv().await?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Opening: the server is checked and migrated, and every connection gets deadlines.
+//! Opening: checks and migrates the server, and sets timeouts for every connection.
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,28 +19,27 @@ use crate::store::{Migrations, OpenStoreError};
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 const MAX_CONNECTIONS: u32 = 10;
-/// How long a call waits for a connection before it gives up.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the server may take to let us in for the first time.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// After how long a server that does not answer any more in the middle of a migration is asked anew.
-const PREPARE_PATIENCE: Duration = Duration::from_hours(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Ends a migration whose server no longer answers.
+const PREPARE_TIMEOUT: Duration = Duration::from_hours(1);
 
-/// How long a connection may take to answer before it is lent, and after it came back, perhaps from a call that was given
-/// up half-way. One that does not is closed: where packets get lost, as after a failover, it would otherwise hold its place
-/// in the pool for as long as TCP tries, a quarter of an hour.
-const PING_BEFORE: Duration = Duration::from_millis(500);
-const PING_AFTER: Duration = Duration::from_secs(2);
+/// For the answer of a connection before it is lent, and after it was returned, perhaps by a call
+/// that was cancelled. If it does not answer it is closed: when packets are dropped, as after a
+/// failover, it would otherwise keep its place in the pool until TCP gives up, a quarter of an
+/// hour.
+const PING_TIMEOUT_BEFORE: Duration = Duration::from_millis(500);
+const PING_TIMEOUT_AFTER: Duration = Duration::from_secs(2);
 
-/// For every connection, whatever the role's or the database's default is: a statement sees what was committed before it began.
-/// Totals and the stream rely on that.
+/// Whatever the default of the role or database is: a statement sees what was committed before it
+/// began. Totals and the stream rely on that.
 const READ_COMMITTED: &str =
     "select set_config('default_transaction_isolation', 'read committed', false)";
 
-/// For every connection: a query ends when its caller has long gone; a transaction whose end gets lost on the way lets go of
-/// its rows before TCP notices; and a commit is on disk when it returns, even where the server's own setting is weaker.
-/// Tells whether change numbers were lifted since the server has started.
+/// Queries end even if their callers are gone; a transaction whose end is lost on the way releases
+/// its rows before TCP notices; and a commit is on disk when it returns, even if the server's own
+/// setting is weaker. `is_known`: change numbers were lifted since the server started.
 const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
      set_config('idle_in_transaction_session_timeout', '5000', false), \
      set_config('synchronous_commit', case current_setting('synchronous_commit') \
@@ -48,12 +47,13 @@ const SESSION: &str = "select set_config('statement_timeout', '5000', false), \
      set_config('default_transaction_isolation', 'read committed', false), \
      exists (select from server_starts where started_at = pg_postmaster_start_time()) as is_known";
 
-/// For what is read: each query is planned for its own values, as one for all would read the whole list where few rows match;
-/// and compiling takes longer than any of them.
-const READING: &str = "select pg_backend_pid(), set_config('plan_cache_mode', 'force_custom_plan', false), set_config('jit', 'off', false)";
+/// Each query is planned for its own values, as a generic plan would read the whole list if few
+/// rows match. Compiling takes longer than any query.
+const READING: &str = "select pg_backend_pid(), set_config('plan_cache_mode', 'force_custom_plan', false), \
+     set_config('jit', 'off', false)";
 
 impl PostgresStore {
-    /// A store on a server that is there.
+    /// A store on a server that is up.
     ///
     /// # Errors
     /// As [`PostgresStore::prepare`].
@@ -63,8 +63,8 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// A store that has not met its server yet. It is checked, and its schema brought up to date, before the first call
-    /// gets through, or by [`PostgresStore::prepare`].
+    /// A store that does not connect yet. The first call checks the server and migrates the schema,
+    /// or [`PostgresStore::prepare`].
     ///
     /// # Errors
     /// [`OpenStoreError`] when the URL cannot be understood.
@@ -86,7 +86,7 @@ impl PostgresStore {
             })
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(is_alive(connection)))
-            .after_release(|connection, _| Box::pin(answers_within(connection, PING_AFTER)))
+            .after_release(|connection, _| Box::pin(answers_within(connection, PING_TIMEOUT_AFTER)))
             .connect_lazy_with(options.clone());
         Ok(Self {
             writers: Writers::new(options.clone()),
@@ -99,11 +99,11 @@ impl PostgresStore {
         })
     }
 
-    /// Checks the server and brings the schema up to date. Several replicas may do so at once: an advisory lock lets one
-    /// migrate while the others wait.
+    /// Checks the server and migrates the schema. Several replicas may do so at once: an advisory
+    /// lock lets one migrate while the others wait.
     ///
     /// # Errors
-    /// [`OpenStoreError`] when the server is away, too old, not in UTF-8, or its schema is not ours.
+    /// [`OpenStoreError`] when the server is down, too old, not in UTF-8, or has another schema.
     pub async fn prepare(&self) -> Result<(), OpenStoreError> {
         if self.is_prepared.load(Relaxed) {
             return Ok(());
@@ -112,13 +112,14 @@ impl PostgresStore {
         if self.is_prepared.load(Relaxed) {
             return Ok(());
         }
-        // It goes on when nobody waits for it any longer: a migration may take longer than any caller's patience.
+        // It continues if nobody waits for it: a migration may take longer than the timeout of any
+        // caller.
         let task = preparing.get_or_insert_with(|| {
             let preparing = prepare(self.options.clone(), self.migrations);
-            let in_time = tokio::time::timeout(PREPARE_PATIENCE, preparing);
+            let in_time = tokio::time::timeout(PREPARE_TIMEOUT, preparing);
             tokio::spawn(async move { in_time.await.unwrap_or_else(|_| Err(gave_up())) })
         });
-        let prepared = task.await.expect("nothing in it panics or ends it");
+        let prepared = task.await.expect("nothing in it panics or aborts it");
         *preparing = None;
         self.is_prepared.store(prepared.is_ok(), Relaxed);
         prepared
@@ -142,7 +143,7 @@ async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<()
         check_server(&mut connection).await?;
         Ok(connection)
     };
-    let mut connection = tokio::time::timeout(CONNECT_PATIENCE, meeting)
+    let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, meeting)
         .await
         .unwrap_or_else(|_| Err(gave_up()))?;
     if let Err(error) = migrate::run(&MIGRATOR, &mut connection, migrations).await {
@@ -157,24 +158,26 @@ async fn prepare(options: PgConnectOptions, migrations: Migrations) -> Result<()
         .map_err(OpenStoreError::Unreachable)
 }
 
-/// Changes nothing; refused, like every write, by a replica and by whoever lacks the right.
+/// Changes nothing; refused, like every write, by a standby and without the right.
 const TRY_WRITE: &str = "update jobs set deliveries = deliveries where false";
 
 const LIFT_CHANGE_NUMBERS: &str = "select lift_change_numbers()";
 
-/// The same where the server has started anew, or jobs have higher numbers than the next change will get.
+/// If the server has restarted, or jobs have higher numbers than the next change will get.
 const LIFT_CHANGE_NUMBERS_IF_NEEDED: &str = "select lift_change_numbers() from change_numbers \
      where not exists (select from server_starts where started_at = pg_postmaster_start_time()) \
          or base + pg_snapshot_xmax(pg_current_snapshot())::text::bigint \
              <= greatest((select max(change) from jobs), (select max(change) from rolled_up))";
 
-const LOCK_PATIENCE: &str = "set lock_timeout = '1s'";
-/// The code for a lock that was not to be had in time.
+const SET_LOCK_TIMEOUT: &str = "set lock_timeout = '1s'";
+/// The code of a lock timeout.
 const LOCKED: &str = "55P03";
 
-/// Finds out about rights that are missing, too.
+/// Also finds missing rights.
 async fn try_write_unless_locked(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(LOCK_PATIENCE).execute(&mut *connection).await?;
+    sqlx::query(SET_LOCK_TIMEOUT)
+        .execute(&mut *connection)
+        .await?;
     match try_write(connection).await {
         // By `copy`, which numbers nothing.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCKED) => Ok(()),
@@ -182,7 +185,8 @@ async fn try_write_unless_locked(connection: &mut PgConnection) -> Result<(), sq
     }
 }
 
-/// Asked before anything is filed, for the first time or after an outage, when the server may be another one.
+/// Before anything is recorded for the first time, or after an outage, when the server may be
+/// another one.
 pub(super) async fn try_write(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query(TRY_WRITE).execute(&mut *connection).await?;
     sqlx::query(LIFT_CHANGE_NUMBERS_IF_NEEDED)
@@ -191,15 +195,15 @@ pub(super) async fn try_write(connection: &mut PgConnection) -> Result<(), sqlx:
     Ok(())
 }
 
-/// A connection outside of the pool.
+/// Opens a connection outside of the pool.
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let mut connection = PgConnection::connect_with(options).await?;
     begin_session(&mut connection).await?;
     Ok(connection)
 }
 
-/// Prepares a new connection. It may be the first to a server that has crashed, or was a standby: then change numbers are
-/// lifted before it does anything else.
+/// It may be the first session on a server that crashed, or was a standby: then change numbers are
+/// lifted first.
 async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let session = sqlx::query(SESSION).fetch_one(&mut *connection).await?;
     if !session.try_get("is_known")? {
@@ -208,10 +212,10 @@ async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-/// Whether a connection that lay idle answers, and which process of the server is behind it.
+/// Whether an idle connection answers; also notes its server process.
 async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let backend = sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection);
-    match tokio::time::timeout(PING_BEFORE, backend).await {
+    match tokio::time::timeout(PING_TIMEOUT_BEFORE, backend).await {
         Ok(backend) => note_backend(backend?),
         Err(_) => return Err(sqlx::Error::PoolTimedOut),
     }
@@ -229,9 +233,9 @@ async fn answers_within(
     }
 }
 
-/// Refuses a pooler that lets several sessions of the server execute what one connection asks for, or several connections
-/// share a session: settings and prepared statements get lost or meet there. Both are asked in the simple protocol, which
-/// prepares nothing.
+/// Refuses a pooler that spreads one connection over several sessions of the server, or lets
+/// connections share a session: settings and prepared statements get lost or mixed up. Uses the
+/// simple protocol, which prepares nothing.
 async fn check_session(
     options: &PgConnectOptions,
     connection: &mut PgConnection,
@@ -242,7 +246,7 @@ async fn check_session(
         if session_of(&mut other).await? == session {
             return Ok(false);
         }
-        // A transaction occupies the session that this connection has had, if it is free.
+        // A transaction takes the session that this connection had, if it is free.
         sqlx::raw_sql("begin").execute(&mut other).await?;
         session_of(&mut other).await?;
         let is_same = session_of(connection).await? == session;
@@ -256,7 +260,7 @@ async fn check_session(
     }
 }
 
-/// The server's process that answers.
+/// The process of the server that answers.
 async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     let row = sqlx::raw_sql("select pg_backend_pid()")
         .fetch_one(connection)
@@ -267,8 +271,8 @@ async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
 const RIGHTS: &str = "select quote_ident(current_user) as role, quote_ident(current_schema()) as schema, \
      coalesce(has_schema_privilege(current_schema(), 'create'), false) as may_create";
 
-/// What is to blame for migrations that failed or are missing. A role without the right to create tables may use a database
-/// that is up to date.
+/// Why migrations failed or are missing. A role that may not create tables can use a database that
+/// is up to date.
 async fn check_rights(
     connection: &mut PgConnection,
     error: OpenStoreError,

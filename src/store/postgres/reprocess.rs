@@ -1,17 +1,24 @@
-//! Reprocessing on PostgreSQL: a transaction for each batch, tried again when another one was faster.
+//! Reprocessing on PostgreSQL: a transaction for each batch, tried again when another one was
+//! faster.
 
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Row};
 
-use super::{PostgresStore, record};
-use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
-use crate::store::row::{self, Showing, Standing, Updated};
-use crate::store::rules::job_rows::{self, job_rows};
+use super::PostgresStore;
+use crate::domain::{AccountName, MsgId, Time};
+use crate::store::StoreError;
 use crate::store::rules::reprocess::{self, Judge, Reprocessed, StoredDelivery};
-use crate::store::rules::tally::{Content, Tally};
-use crate::store::{DeliveryKey, StoreError, names, query};
+use crate::store::rules::statements::stored_job;
+
+pub(in crate::store) const LOCK_JOB: &str = concat!(
+    "select ",
+    stored_job!(),
+    " from jobs where account = $1 and msg_id = $2 for update"
+);
+
+const NEXT_CHANGE: &str = "select next_change()";
 
 const LOCK_JOBS: &str = "select from jobs \
      where (account, msg_id) in (select * from unnest($1::text[], $2::bigint[])) \
@@ -24,8 +31,6 @@ const LOCK_OTHERS: &str = "select from other_deliveries where id = any($1) \
 const TRIES: usize = 10;
 /// How long a batch may hold its rows; whoever records copies of them waits.
 const AT_MOST: Duration = Duration::from_millis(250);
-
-job_rows!(PgConnection, lock_job);
 
 pub(in crate::store) async fn reprocess(
     store: &PostgresStore,
@@ -50,7 +55,15 @@ pub(in crate::store) async fn reprocess(
     Err(StoreError::Contended)
 }
 
-async fn lock(
+/// The number of the changes that this transaction makes.
+pub(in crate::store) async fn next_change(
+    connection: &mut PgConnection,
+) -> Result<i64, StoreError> {
+    let change = sqlx::query_scalar(NEXT_CHANGE);
+    Ok(change.fetch_one(connection).await?)
+}
+
+pub(in crate::store) async fn lock(
     connection: &mut PgConnection,
     jobs: &[(AccountName, MsgId)],
     others: &[i64],

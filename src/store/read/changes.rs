@@ -11,7 +11,7 @@ use crate::domain::{Accounts, Job};
 use crate::store::StoreError;
 use crate::store::dialect::{Dialect, PushValue};
 use crate::store::filters::{filter_accounts, push_for_each_account};
-use crate::store::query::job_columns;
+use crate::store::rules::statements::job_columns;
 
 pub(in crate::store) const STREAM_KEY: &str = "select key from stream_keys limit 1";
 

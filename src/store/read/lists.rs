@@ -5,7 +5,9 @@ use sqlx::QueryBuilder;
 use crate::domain::{DeliveryState, Time};
 use crate::store::dialect::{Dialect, PushValue};
 use crate::store::filters::{filter_accounts, filter_jobs, push_for_each_account};
-use crate::store::query::{delivery_columns, job_columns, result_columns, shown_as_delivery};
+use crate::store::rules::statements::{
+    delivery_columns, job_columns, result_columns, shown_as_delivery,
+};
 use crate::store::{DeliveryFilter, DeliveryKey, JobFilter, JobKey, Page};
 
 pub(in crate::store) const JOB: &str = concat!(

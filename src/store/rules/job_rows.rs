@@ -1,142 +1,136 @@
-//! The row operations that the rules about jobs are written in, so that each rule exists once for both databases.
+//! The row operations that reprocessing is written in.
 
-use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
+use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
 
+use super::statements;
 use super::tally::{Content, Tally};
-use crate::store::row::{Showing, Standing, Updated};
-use crate::store::{DeliveryKey, StoreError};
+use crate::domain::{AccountName, Delivery, MsgId, Time};
+use crate::store::dialect::{Column, StoreRow};
+use crate::store::row::{self, JobUpdate, StoredJob, Updated};
+use crate::store::{DeliveryKey, StoreError, names, postgres, sqlite};
 
-/// Takes a delivery out of `other_deliveries`.
-pub(in crate::store) const TAKE_OTHER: &str =
-    "delete from other_deliveries where id = $1 returning *";
-
-/// Adds copies to the content that a job shows.
-pub(in crate::store) const COUNT_SHOWN: &str = "update jobs set shown_times = $3, shown_received_at = $4, \
-     shown_last_received_at = $5 where account = $1 and msg_id = $2";
-
-/// A transaction on a database that can change rows of `jobs` and `other_deliveries`.
+/// A transaction that changes rows of `jobs` and `other_deliveries`.
+#[async_trait]
 pub(in crate::store) trait JobRows: Send {
-    /// Locks jobs, which are sorted, and rows of `other_deliveries` until the end of the transaction.
-    fn lock(
+    /// Locks jobs, which are sorted, and rows of `other_deliveries` until the end of the
+    /// transaction.
+    async fn lock(
         &mut self,
         jobs: &[(AccountName, MsgId)],
         others: &[i64],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> Result<(), StoreError>;
 
-    /// A delivery, and its `CreateTime` where it counts in a job.
-    fn find(
+    /// A delivery, and its `CreateTime` if it counts in a job.
+    async fn find(
         &mut self,
         key: &DeliveryKey,
-    ) -> impl Future<Output = Result<Option<(Delivery, Option<Time>)>, StoreError>> + Send;
+    ) -> Result<Option<(Delivery, Option<Time>)>, StoreError>;
 
     /// A job, locked until the end of the transaction.
-    fn job(
+    async fn job(
         &mut self,
         account: &AccountName,
         msg_id: MsgId,
-    ) -> impl Future<Output = Result<Option<Standing>, StoreError>> + Send;
+    ) -> Result<Option<StoredJob>, StoreError>;
 
     /// The contents of a job that it does not show, each with its `CreateTime`.
-    fn other_contents(
+    async fn other_contents(
         &mut self,
         account: &AccountName,
         msg_id: MsgId,
-    ) -> impl Future<Output = Result<Vec<(Delivery, Time)>, StoreError>> + Send;
+    ) -> Result<Vec<(Delivery, Time)>, StoreError>;
 
-    /// The `ToUserName` that an account stands for.
-    fn account_name(
-        &mut self,
-        account: &AccountName,
-    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+    /// The `ToUserName` of the WeChat account that belongs to an account.
+    async fn account_name(&mut self, account: &AccountName) -> Result<Option<String>, StoreError>;
 
     /// Remembers the `ToUserName` of an account that has none yet.
-    fn remember_name(
-        &mut self,
-        account: &AccountName,
-        name: &str,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    async fn remember_name(&mut self, account: &AccountName, name: &str) -> Result<(), StoreError>;
 
     /// The number of a change that this transaction makes.
-    fn next_change(&mut self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    async fn next_change(&mut self) -> Result<i64, StoreError>;
 
     /// Copies the delivery that a job shows into `other_deliveries`, unless its body was pruned.
-    fn demote(&mut self, job: &Job) -> impl Future<Output = Result<(), StoreError>> + Send;
+    async fn demote(&mut self, account: &AccountName, msg_id: MsgId) -> Result<(), StoreError>;
 
-    /// Inserts into `other_deliveries`, or adds the copies to the row with the same content; returns that row.
-    fn keep_other(
+    /// Inserts into `other_deliveries`, or adds the copies to the row with the same content;
+    /// returns that row.
+    async fn keep_other(
         &mut self,
         delivery: &Delivery,
         finished_at: Option<Time>,
-    ) -> impl Future<Output = Result<Delivery, StoreError>> + Send;
+    ) -> Result<Delivery, StoreError>;
 
     /// Removes a job result from `other_deliveries` and returns it with its `CreateTime`.
-    fn take_other(
-        &mut self,
-        id: i64,
-    ) -> impl Future<Output = Result<(Delivery, Time), StoreError>> + Send;
+    async fn take_other(&mut self, id: i64) -> Result<(Delivery, Time), StoreError>;
 
-    fn delete_other(&mut self, id: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
+    async fn delete_other(&mut self, id: i64) -> Result<(), StoreError>;
 
-    /// Inserts a job, or updates the one that is there if `may_exist`; false if it exists and may not.
-    fn show(
-        &mut self,
-        showing: &Showing<'_>,
-        may_exist: bool,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Inserts a job, or updates the existing one if `may_exist`; false if it exists and may not.
+    async fn show(&mut self, update: &JobUpdate<'_>, may_exist: bool) -> Result<bool, StoreError>;
 
     /// Updates a job's sums.
-    fn count(
-        &mut self,
-        job: &Job,
-        tally: &Tally,
-        updated: Updated,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Updates the copies of the content that a job shows.
-    fn count_shown(
-        &mut self,
-        job: &Job,
-        shown: &Content,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    fn delete_job(
+    async fn count(
         &mut self,
         account: &AccountName,
         msg_id: MsgId,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+        tally: &Tally,
+        updated: Updated,
+    ) -> Result<(), StoreError>;
+
+    /// Updates the copies of the content that a job shows.
+    async fn count_shown(
+        &mut self,
+        account: &AccountName,
+        msg_id: MsgId,
+        shown: &Content,
+    ) -> Result<(), StoreError>;
+
+    async fn delete_job(&mut self, account: &AccountName, msg_id: MsgId) -> Result<(), StoreError>;
 }
 
-/// Implements [`JobRows`] for a connection, with the functions `lock` and `$job` of the module that it is used in.
+/// A delivery with its `CreateTime`.
+fn content<T: Column>(row: &impl StoreRow) -> Result<(Delivery, T), sqlx::Error> {
+    Ok((row::delivery(row)?, row.value("finished_at")?))
+}
+
+/// `$module` has what the databases do differently.
 macro_rules! job_rows {
-    ($connection:ty, $job:ident) => {
-        impl $crate::store::rules::job_rows::JobRows for $connection {
+    ($connection:ty, $module:ident) => {
+        #[async_trait]
+        impl JobRows for $connection {
             async fn lock(
                 &mut self,
                 jobs: &[(AccountName, MsgId)],
                 others: &[i64],
             ) -> Result<(), StoreError> {
-                lock(self, jobs, others).await
+                $module::lock(self, jobs, others).await
             }
 
             async fn find(
                 &mut self,
                 key: &DeliveryKey,
             ) -> Result<Option<(Delivery, Option<Time>)>, StoreError> {
-                let row = sqlx::query(query::DELIVERY)
+                let row = sqlx::query(statements::DELIVERY)
                     .bind(key.id)
                     .bind(key.received_at)
                     .fetch_optional(self)
                     .await?;
-                let found = row.map(|row| Ok((row::delivery(&row)?, row.try_get("finished_at")?)));
-                Ok(found.transpose().map_err(|error: sqlx::Error| error)?)
+                Ok(row.as_ref().map(content).transpose()?)
             }
 
             async fn job(
                 &mut self,
                 account: &AccountName,
                 msg_id: MsgId,
-            ) -> Result<Option<Standing>, StoreError> {
-                record::$job(self, account, msg_id).await
+            ) -> Result<Option<StoredJob>, StoreError> {
+                let row = sqlx::query($module::LOCK_JOB)
+                    .bind(account.as_str())
+                    .bind(msg_id.get())
+                    .fetch_optional(self)
+                    .await?;
+                Ok(row.as_ref().map(row::stored_job).transpose()?)
             }
 
             async fn other_contents(
@@ -144,15 +138,12 @@ macro_rules! job_rows {
                 account: &AccountName,
                 msg_id: MsgId,
             ) -> Result<Vec<(Delivery, Time)>, StoreError> {
-                let rows = sqlx::query(query::OTHER_CONTENTS)
+                let rows = sqlx::query(statements::OTHER_CONTENTS)
                     .bind(account.as_str())
                     .bind(msg_id.get())
                     .fetch_all(self)
                     .await?;
-                let contents = rows
-                    .iter()
-                    .map(|row| Ok((row::delivery(row)?, row.try_get("finished_at")?)));
-                Ok(contents.collect::<Result<_, sqlx::Error>>()?)
+                Ok(rows.iter().map(content).collect::<Result<_, _>>()?)
             }
 
             async fn account_name(
@@ -168,20 +159,27 @@ macro_rules! job_rows {
                 account: &AccountName,
                 name: &str,
             ) -> Result<(), StoreError> {
-                sqlx::query(names::REMEMBER)
+                let remember = sqlx::query(names::REMEMBER)
                     .bind(account.as_str())
-                    .bind(name)
-                    .execute(self)
-                    .await?;
+                    .bind(name);
+                remember.execute(self).await?;
                 Ok(())
             }
 
             async fn next_change(&mut self) -> Result<i64, StoreError> {
-                record::next_change(self).await
+                $module::next_change(self).await
             }
 
-            async fn demote(&mut self, job: &Job) -> Result<(), StoreError> {
-                record::demote(self, job).await
+            async fn demote(
+                &mut self,
+                account: &AccountName,
+                msg_id: MsgId,
+            ) -> Result<(), StoreError> {
+                let demote = sqlx::query(statements::DEMOTE)
+                    .bind(account.as_str())
+                    .bind(msg_id.get());
+                demote.execute(self).await?;
+                Ok(())
             }
 
             async fn keep_other(
@@ -189,44 +187,74 @@ macro_rules! job_rows {
                 delivery: &Delivery,
                 finished_at: Option<Time>,
             ) -> Result<Delivery, StoreError> {
-                record::keep_other(self, delivery, finished_at).await
+                let row = sqlx::query(statements::KEEP_OTHER)
+                    .bind(delivery.id)
+                    .bind(delivery.account.as_str())
+                    .bind(&delivery.body_sha256[..])
+                    .bind(&delivery.body[..])
+                    .bind(delivery.state.as_str())
+                    .bind(delivery.event.as_deref())
+                    .bind(delivery.msg_id.map(MsgId::get))
+                    .bind(delivery.error.as_deref())
+                    .bind(finished_at)
+                    .bind(delivery.received_at)
+                    .bind(delivery.last_received_at)
+                    .bind(delivery.times)
+                    .fetch_one(self)
+                    .await?;
+                Ok(row::delivery(&row)?)
             }
 
             async fn take_other(&mut self, id: i64) -> Result<(Delivery, Time), StoreError> {
-                let row = sqlx::query(job_rows::TAKE_OTHER)
-                    .bind(id)
-                    .fetch_one(self)
-                    .await?;
-                Ok((row::delivery(&row)?, row.try_get("finished_at")?))
+                let take = sqlx::query(statements::TAKE_OTHER).bind(id);
+                Ok(content(&take.fetch_one(self).await?)?)
             }
 
             async fn delete_other(&mut self, id: i64) -> Result<(), StoreError> {
-                let delete = sqlx::query(query::DELETE_OTHER).bind(id);
+                let delete = sqlx::query(statements::DELETE_OTHER).bind(id);
                 delete.execute(self).await?;
                 Ok(())
             }
 
             async fn show(
                 &mut self,
-                showing: &Showing<'_>,
+                update: &JobUpdate<'_>,
                 may_exist: bool,
             ) -> Result<bool, StoreError> {
-                record::show(self, showing, may_exist).await
+                let show = row::bind_job(sqlx::query(statements::SHOW), update).bind(may_exist);
+                Ok(show.execute(self).await?.rows_affected() == 1)
             }
 
             async fn count(
                 &mut self,
-                job: &Job,
+                account: &AccountName,
+                msg_id: MsgId,
                 tally: &Tally,
                 updated: Updated,
             ) -> Result<(), StoreError> {
-                record::count(self, job, tally, updated).await
+                sqlx::query(statements::COUNT)
+                    .bind(account.as_str())
+                    .bind(msg_id.get())
+                    .bind(tally.first_received_at)
+                    .bind(tally.last_received_at)
+                    .bind(tally.deliveries)
+                    .bind(tally.revision)
+                    .bind(updated.at)
+                    .bind(updated.change)
+                    .execute(self)
+                    .await?;
+                Ok(())
             }
 
-            async fn count_shown(&mut self, job: &Job, shown: &Content) -> Result<(), StoreError> {
-                sqlx::query(job_rows::COUNT_SHOWN)
-                    .bind(job.account.as_str())
-                    .bind(job.result.msg_id.get())
+            async fn count_shown(
+                &mut self,
+                account: &AccountName,
+                msg_id: MsgId,
+                shown: &Content,
+            ) -> Result<(), StoreError> {
+                sqlx::query(statements::COUNT_SHOWN)
+                    .bind(account.as_str())
+                    .bind(msg_id.get())
                     .bind(shown.times)
                     .bind(shown.received_at)
                     .bind(shown.last_received_at)
@@ -240,14 +268,15 @@ macro_rules! job_rows {
                 account: &AccountName,
                 msg_id: MsgId,
             ) -> Result<(), StoreError> {
-                sqlx::query(query::DELETE_JOB)
+                let delete = sqlx::query(statements::DELETE_JOB)
                     .bind(account.as_str())
-                    .bind(msg_id.get())
-                    .execute(self)
-                    .await?;
+                    .bind(msg_id.get());
+                delete.execute(self).await?;
                 Ok(())
             }
         }
     };
 }
-pub(in crate::store) use job_rows;
+
+job_rows!(SqliteConnection, sqlite);
+job_rows!(PgConnection, postgres);

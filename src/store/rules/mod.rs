@@ -2,5 +2,8 @@
 
 pub(super) mod batch;
 pub(super) mod job_rows;
+mod recompute;
+pub(super) mod record;
 pub(super) mod reprocess;
+pub(super) mod statements;
 pub(super) mod tally;

@@ -1,4 +1,4 @@
-//! What the deliveries of one job add up to.
+//! Which content a job shows, and the sums over its contents.
 
 use crate::domain::{Delivery, Job, MassSendFinished, Time};
 
@@ -10,12 +10,12 @@ pub(in crate::store) struct Content {
     pub(in crate::store) received_at: Time,
     pub(in crate::store) last_received_at: Time,
     pub(in crate::store) times: i64,
-    /// It is a result of another WeChat account than the one that its account stands for.
+    /// It is a result of another WeChat account than the one that belongs to its account.
     pub(in crate::store) is_foreign: bool,
 }
 
 impl Content {
-    /// `name`: the `ToUserName` that the account stands for.
+    /// `name`: the `ToUserName` of the WeChat account that belongs to its account.
     pub(in crate::store) fn new(
         delivery: &Delivery,
         finished_at: Time,
@@ -32,8 +32,9 @@ impl Content {
         }
     }
 
-    /// The content that a job shows comes last. `is_foreign` comes first: a result of another WeChat account is only shown
-    /// where there is no other.
+    /// A job shows the content that comes last: a result of another WeChat account only if there is
+    /// no other; otherwise the latest `CreateTime` or, on a tie, the one that was first received
+    /// last.
     pub(in crate::store) fn order(&self) -> (bool, Time, Time) {
         (!self.is_foreign, self.finished_at, self.received_at)
     }
@@ -49,8 +50,7 @@ impl Content {
 /// The sums over all contents of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Tally {
-    /// The delivery whose content the job shows: of those that are not foreign, if there are any, the one with the latest
-    /// `CreateTime`; on a tie, the one first received last.
+    /// The delivery that the job shows.
     pub(in crate::store) shown: i64,
     pub(in crate::store) first_received_at: Time,
     pub(in crate::store) last_received_at: Time,
@@ -59,7 +59,7 @@ pub(in crate::store) struct Tally {
 }
 
 impl Tally {
-    /// None when there is no content.
+    /// `None` if there is no content.
     pub(in crate::store) fn of(contents: &[Content]) -> Option<Self> {
         let order = |content: &&Content| (content.order(), content.id);
         Some(Self {
@@ -74,12 +74,12 @@ impl Tally {
         })
     }
 
-    /// Whether a job shows that result and these sums already.
+    /// Whether a job has that result and these sums.
     pub(in crate::store) fn shows(&self, job: &Job, result: &MassSendFinished) -> bool {
         job.result == *result && self.counts(job)
     }
 
-    /// Whether a job shows these sums already.
+    /// Whether a job has these sums.
     pub(in crate::store) fn counts(&self, job: &Job) -> bool {
         job.deliveries == self.deliveries
             && job.revision == self.revision

@@ -1,4 +1,4 @@
-//! A backup: one consistent copy of the file, made while others read and write.
+//! A consistent copy of the file, made while others read and write.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,27 +14,19 @@ use crate::files::create_private;
 use crate::store::OpenStoreError;
 
 const VACUUM_INTO: &str = "vacuum into $1";
-/// How long to wait for a process that has the whole file to itself, as for a checkpoint at its end.
+/// For a process that locks the whole file, as for the checkpoint when it closes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// No backup was made, and nothing is left of it.
+/// No backup was made, and no partial file is left.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// What is there is left as it is.
     #[error("`{0}` exists already; it was left as it is")]
     Exists(PathBuf),
-    /// The copy cannot be made, synced or put in place.
-    #[error("`{path}` cannot be made")]
-    File {
-        /// The copy.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no such database.
+    /// The copy cannot be created, synced or renamed.
+    #[error("`{path}` cannot be created")]
+    File { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Missing(OpenStoreError),
-    /// The database is not one that can be opened.
     #[error("the database cannot be opened")]
     Unreachable(#[source] sqlx::Error),
     /// Reading or writing failed half-way.
@@ -43,13 +35,14 @@ pub enum BackupError {
 }
 
 impl SqliteStore {
-    /// Copies the database at `path` to the new file `to`, for the user's eyes only. What was committed before the call is in
-    /// the copy; those who write meanwhile do not wait. When it returns, the copy is on disk.
+    /// Copies the database at `path` to the new file `to`, with mode 0600. The copy has everything
+    /// that was committed before the call, writers do not wait for it, and it is on disk when the
+    /// call returns.
     ///
     /// # Errors
     /// [`BackupError`]
     pub async fn back_up(path: &Path, to: &Path) -> Result<(), BackupError> {
-        // A copy that is not whole never bears the name.
+        // An incomplete copy never has the name.
         let mut aside = OsString::from(to);
         aside.push(format!(".{}", std::process::id()));
         let aside = PathBuf::from(aside);
@@ -80,7 +73,7 @@ impl SqliteStore {
         let copied = copy(connection, &aside).await;
         let put = copied.and_then(|()| put_in_place(&aside, to).map_err(not_made));
         if put.is_err() {
-            // What went wrong is told already.
+            // The error is reported already.
             let _ = fs::remove_file(&aside);
         }
         put
@@ -100,10 +93,10 @@ async fn copy(mut connection: SqliteConnection, to: &Path) -> Result<(), BackupE
     connection.close().await.map_err(BackupError::Copy)
 }
 
-/// Gives the copy its name, never that of another file, and syncs both.
+/// Renames the copy, without replacing another file, and syncs both.
 fn put_in_place(aside: &Path, to: &Path) -> io::Result<()> {
     File::open(aside)?.sync_all()?;
-    // Not every file system for backups has hard links, so the name is taken first.
+    // Not every file system for backups has hard links, so an empty file reserves the name.
     create_private(to)?;
     fs::rename(aside, to)?;
     let directory = match to.parent() {

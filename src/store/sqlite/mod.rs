@@ -10,7 +10,8 @@ mod upkeep;
 
 pub use backup::BackupError;
 pub(super) use open::open_file;
-pub(super) use reprocess::reprocess;
+pub(super) use record::next_change;
+pub(super) use reprocess::{LOCK_JOB, lock, reprocess};
 pub(super) use upkeep::{
     FORGET_BATCHES, PRUNE_OTHERS, PRUNE_SHOWN, copy_source, copy_target, inspect, roll_up,
 };
@@ -169,7 +170,8 @@ impl SqliteStore {
         Ok(query.execute(&self.writer).await?.rows_affected())
     }
 
-    /// Totals between each edge and the next, through `hour_totals`; `None` if the jobs must be added up.
+    /// Totals between each edge and the next, through `hour_totals`; `None` if the jobs must be
+    /// added up.
     pub(super) async fn by_hours(
         &self,
         filter: &JobFilter,

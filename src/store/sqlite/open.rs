@@ -1,4 +1,4 @@
-//! Opening: the file is made private, put into write-ahead logging and migrated.
+//! Opening: creates the file with mode 0600, turns on write-ahead logging and migrates it.
 
 use std::fs::File;
 use std::io;
@@ -21,24 +21,24 @@ use crate::store::{Migrations, OpenStoreError};
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 const READERS: u32 = 6;
-/// How long a call waits for a connection, or for another process that writes, before it gives up.
+/// For a connection, or for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
+const BUSY_DELAY: Duration = Duration::from_millis(20);
 
 impl SqliteStore {
-    /// Opens the file and brings its schema up to date, as `migrations` says; only [`Migrations::Apply`] makes a file.
-    /// What is made is for the user's eyes only.
+    /// Opens the file and migrates its schema; only [`Migrations::Apply`] creates a file, with mode
+    /// 0600.
     ///
     /// # Errors
-    /// [`OpenStoreError`] when the file cannot be made or opened, or its schema is not ours.
+    /// [`OpenStoreError`] when the file cannot be created or opened, or has another schema.
     pub async fn open(path: &Path, migrations: Migrations) -> Result<Self, OpenStoreError> {
         let (writer, options) = open_file(path, &MIGRATOR, migrations).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.pragma("query_only", "on"));
-        // If this fails, the next change does it. Until then followers that are ahead of a file that was put back would get
-        // all jobs again.
+        // If this fails, the next change does it. Until then followers that are ahead of a file
+        // that was put back would get all jobs again.
         let _ = sqlx::query(TAKE_IDS).bind(0).execute(&writer).await;
         Ok(Self {
             names: KnownNames::default(),
@@ -48,7 +48,7 @@ impl SqliteStore {
     }
 }
 
-/// Opens a file for writing, through one connection, and brings its schema up to date. Makes it only with
+/// Opens a file for writing through one connection, and migrates its schema. Creates it only with
 /// [`Migrations::Apply`].
 pub(in crate::store) async fn open_file(
     path: &Path,
@@ -74,13 +74,13 @@ pub(in crate::store) async fn open_file(
         .map_err(OpenStoreError::Unreachable)?;
     let migrated = bring_up_to_date(&writer, migrator, migrations).await;
     if migrated.is_err() {
-        // SQLite takes its log and index away when the file is closed.
+        // Closing the file removes SQLite's log and index.
         writer.close().await;
     }
     migrated.map(|()| (writer, options))
 }
 
-/// One process migrates while others that start wait for the lock.
+/// One process migrates while others wait for the lock.
 async fn bring_up_to_date(
     writer: &SqlitePool,
     migrator: &Migrator,
@@ -101,7 +101,8 @@ async fn bring_up_to_date(
         .map_err(OpenStoreError::Unreachable)
 }
 
-/// Opens the file. While another process switches it to write-ahead logging, SQLite refuses at once instead of waiting.
+/// Opens the file. While another process switches it to write-ahead logging, SQLite refuses at once
+/// instead of waiting.
 async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let started = Instant::now();
     loop {
@@ -112,7 +113,7 @@ async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sq
             .await;
         match connected {
             Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
-                tokio::time::sleep(BUSY_PAUSE).await;
+                tokio::time::sleep(BUSY_DELAY).await;
             }
             outcome => return outcome,
         }
@@ -128,8 +129,9 @@ fn is_busy(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code & 0xff == 5)
 }
 
-/// Makes the file and its directory with no rights for anyone else; SQLite's own files beside it take the same rights.
-/// The directory entries are synced, so that a loss of power cannot take the file away under an acknowledged event.
+/// Creates the file and its directory without rights for others; SQLite's other files get the same
+/// rights. The directory entries are synced, so that the file with an acknowledged event survives a
+/// power failure.
 fn make_private(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{SqliteStore, record};
-use crate::domain::{AccountName, Delivery, Job, MsgId, Time};
-use crate::store::row::{self, Showing, Standing, Updated};
-use crate::store::rules::job_rows::{self, job_rows};
+use super::SqliteStore;
+use crate::domain::{AccountName, MsgId, Time};
+use crate::store::StoreError;
 use crate::store::rules::reprocess::{self, Judge, Reprocessed, StoredDelivery};
-use crate::store::rules::tally::{Content, Tally};
-use crate::store::{DeliveryKey, StoreError, names, query};
+use crate::store::rules::statements::stored_job;
+
+pub(in crate::store) const LOCK_JOB: &str = concat!(
+    "select ",
+    stored_job!(),
+    " from jobs where account = $1 and msg_id = $2"
+);
 
 /// How long a batch may hold the lock.
 const AT_MOST: Duration = Duration::from_millis(25);
-
-job_rows!(SqliteConnection, load_job);
 
 pub(in crate::store) async fn reprocess(
     store: &SqliteStore,
@@ -36,8 +37,7 @@ pub(in crate::store) async fn reprocess(
 }
 
 /// The transaction holds the lock for everything.
-#[expect(clippy::unused_async, reason = "PostgreSQL's takes a statement")]
-async fn lock(
+pub(in crate::store) async fn lock(
     _: &mut SqliteConnection,
     _: &[(AccountName, MsgId)],
     _: &[i64],

@@ -1,7 +1,7 @@
-//! Copying everything from one database into another, of whatever kind they are.
+//! Copies everything from one database into another of either kind.
 //!
-//! The source is read in one snapshot, the target written in one transaction: there is a whole copy or none. Every row is
-//! read back from the target and compared.
+//! The source is read in one snapshot and the target written in one transaction, so a copy is
+//! complete or does not exist. Every row is read back from the target and compared.
 
 use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder, Sqlite, Transaction};
@@ -11,11 +11,11 @@ use crate::store::dialect::{Dialect, PushValue, StoreRow};
 use crate::store::read::{hour_totals, totals};
 use crate::store::{JobFilter, StoreError};
 
-/// Rows that are read and written at once. SQLite takes 32766 values in a statement.
+/// Rows of a page. SQLite takes 32766 values in a statement.
 const ROWS: i64 = 500;
 
-const ARE_THERE_ROWS: &str =
-    "select exists (select 1 from jobs) or exists (select 1 from other_deliveries)";
+const IS_EMPTY: &str =
+    "select not exists (select 1 from jobs) and not exists (select 1 from other_deliveries)";
 
 const CLEAR_NAMES: &str = "delete from account_names";
 
@@ -30,7 +30,7 @@ const SET_IDS_ON_SQLITE: &str = "update delivery_ids set last = max(last, \
 const SET_IDS_ON_POSTGRES: &str = "select setval('delivery_ids', greatest(last_value, \
      (select max(shown_id) from jobs), (select max(id) from other_deliveries))) from delivery_ids";
 
-/// One side of a copy: a transaction that is open. Dropped without [`CopySide::commit`], it leaves no trace.
+/// An open transaction on one side of a copy. Without [`CopySide::commit`], nothing is kept.
 pub struct CopySide(Side);
 
 pub(in crate::store) enum Side {
@@ -160,16 +160,40 @@ const TABLES: [Table; 3] = [
     },
 ];
 
-/// Copies all rows, and tells how many there are so far.
+/// Evaluates `$body` for the transaction of either side, whose type of database is `$database`.
+macro_rules! on_side {
+    ($side:expr, $transaction:ident => $body:expr) => {
+        match &mut $side.0 {
+            Side::Sqlite($transaction) => $body,
+            Side::Postgres($transaction) => $body,
+        }
+    };
+    ($side:expr, $transaction:ident, $database:ident => $body:expr) => {
+        match &mut $side.0 {
+            Side::Sqlite($transaction) => {
+                type $database = Sqlite;
+                $body
+            }
+            Side::Postgres($transaction) => {
+                type $database = Postgres;
+                $body
+            }
+        }
+    };
+}
+
+/// Copies all rows; calls `progress` with the number of rows so far.
 ///
 /// # Errors
 /// [`CopyError`]; the target is then to be dropped.
 pub async fn copy(
     source: &mut CopySide,
     target: &mut CopySide,
-    mut told: impl FnMut(u64),
+    mut progress: impl FnMut(u64),
 ) -> Result<(), CopyError> {
-    target.clear_names().await.map_err(CopyError::Target)?;
+    // A server that was started on the target may have set names: those of the source replace them.
+    let cleared = target.execute(&[CLEAR_NAMES]).await;
+    cleared.map_err(CopyError::Target)?;
     let mut count = 0;
     for table in &TABLES {
         let mut after = None;
@@ -178,21 +202,18 @@ pub async fn copy(
             let rows = rows.map_err(CopyError::Source)?;
             let Some(last) = rows.last() else { break };
             let next = last[..table.key].to_vec();
-            target
-                .insert(table, &rows)
-                .await
-                .map_err(CopyError::Target)?;
+            let inserted = target.insert(table, &rows).await;
+            inserted.map_err(CopyError::Target)?;
             let kept = target.page(table, after.as_deref()).await;
             if kept.map_err(CopyError::Target)? != rows {
                 return Err(CopyError::Differs(table.name));
             }
             after = Some(next);
             count += rows.len() as u64;
-            told(count);
+            progress(count);
         }
     }
-    target.set_ids().await.map_err(CopyError::Target)?;
-    target.add_up().await.map_err(CopyError::Target)
+    target.finish().await.map_err(CopyError::Target)
 }
 
 impl CopySide {
@@ -200,44 +221,22 @@ impl CopySide {
         Self(side)
     }
 
-    /// Whether there is nothing in it.
     pub async fn is_empty(&mut self) -> Result<bool, StoreError> {
-        let are_there: bool = match &mut self.0 {
-            Side::Sqlite(side) => {
-                sqlx::query_scalar(ARE_THERE_ROWS)
-                    .fetch_one(&mut **side)
-                    .await?
-            }
-            Side::Postgres(side) => {
-                sqlx::query_scalar(ARE_THERE_ROWS)
-                    .fetch_one(&mut **side)
-                    .await?
-            }
-        };
-        Ok(!are_there)
+        on_side!(self, side => Ok(sqlx::query_scalar(IS_EMPTY).fetch_one(&mut **side).await?))
     }
 
-    /// What is in it.
     pub async fn sums(&mut self) -> Result<CopySums, StoreError> {
-        let every = JobFilter::default();
-        match &mut self.0 {
-            Side::Sqlite(side) => {
-                let stats = totals::stats::<Sqlite>(&every)
-                    .build()
-                    .fetch_one(&mut **side)
-                    .await?;
-                let sums = sqlx::query(SUMS).fetch_one(&mut **side).await?;
-                Ok(read_sums(&stats, &sums)?)
-            }
-            Side::Postgres(side) => {
-                let stats = totals::stats::<Postgres>(&every)
-                    .build()
-                    .fetch_one(&mut **side)
-                    .await?;
-                let sums = sqlx::query(SUMS).fetch_one(&mut **side).await?;
-                Ok(read_sums(&stats, &sums)?)
-            }
-        }
+        on_side!(self, side, D => {
+            let mut stats = totals::stats::<D>(&JobFilter::default());
+            let stats = stats.build().fetch_one(&mut **side).await?;
+            let sums = sqlx::query(SUMS).fetch_one(&mut **side).await?;
+            Ok(CopySums {
+                stats: totals::stats_of(&stats)?,
+                deliveries: sums.value("deliveries")?,
+                revisions: sums.value("revisions")?,
+                bodies: sums.value("bodies")?,
+            })
+        })
     }
 
     /// Keeps what was written.
@@ -254,85 +253,37 @@ impl CopySide {
         table: &Table,
         after: Option<&[Value]>,
     ) -> Result<Vec<Vec<Value>>, StoreError> {
-        let rows: Result<_, sqlx::Error> = match &mut self.0 {
-            Side::Sqlite(side) => {
-                let rows = select::<Sqlite>(table, after)
-                    .build()
-                    .fetch_all(&mut **side)
-                    .await?;
-                rows.iter().map(|row| read(table, row)).collect()
-            }
-            Side::Postgres(side) => {
-                let rows = select::<Postgres>(table, after)
-                    .build()
-                    .fetch_all(&mut **side)
-                    .await?;
-                rows.iter().map(|row| read(table, row)).collect()
-            }
-        };
-        Ok(rows?)
+        on_side!(self, side, D => {
+            let mut select = select::<D>(table, after);
+            let rows = select.build().fetch_all(&mut **side).await?;
+            let rows: Result<_, sqlx::Error> = rows.iter().map(|row| read(table, row)).collect();
+            Ok(rows?)
+        })
     }
 
     async fn insert(&mut self, table: &Table, rows: &[Vec<Value>]) -> Result<(), StoreError> {
-        match &mut self.0 {
-            Side::Sqlite(side) => {
-                insert::<Sqlite>(table, rows)
-                    .build()
-                    .execute(&mut **side)
-                    .await?;
-            }
-            Side::Postgres(side) => {
-                insert::<Postgres>(table, rows)
-                    .build()
-                    .execute(&mut **side)
-                    .await?;
-            }
-        }
+        on_side!(self, side, D => {
+            insert::<D>(table, rows).build().execute(&mut **side).await?;
+        });
         Ok(())
     }
 
-    /// A server that was started on the target may have set names: those of the source take their place.
-    async fn clear_names(&mut self) -> Result<(), StoreError> {
-        match &mut self.0 {
-            Side::Sqlite(side) => {
-                sqlx::query(CLEAR_NAMES).execute(&mut **side).await?;
-            }
-            Side::Postgres(side) => {
-                sqlx::query(CLEAR_NAMES).execute(&mut **side).await?;
-            }
-        }
-        Ok(())
+    /// Lets new ids follow the largest that was copied, and computes the totals of hours.
+    async fn finish(&mut self) -> Result<(), StoreError> {
+        let (ids, totals) = match &self.0 {
+            Side::Sqlite(_) => (SET_IDS_ON_SQLITE, hour_totals::REBUILD_IN_SQLITE),
+            Side::Postgres(_) => (SET_IDS_ON_POSTGRES, hour_totals::REBUILD_IN_POSTGRES),
+        };
+        self.execute(&[ids]).await?;
+        self.execute(&totals).await
     }
 
-    /// Lets new ids follow the largest that was copied.
-    async fn set_ids(&mut self) -> Result<(), StoreError> {
-        match &mut self.0 {
-            Side::Sqlite(side) => {
-                sqlx::query(SET_IDS_ON_SQLITE).execute(&mut **side).await?;
+    async fn execute(&mut self, statements: &[&'static str]) -> Result<(), StoreError> {
+        on_side!(self, side => {
+            for statement in statements {
+                sqlx::query(*statement).execute(&mut **side).await?;
             }
-            Side::Postgres(side) => {
-                sqlx::query(SET_IDS_ON_POSTGRES)
-                    .execute(&mut **side)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds up the jobs of each hour.
-    async fn add_up(&mut self) -> Result<(), StoreError> {
-        match &mut self.0 {
-            Side::Sqlite(side) => {
-                for statement in hour_totals::REBUILD_IN_SQLITE {
-                    sqlx::query(statement).execute(&mut **side).await?;
-                }
-            }
-            Side::Postgres(side) => {
-                for statement in hour_totals::REBUILD_IN_POSTGRES {
-                    sqlx::query(statement).execute(&mut **side).await?;
-                }
-            }
-        }
+        });
         Ok(())
     }
 }
@@ -400,13 +351,4 @@ fn read(table: &Table, row: &impl StoreRow) -> Result<Vec<Value>, sqlx::Error> {
         })
     });
     values.collect()
-}
-
-fn read_sums(stats: &impl StoreRow, sums: &impl StoreRow) -> Result<CopySums, sqlx::Error> {
-    Ok(CopySums {
-        stats: totals::stats_of(stats)?,
-        deliveries: sums.value("deliveries")?,
-        revisions: sums.value("revisions")?,
-        bodies: sums.value("bodies")?,
-    })
 }

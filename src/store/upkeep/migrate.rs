@@ -1,23 +1,23 @@
-//! Bringing a database's schema up to date, or finding out that it is not.
+//! Migrates the schema of a database, or checks that it is up to date.
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use crate::store::OpenStoreError;
 
-/// What to do about migrations when a store is opened.
+/// What opening a store does about migrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrations {
-    /// Make the database where it is missing, and apply what it lacks.
+    /// Create the database if it is missing, and apply missing migrations.
     Apply,
-    /// Apply what is missing to a database that qunfa made before; refuse to make one.
+    /// Apply missing migrations to an existing database; do not create one.
     Upgrade,
-    /// Refuse to open unless all are there.
+    /// Fail unless all migrations are applied.
     Require,
 }
 
 const TABLE: &str = "_sqlx_migrations";
 
-/// Applies or requires the migrations. A database that knows a migration which we do not know is refused.
+/// Applies or requires the migrations. A database with a migration that is unknown here is refused.
 pub(in crate::store) async fn run<C: Migrate>(
     migrator: &Migrator,
     connection: &mut C,
@@ -28,7 +28,7 @@ pub(in crate::store) async fn run<C: Migrate>(
     }
     let applied = match connection.list_applied_migrations(TABLE).await {
         Ok(applied) => applied,
-        // The database answers that there is no such table: it was never migrated.
+        // There is no such table: the database was never migrated.
         Err(MigrateError::Execute(sqlx::Error::Database(_))) => Vec::new(),
         Err(error) => return Err(error.into()),
     };

@@ -1,13 +1,15 @@
-//! Raw deliveries that go once they are old.
+//! Which raw deliveries are pruned.
 
 use crate::domain::Time;
 use crate::store::DeliveryKey;
 
-/// Both halves are cut to a page, so that each comes off its index and none is sorted whole. Bodies are not fetched.
+/// Each half is limited to a page, so that it is read from its index and not sorted as a whole.
+/// Bodies are not fetched.
 pub(super) const PRUNABLE: &str = "select received_at, id, bytes from ( \
          select * from ( \
              select received_at, id, cast(length(body) as bigint) as bytes from other_deliveries \
-             where received_at < $1 and (state = 'stored' or state = 'unparsed' and $2 or state = 'sealed' and $6) and (received_at, id) > ($3, $4) \
+             where received_at < $1 and (state = 'stored' or state = 'unparsed' and $2 or state = 'sealed' and $6) \
+                 and (received_at, id) > ($3, $4) \
              order by received_at, id limit $5 \
          ) as others \
          union all \
@@ -18,30 +20,29 @@ pub(super) const PRUNABLE: &str = "select received_at, id, bytes from ( \
          ) as shown \
      ) as prunable order by received_at, id limit $5";
 
-/// What goes.
+/// What to prune.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prune {
-    /// First received before.
+    /// First received before this time.
     pub received_before: Time,
-    /// Whether what could not be understood goes, too: nothing else tells what it said.
+    /// Also deliveries that were not understood, though nothing else keeps what they said.
     pub unparsed: bool,
-    /// Whether what is sealed goes, too: it may still be opened with another configuration.
+    /// Also sealed deliveries, though another configuration may open them.
     pub sealed: bool,
 }
 
-/// A delivery that would go.
+/// A delivery that would be pruned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prunable {
-    /// Where it stands in the list of deliveries.
     pub key: DeliveryKey,
     /// The length of its body.
     pub bytes: i64,
 }
 
-/// How many deliveries have gone.
+/// The number of deliveries that were pruned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Those that jobs show.
+    /// Shown by jobs.
     pub shown: u64,
     /// All others.
     pub others: u64,
