@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
 use super::parameters::Filters;
-use crate::domain::{MsgId, Time};
+use crate::domain::{AccountName, Accounts, MsgId, Time};
 use crate::store::{DeliveryKey, JobKey};
 
 /// Ties a cursor to its list and filters.
@@ -24,12 +24,16 @@ pub(in crate::web) trait Key: Sized {
 
 impl Binding {
     /// Of the canonical parameters, so that servers of two versions agree on the filters that both
-    /// know.
-    pub(super) fn of<K: Key>(filters: &impl Filters) -> Self {
+    /// know, and of the accounts that the key sees.
+    pub(super) fn of<K: Key>(filters: &impl Filters, visible: &Accounts) -> Self {
         let list = format!("{}?", K::LIST);
         let start = list.len();
         let mut query = form_urlencoded::Serializer::for_suffix(list, start);
         query.extend_pairs(filters.canonical());
+        if let Accounts::Only(names) = visible {
+            let names: Vec<_> = names.iter().map(AccountName::as_str).collect();
+            query.append_pair("visible", &names.join(","));
+        }
         let hash = Sha256::digest(query.finish());
         Self(*hash.first_chunk().expect("8 is less than 32"))
     }
@@ -94,8 +98,8 @@ mod tests {
     use crate::web::api::parameters::{JobFilters, Parameters, Values};
 
     fn binding<K: Key>(query: &str) -> Binding {
-        let values = Values::new(query, &JobFilters::names()).unwrap();
-        Binding::of::<K>(&JobFilters::read(&values).unwrap())
+        let values = Values::new(query, &JobFilters::names(), Accounts::All).unwrap();
+        Binding::of::<K>(&JobFilters::read(&values).unwrap(), &values.visible)
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl<F: Filters, K: cursor::Key> Parameters for Paged<F, K> {
         let filters = F::read(values)?;
         let Paging { limit, cursor } = Paging::read(values)?;
         let limit = limit.unwrap_or(DEFAULT_LIMIT) + 1;
-        let binding = Binding::of::<K>(&filters);
+        let binding = Binding::of::<K>(&filters, &values.visible);
         let after = match cursor {
             None => None,
             Some(cursor) => match cursor::decode(binding, &cursor) {

@@ -12,7 +12,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use url::form_urlencoded;
 
+use super::auth::Access;
 use super::problem::Problem;
+use crate::domain::Accounts;
 use crate::web::State;
 pub(super) use kinds::{ACCOUNT, CURSOR, DEFAULT_LIMIT, Kind, MSG_ID, non_empty};
 pub(super) use tables::{
@@ -60,17 +62,27 @@ impl<P: Parameters> FromRequestParts<State> for Query<P> {
 
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
-        P::read(&Values::new(query, &P::names())?).map(Self)
+        let access = parts.extensions.get::<Access>();
+        let visible = access.map(Access::accounts).unwrap_or_default();
+        P::read(&Values::new(query, &P::names(), visible)?).map(Self)
     }
 }
 
-/// Parameters as text, by name.
+/// The parameters of a request as text, by name.
 #[derive(Debug)]
-pub(in crate::web) struct Values(BTreeMap<&'static str, String>);
+pub(in crate::web) struct Values {
+    texts: BTreeMap<&'static str, String>,
+    /// The accounts that the key of the request may see.
+    pub(super) visible: Accounts,
+}
 
 impl Values {
-    pub(super) fn new(query: &str, allowed: &[&'static str]) -> Result<Self, Problem> {
-        let mut values = BTreeMap::new();
+    pub(super) fn new(
+        query: &str,
+        allowed: &[&'static str],
+        visible: Accounts,
+    ) -> Result<Self, Problem> {
+        let mut texts = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(&name) = allowed.iter().find(|allowed| **allowed == name) else {
                 return Err(unknown(&name, allowed));
@@ -78,15 +90,15 @@ impl Values {
             if value.is_empty() {
                 return Err(invalid(format_args!("`{name}` is empty")));
             }
-            if values.insert(name, value.into_owned()).is_some() {
+            if texts.insert(name, value.into_owned()).is_some() {
                 return Err(invalid(format_args!("`{name}` is given twice")));
             }
         }
-        Ok(Self(values))
+        Ok(Self { texts, visible })
     }
 
     pub(super) fn get<T>(&self, name: &str, kind: &Kind<T>) -> Result<Option<T>, Problem> {
-        let Some(text) = self.0.get(name) else {
+        let Some(text) = self.texts.get(name) else {
             return Ok(None);
         };
         match (kind.read)(text) {
@@ -122,7 +134,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<(Range, Paging), Problem> {
-        let values = Values::new(query, &<(Range, Paging)>::names())?;
+        let values = Values::new(query, &<(Range, Paging)>::names(), Accounts::All)?;
         Parameters::read(&values)
     }
 
@@ -164,7 +176,9 @@ mod tests {
         ] {
             assert_eq!(detail(query), expected);
         }
-        let Err(Problem::InvalidParameter(detail)) = Values::new("x=1", &<()>::names()) else {
+        let Err(Problem::InvalidParameter(detail)) =
+            Values::new("x=1", &<()>::names(), Accounts::All)
+        else {
             panic!("it was taken");
         };
         assert!(
