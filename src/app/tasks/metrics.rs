@@ -46,12 +46,26 @@ impl MetricsTask {
         let gauges = Gauges::new(&self.registry);
         let mut refreshed: Option<Instant> = None;
         while let Some(scrape) = scrapes.recv().await {
+            // Before the database is asked, as that takes a connection.
+            self.refresh_own(&gauges);
             if refreshed.is_none_or(|refreshed| refreshed.elapsed() >= INTERVAL) {
                 self.refresh(&gauges).await;
                 refreshed = Some(Instant::now());
             }
             // The scrape may have given up.
             let _ = scrape.send(());
+        }
+    }
+
+    /// What this process knows by itself.
+    fn refresh_own(&self, gauges: &Gauges) {
+        let (deliveries, bytes) = self.ingest.waiting();
+        gauges.queue_deliveries.set(whole(deliveries));
+        gauges.queue_bytes.set(whole(bytes));
+        let (open, idle) = self.store.connections();
+        for (state, connections) in [("idle", idle), ("busy", open.saturating_sub(idle))] {
+            let gauge = gauges.connections.with_label_values(&[state]);
+            gauge.set(whole(connections));
         }
     }
 
@@ -67,9 +81,6 @@ impl MetricsTask {
         for job in last_jobs.unwrap_or_default() {
             self.ingest.note_result(&job.account, job.shown_received_at);
         }
-        let (deliveries, bytes) = self.ingest.waiting();
-        gauges.queue_deliveries.set(whole(deliveries));
-        gauges.queue_bytes.set(whole(bytes));
         if let Some(spool) = &health.spool {
             gauges.spool_deliveries.set(spool.waiting);
             gauges.spool_refused.set(spool.refused);
@@ -97,11 +108,6 @@ impl MetricsTask {
                 let gauge = gauges.foreign.with_label_values(&labels);
                 gauge.set(is_foreign.into());
             }
-        }
-        let (open, idle) = self.store.connections();
-        for (state, connections) in [("idle", idle), ("busy", open.saturating_sub(idle))] {
-            let gauge = gauges.connections.with_label_values(&[state]);
-            gauge.set(whole(connections));
         }
     }
 }
