@@ -171,7 +171,7 @@ pub fn document(reading: &Reading) -> Option<Result<(), &str>> {
     match reading {
         Reading::Unparsed { error, .. } => Some(
             error
-                .strip_prefix("the body is no message: ")
+                .strip_prefix("the body is not a message: ")
                 .map_or(Ok(()), Err),
         ),
         Reading::Result { .. } | Reading::Other { event: Some(_), .. } => Some(Ok(())),
