@@ -199,7 +199,7 @@ async fn a_database_that_takes_no_writes_is_not_ready_and_gets_the_events_later(
     server.database.execute(read_only).await;
     assert_eq!(server.json("/readyz").await.1["status"], "degraded");
     assert!(
-        server.log().contains("not ready to keep events"),
+        server.log().contains("not fully ready to accept events"),
         "{}",
         server.log()
     );
