@@ -40,9 +40,9 @@ pub use tasks::{
 const DAY: Duration = Duration::from_hours(24);
 /// Connections for scrapes at a time.
 const SCRAPERS: usize = 16;
-/// How long the start waits for the database to count sealed deliveries.
+/// How long start-up waits for the database to count sealed deliveries.
 const SEALED_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the stop waits for a database that does not answer.
+/// How long shutdown waits for a database that does not answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is ready to start.

@@ -62,7 +62,7 @@ impl ChangeFeed for PostgresStore {
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
         let mut connection = self.pool().await?.acquire().await?;
-        // In a statement of its own, before: what is over by now is seen by the next one.
+        // Asked first, in a statement of its own: what has ended by now, the next statement sees.
         let first_open: i64 = sqlx::query_scalar(FIRST_OPEN_CHANGE)
             .fetch_one(&mut *connection)
             .await?;
