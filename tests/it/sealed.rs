@@ -357,7 +357,7 @@ async fn the_page_says_what_to_correct() {
         .await;
     browser.open(&server.url("/#/overview")).await;
     browser
-        .shows("app_id 与微信后台的开发者ID（AppID）不一致")
+        .shows("app_id 与微信后台的开发者 ID（AppID）不一致")
         .await;
 }
 
