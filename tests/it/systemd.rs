@@ -123,9 +123,9 @@ fn what_is_no_listening_tcp_socket_is_exit_code_2() {
     let listener = socket();
     let connected = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let sockets: [(OwnedFd, &str); 4] = [
-        (datagrams.into(), "no TCP socket"),
-        (unix.into(), "no TCP socket"),
-        (file.into(), "no TCP socket"),
+        (datagrams.into(), "not a TCP socket"),
+        (unix.into(), "not a TCP socket"),
+        (file.into(), "not a TCP socket"),
         (connected.into(), "does not listen"),
     ];
     for (socket, problem) in sockets {
